@@ -1,0 +1,1 @@
+//! Micro-benches of the core as counts, and the socket bench.

@@ -1,0 +1,1 @@
+//! Fuzz targets, as functions that tests replay too.

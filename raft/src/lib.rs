@@ -1,0 +1,1 @@
+//! A sans-IO Raft: one group as a pure state machine.

@@ -1,0 +1,3 @@
+//! The smol server.
+
+fn main() {}

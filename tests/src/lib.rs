@@ -1,0 +1,1 @@
+//! The simulator, and the scenario list that runs over real sockets.
