@@ -6,14 +6,21 @@
 //! warning shows a token.
 
 mod address;
+mod draft;
+mod help;
+mod parse;
 mod rules;
 mod secret;
+mod table;
+mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{AddressBlock, NodeAddress, Origin, Origins};
+pub use help::{VERSION, help};
+pub use parse::{ClientCommand, Command, ConfigError, Parsed};
 pub use rules::{RULE_REGEX_BYTES_MAX, RULE_REGEX_DEPTH_MAX, RULES_MAX, Rule, RuleError, Rules};
 pub use secret::Secret;
 
@@ -22,6 +29,8 @@ const KIB: usize = 1024;
 /// Bytes in a MiB.
 const MIB: usize = 1024 * KIB;
 
+/// The most shards of a node.
+pub const SHARDS_MAX: u16 = 1_024;
 /// Files that a node needs for itself, whatever it serves: standard streams, log, snapshot, signals, node links.
 pub const OPEN_FILES_OF_NODE: u64 = 32;
 /// Files that a shard needs for itself: listener, poller, wake-up and timer.
@@ -253,6 +262,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Reads the command line (`args`, without the program's name) and the environment. Files are not looked at: the
+    /// adapter reads those whose paths are here, and refuses to start if it cannot. Whether a rule of
+    /// `WRS_AUTH_RESOURCES` covers a route, [`Rules::idle`] says to whoever knows the routes.
+    ///
+    /// # Errors
+    /// The first value that is not allowed, values that do not fit together, an unknown flag or command. All are the
+    /// operator's to mend: one line on stderr and exit 2.
+    pub fn parse(
+        args: impl IntoIterator<Item = String>,
+        env: impl IntoIterator<Item = (String, String)>,
+        host: &HostFacts,
+    ) -> Result<Parsed, ConfigError> {
+        parse::parse(args, env, host)
+    }
+
     /// Whether anyone who reaches this machine may use the API: the node listens beyond loopback and `WRS_AUTH` is off.
     /// A warning at start-up and on `/`.
     pub fn is_open(&self) -> bool {

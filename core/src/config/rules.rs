@@ -108,6 +108,13 @@ fn matches_from_start(regex: &Regex, path: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Rules(Vec<Rule>);
 
+impl Default for Rules {
+    /// `*:*`: everything is guarded.
+    fn default() -> Self {
+        Rules(vec![Rule { text: "*:*".to_owned(), method: None, path: None }])
+    }
+}
+
 impl Rules {
     /// Reads rules separated by white space; none at all is `*:*`.
     ///
@@ -121,10 +128,7 @@ impl Rules {
             }
             rules.push(Rule::parse(rule)?);
         }
-        if rules.is_empty() {
-            rules.push(Rule { text: "*:*".to_owned(), method: None, path: None });
-        }
-        Ok(Rules(rules))
+        Ok(if rules.is_empty() { Rules::default() } else { Rules(rules) })
     }
 
     /// Whether a request needs the API token. `method` in upper case; `path` is the normal form, without query. The

@@ -1,5 +1,7 @@
 //! The body of a request: how long it is, and its bytes without the chunks' dressing.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{
@@ -20,13 +22,19 @@ pub enum BodyKind {
 
 /// A body that is being read. It holds what has arrived, never more than the limit, and reserves nothing for bytes that
 /// are only announced.
-#[derive(Debug)]
 pub struct Body {
     state: State,
     bytes: BytesMut,
     bytes_max: usize,
     /// Bytes of chunk extensions, then of trailer fields.
     dressing: usize,
+}
+
+impl fmt::Debug for Body {
+    /// Shows no byte: a token may be among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} body bytes, then {:?}", self.bytes.len(), self.state)
+    }
 }
 
 /// What the next byte has to be.
@@ -160,5 +168,141 @@ impl Body {
     /// The body, once [`Body::read`] has said that it is complete.
     pub fn into_bytes(self) -> Bytes {
         self.bytes.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { header_bytes_max: 512, body_bytes_max: 64 };
+
+    /// Reads one body; the cuts are taken round and round. How many bytes it took, and what it is if complete.
+    fn read_cut(kind: BodyKind, input: &[u8], cuts: &[usize]) -> Result<(usize, Option<Bytes>), HttpFault> {
+        let mut body = Body::new(kind, &LIMITS)?;
+        let mut given = 0;
+        let mut taken = 0;
+        for cut in std::iter::once(&0).chain(cuts.iter().cycle()) {
+            given = (given + cut).min(input.len());
+            let (used, done) = body.read(&input[taken..given])?;
+            taken += used;
+            if done {
+                return Ok((taken, Some(body.into_bytes())));
+            }
+            assert_eq!(taken, given, "all is taken until the body is complete");
+            if given == input.len() {
+                break;
+            }
+        }
+        Ok((taken, None))
+    }
+
+    fn read(kind: BodyKind, input: &[u8]) -> Result<(usize, Option<Bytes>), HttpFault> {
+        read_cut(kind, input, &[usize::MAX / 2])
+    }
+
+    fn chunked(input: &str) -> Result<String, HttpFault> {
+        let (_, body) = read(BodyKind::Chunked, input.as_bytes())?;
+        Ok(String::from_utf8(body.expect("a whole body").to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_body_ends_where_it_says() {
+        assert_eq!(read(BodyKind::None, b"GET"), Ok((0, Some(Bytes::new()))));
+        assert_eq!(read(BodyKind::Length(3), b"abcGET"), Ok((3, Some(Bytes::from("abc")))));
+        assert_eq!(read(BodyKind::Length(3), b"ab"), Ok((2, None)));
+        let input = b"3\r\nabc\r\n0\r\n\r\nGET";
+        assert_eq!(read(BodyKind::Chunked, input), Ok((input.len() - 3, Some(Bytes::from("abc")))));
+    }
+
+    #[test]
+    fn chunks_lose_their_dressing() {
+        assert_eq!(chunked("3\r\nabc\r\n00A;x=\"y z\"\r\n0123456789\r\n0\r\n\r\n").unwrap(), "abc0123456789");
+        assert_eq!(chunked("1\r\n\n\r\n0;last\r\nA: b\r\nC:\r\n\r\n").unwrap(), "\n");
+        assert_eq!(chunked("0\r\n\r\n").unwrap(), "");
+    }
+
+    #[test]
+    fn doubtful_chunks_are_refused() {
+        for bad in [
+            "\r\n",
+            ";\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            " 1\r\n",
+            "1 \r\n",
+            "1 ;a\r\n",
+            "1\n",
+            "1\rX",
+            "1;a\n",
+            "1;\0\r\n",
+            "1\r\nab",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "00000000000000001\r\n",
+            "0\r\n\n",
+            "0\r\n a\r\n",
+            "0\r\na\r\n",
+            "0\r\na : b\r\n",
+            "0\r\na: \0\r\n",
+            "0\r\na: b\n",
+            "0\r\n\rX",
+        ] {
+            assert_eq!(read(BodyKind::Chunked, bad.as_bytes()), Err(HttpFault::Chunk), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_will_be_too_long_is_refused_before_it_comes() {
+        assert_eq!(Body::new(BodyKind::Length(65), &LIMITS).err(), Some(HttpFault::BodyTooLong));
+        assert_eq!(Body::new(BodyKind::Length(u64::MAX), &LIMITS).err(), Some(HttpFault::BodyTooLong));
+        assert!(Body::new(BodyKind::Length(64), &LIMITS).is_ok());
+        assert_eq!(read(BodyKind::Chunked, b"41"), Err(HttpFault::BodyTooLong));
+        assert_eq!(read(BodyKind::Chunked, b"1\r\na\r\n40"), Err(HttpFault::BodyTooLong));
+        assert_eq!(read(BodyKind::Chunked, b"ffffffffffffffff"), Err(HttpFault::BodyTooLong));
+        assert_eq!(HttpFault::BodyTooLong.status().as_u16(), 413);
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_bounded_too() {
+        let extension = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(5);
+        assert_eq!(read(BodyKind::Chunked, extension.as_bytes()), Err(HttpFault::ExtensionsTooLong));
+        let trailers = format!("0\r\n{}", "A: b\r\n".repeat(1100));
+        assert_eq!(read(BodyKind::Chunked, trailers.as_bytes()), Err(HttpFault::TrailersTooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_reads_the_same_however_it_is_cut(
+            pieces in proptest::collection::vec("(1\r\na\r\n|5;e\r\nhello\r\n|0\r\n|A: b\r\n|\r\n|.)", 0..8),
+            cuts in proptest::collection::vec(1usize..5, 1..20),
+            length in 0u64..70,
+        ) {
+            let input = pieces.concat().into_bytes();
+            for kind in [BodyKind::Chunked, BodyKind::Length(length)] {
+                prop_assert_eq!(read_cut(kind, &input, &cuts), read(kind, &input));
+            }
+        }
+
+        #[test]
+        fn chunks_join_to_what_was_cut(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..9), 0..8),
+            cuts in proptest::collection::vec(1usize..5, 1..20),
+        ) {
+            let mut input = Vec::new();
+            for piece in &pieces {
+                input.extend_from_slice(format!("{:X}\r\n", piece.len()).as_bytes());
+                input.extend_from_slice(piece);
+                input.extend_from_slice(b"\r\n");
+            }
+            input.extend_from_slice(b"0\r\n\r\n");
+            prop_assert_eq!(
+                read_cut(BodyKind::Chunked, &input, &cuts),
+                Ok((input.len(), Some(Bytes::from(pieces.concat()))))
+            );
+        }
     }
 }

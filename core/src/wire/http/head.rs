@@ -1,5 +1,7 @@
 //! The head of a request: request line and header fields, and what they say about the body and the connection.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Version};
@@ -8,7 +10,7 @@ use super::target::{Target, is_host};
 use super::{BodyKind, HEADERS_MAX, HttpFault, LEADING_EMPTY_LINES_MAX, Limits, METHOD_BYTES_MAX, is_token_byte};
 
 /// What a request says before its body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Head {
     /// Any token: which methods a resource has is not for the parser to say.
     pub method: Method,
@@ -32,6 +34,13 @@ impl Head {
     /// The host and port that the request is meant for, as sent; empty if it does not say.
     pub fn host(&self) -> &str {
         self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Head {
+    /// Shows neither fields nor query: tokens stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {:?}, body {:?}", self.method, self.target.path(), self.version, self.body)
     }
 }
 
@@ -257,4 +266,285 @@ fn wants_keep_alive(headers: &HeaderMap, version: Version) -> bool {
         options.map(<[u8]>::trim_ascii).any(|given| given.eq_ignore_ascii_case(option))
     };
     !says(b"close") && (version != Version::HTTP_10 || says(b"keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { header_bytes_max: 512, body_bytes_max: 64 };
+
+    fn parse(bytes: &[u8]) -> Result<Option<Head>, HttpFault> {
+        HeadScan::default().parse_head(bytes, &LIMITS)
+    }
+
+    fn get(fields: &str) -> Result<Head, HttpFault> {
+        parse(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).map(|head| head.expect("a whole head"))
+    }
+
+    /// Gives the bytes piece by piece; the cuts are taken round and round.
+    fn parse_cut(bytes: &[u8], cuts: &[usize]) -> Result<Option<Head>, HttpFault> {
+        let mut scan = HeadScan::default();
+        let mut given = 0;
+        for cut in cuts.iter().cycle() {
+            given = (given + cut).min(bytes.len());
+            if let Some(head) = scan.parse_head(&bytes[..given], &LIMITS)? {
+                return Ok(Some(head));
+            }
+            if given == bytes.len() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What of a result can be compared.
+    fn seen(result: Result<Option<Head>, HttpFault>) -> Result<Option<String>, HttpFault> {
+        result.map(|head| {
+            head.map(|h| format!("{h:?} {:?} {:?} {} {}", h.target.query().raw(), h.headers, h.size, h.keep_alive))
+        })
+    }
+
+    #[test]
+    fn a_head_says_what_the_request_is() {
+        let bytes = b"POST /channel?x=1 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nX: \xE9\r\n\r\nhelloGET";
+        let head = parse(bytes).unwrap().unwrap();
+        assert_eq!((head.method.as_str(), head.target.path(), head.host()), ("POST", "/channels", "a:80"));
+        assert_eq!((head.body, head.size), (BodyKind::Length(5), bytes.len() - 8));
+        assert!(head.keep_alive && !head.expect_continue);
+        assert!(!format!("{head:?}").contains("x=1"), "a query may hold a token");
+    }
+
+    #[test]
+    fn shapes_of_smuggling_are_refused() {
+        use HttpFault::*;
+        for (fields, fault) in [
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", TwoLengths),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", TwoLengths),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", ContentLength),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", ContentLength),
+            ("Content-Length: 5, 5\r\n", ContentLength),
+            ("Content-Length: 5,6\r\n", ContentLength),
+            ("Content-Length: +5\r\n", ContentLength),
+            ("Content-Length: -5\r\n", ContentLength),
+            ("Content-Length: 5 5\r\n", ContentLength),
+            ("Content-Length: 0x5\r\n", ContentLength),
+            ("Content-Length: 5a\r\n", ContentLength),
+            ("Content-Length:\r\n", ContentLength),
+            ("Content-Length: 18446744073709551616\r\n", ContentLength),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", TransferEncoding),
+            ("Transfer-Encoding: chunked, chunked\r\n", TransferEncoding),
+            ("Transfer-Encoding: gzip, chunked\r\n", TransferEncoding),
+            ("Transfer-Encoding: chunked, gzip\r\n", TransferEncoding),
+            ("Transfer-Encoding: chunked;q=1\r\n", TransferEncoding),
+            ("Transfer-Encoding: identity\r\n", TransferEncoding),
+            ("Transfer-Encoding: \"chunked\"\r\n", TransferEncoding),
+            ("Transfer-Encoding: \u{b}chunked\r\n", Header),
+            ("Transfer-Encoding:\r\n", TransferEncoding),
+            ("Transfer-Encoding: gzip\r\n", UnknownCoding),
+            ("Transfer-Encoding: xchunked\r\n", UnknownCoding),
+            ("Transfer-Encoding : chunked\r\n", Header),
+            ("Content-Length : 5\r\n", Header),
+            (" Content-Length: 5\r\n", Header),
+            ("X: a\r\n Content-Length: 5\r\n", Header),
+            ("X: a\r\n\tb\r\n", Header),
+            ("X\r\n", Header),
+            (": a\r\n", Header),
+            ("X: a\rContent-Length: 5\r\n", Header),
+            ("X: a\r\rContent-Length: 5\r\n", Header),
+            ("X: a\nContent-Length: 5\r\n", BareLineFeed),
+            ("\nX: a\r\n", BareLineFeed),
+            ("X: a\0b\r\n", Header),
+            ("X: a\u{1}b\r\n", Header),
+            ("X: a\u{7f}b\r\n", Header),
+            ("X\0: a\r\n", Header),
+            ("Host: a\r\n", Host),
+            ("Expect: 200-ok\r\n", Expectation),
+            ("Expect: 100-continue\r\nExpect: x\r\n", Expectation),
+        ] {
+            assert_eq!(get(fields).err(), Some(fault), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn request_lines_are_strict() {
+        use HttpFault::*;
+        for (line, fault) in [
+            ("GET /", RequestLine),
+            ("GET", RequestLine),
+            ("GET  / HTTP/1.1", RequestLine),
+            ("GET /  HTTP/1.1", RequestLine),
+            ("GET / HTTP/1.1 ", RequestLine),
+            (" GET / HTTP/1.1", RequestLine),
+            ("GET\t/ HTTP/1.1", RequestLine),
+            ("GET / http/1.1", RequestLine),
+            ("GET / HTTP/1", RequestLine),
+            ("GET / HTTP/1.10", RequestLine),
+            ("GET / HTTP/+1.1", RequestLine),
+            ("GET / HTTP/2.0", Version),
+            ("PRI * HTTP/2.0", Version),
+            ("GET / HTTP/0.9", Version),
+            ("G{T / HTTP/1.1", RequestLine),
+            ("GET /\r HTTP/1.1", Target),
+            ("GET /\0 HTTP/1.1", Target),
+            ("GET * HTTP/1.1", Target),
+            ("GET a.example HTTP/1.1", Target),
+            ("\r", RequestLine),
+        ] {
+            assert_eq!(parse(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).err(), Some(fault), "{line:?}");
+        }
+        for line in ["get / HTTP/1.1", "BREW / HTTP/1.2", "OPTIONS * HTTP/1.1", "CONNECT a:1 HTTP/1.1"] {
+            assert!(parse(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).unwrap().is_some(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_at_once() {
+        for garbage in [&b"\x16\x03\x01\x02\x00"[..], b"\x00", b"{", b"\xff", b"GET\0", b"\r\r", b"hello\r\n", b"\n"] {
+            assert_eq!(parse(garbage).err().map(HttpFault::status), Some(StatusCode::BAD_REQUEST), "{garbage:?}");
+        }
+        assert_eq!(parse(&[b'A'; METHOD_BYTES_MAX + 1]).err(), Some(HttpFault::RequestLine));
+        assert_eq!(parse(b"GET /\r\n").err(), Some(HttpFault::RequestLine), "HTTP/0.9 waits for nothing more");
+    }
+
+    #[test]
+    fn a_few_empty_lines_may_come_before_a_request() {
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let most = "\r\n".repeat(LEADING_EMPTY_LINES_MAX) + request;
+        assert_eq!(parse(most.as_bytes()).unwrap().unwrap().size, most.len());
+        assert_eq!(parse(format!("\r\n{most}").as_bytes()).err(), Some(HttpFault::RequestLine));
+    }
+
+    #[test]
+    fn a_long_request_line_is_414_and_a_long_head_431() {
+        let line = |length: usize| format!("GET /{} HTTP/1.1\r\n", "a".repeat(length));
+        assert_eq!(parse(line(512).as_bytes()).err(), Some(HttpFault::RequestLineTooLong));
+        assert_eq!(parse(&line(512).as_bytes()[..511]).err(), None);
+        let fields = |length: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(length));
+        let exact = 512 - fields(0).len();
+        assert_eq!(parse(fields(exact).as_bytes()).unwrap().unwrap().size, 512);
+        assert_eq!(parse(fields(exact + 1).as_bytes()).err(), Some(HttpFault::HeadTooLong));
+        assert_eq!(HttpFault::HeadTooLong.status().as_u16(), 431);
+        assert_eq!(HttpFault::RequestLineTooLong.status().as_u16(), 414);
+    }
+
+    #[test]
+    fn the_number_of_fields_is_bounded() {
+        let limits = Limits { header_bytes_max: 1 << 16, ..LIMITS };
+        let head = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields - 1));
+        let parse = |text: String| HeadScan::default().parse_head(text.as_bytes(), &limits);
+        assert_eq!(parse(head(HEADERS_MAX)).unwrap().unwrap().headers.len(), HEADERS_MAX);
+        assert_eq!(parse(head(HEADERS_MAX + 1)).err(), Some(HttpFault::TooManyHeaders));
+    }
+
+    #[test]
+    fn host_is_there_once_and_is_a_host() {
+        assert_eq!(parse(b"GET / HTTP/1.1\r\n\r\n").err(), Some(HttpFault::Host));
+        assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n").err(), Some(HttpFault::Host));
+        assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n").err(), Some(HttpFault::Host));
+        assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n").err(), Some(HttpFault::Host));
+        assert_eq!(parse(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n").err(), Some(HttpFault::Host));
+        assert_eq!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().host(), "");
+        let absolute = parse(b"GET http://b:1/x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
+        assert_eq!((absolute.host(), absolute.target.path()), ("b:1", "/x"));
+    }
+
+    #[test]
+    fn lengths_and_codings_that_are_plain_are_read() {
+        assert_eq!(get("").unwrap().body, BodyKind::None);
+        assert_eq!(get("Content-Length: 0\r\n").unwrap().body, BodyKind::None);
+        assert_eq!(get("Content-Length: \t007 \r\n").unwrap().body, BodyKind::Length(7));
+        let most = format!("Content-Length: {}\r\n", u64::MAX);
+        assert_eq!(get(&most).unwrap().body, BodyKind::Length(u64::MAX));
+        assert_eq!(get("Transfer-Encoding: Chunked\r\n").unwrap().body, BodyKind::Chunked);
+        let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(parse(old).err(), Some(HttpFault::TransferEncoding));
+    }
+
+    #[test]
+    fn a_client_is_told_to_continue_only_when_a_body_waits() {
+        assert!(get("Expect: 100-Continue\r\nContent-Length: 5\r\n").unwrap().expect_continue);
+        assert!(!get("Expect: 100-continue\r\n").unwrap().expect_continue);
+        let old = parse(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").unwrap().unwrap();
+        assert!(!old.expect_continue, "an HTTP/1.0 client does not know the answer");
+        assert_eq!(HttpFault::Expectation.status().as_u16(), 417);
+    }
+
+    #[test]
+    fn a_connection_stays_as_long_as_the_version_says() {
+        let stays = |version: &str, connection: &str| {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n");
+            parse(head.as_bytes()).unwrap().unwrap().keep_alive
+        };
+        assert!(stays("1.1", ""));
+        assert!(stays("1.1", "upgrade"));
+        assert!(!stays("1.1", "upgrade , Close"));
+        assert!(!stays("1.0", ""));
+        assert!(stays("1.0", "Keep-Alive"));
+        assert!(!stays("1.0", "keep-alive, close"));
+        assert!(!parse(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n").unwrap().unwrap().keep_alive);
+    }
+
+    #[test]
+    fn a_scan_is_ready_for_the_next_request() {
+        let bytes = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\nGE";
+        let mut scan = HeadScan::default();
+        let first = scan.parse_head(bytes, &LIMITS).unwrap().unwrap();
+        let second = scan.parse_head(&bytes[first.size..], &LIMITS).unwrap().unwrap();
+        assert_eq!((first.target.path(), second.target.path()), ("/a", "/b"));
+        let rest = &bytes[first.size + second.size..];
+        assert_eq!(rest, b"GE");
+        assert!(scan.parse_head(rest, &LIMITS).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_head_byte_by_byte_is_searched_once() {
+        let limits = Limits { header_bytes_max: 1 << 20, ..LIMITS };
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(100_000));
+        let mut scan = HeadScan::default();
+        for given in 1..=head.len() {
+            assert!(scan.parse_head(&head.as_bytes()[..given], &limits).unwrap().is_none());
+            // Nothing but the last byte is left for the next call.
+            assert!(scan.looked == given || given <= scan.start + 1);
+        }
+    }
+
+    /// Pieces of requests, right and wrong, in any order.
+    fn request() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just("GET / HTTP/1.1\r\n".to_owned()),
+            Just("POST /channel?a=b HTTP/1.0\r\n".to_owned()),
+            Just("Host: a\r\n".to_owned()),
+            Just("Content-Length: 5\r\n".to_owned()),
+            Just("Transfer-Encoding: chunked\r\n".to_owned()),
+            Just("\r\n".to_owned()),
+            Just("X: y\n".to_owned()),
+            Just("X: \ry\r\n".to_owned()),
+            Just("HTTP/2.0".to_owned()),
+            "[ -~]{0,300}",
+            "[\\x00-\\xff]{0,3}",
+        ];
+        let lines = proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat().into_bytes());
+        let good = Just(b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nrest".to_vec());
+        prop_oneof![4 => lines, 1 => good]
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_reads_the_same_however_it_is_cut(
+            bytes in request(),
+            cuts in proptest::collection::vec(1usize..20, 1..20),
+        ) {
+            prop_assert_eq!(seen(parse_cut(&bytes, &cuts)), seen(parse(&bytes)));
+        }
+
+        #[test]
+        fn garbage_is_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
+            if let Ok(Some(head)) = parse(&bytes) {
+                prop_assert!(head.size <= bytes.len());
+            }
+        }
+    }
 }

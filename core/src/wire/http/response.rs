@@ -197,3 +197,126 @@ fn put_digits(out: &mut BytesMut, mut number: u64, base: u64) {
     }
     out.put_slice(digits.get(start..).unwrap_or_default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::{Body, BodyKind, Limits};
+    use proptest::prelude::*;
+
+    const TERMS: Terms = Terms { http_1_0: false, head_only: false, keep_alive: true };
+
+    /// Reads a response with a parser that is not ours: status, fields and what follows.
+    fn read(bytes: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
+        let mut fields = [httparse::EMPTY_HEADER; 16];
+        let mut response = httparse::Response::new(&mut fields);
+        let size = response.parse(bytes).unwrap().unwrap();
+        assert_eq!(response.version, Some(1));
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+        let fields = response.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
+        (response.code.unwrap(), fields, bytes[size..].to_vec())
+    }
+
+    fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_response_reads_back_as_it_was_written() {
+        let mut out = BytesMut::new();
+        ResponseHead::begin(&mut out, TERMS, StatusCode::CREATED).header("Location", "/channels/A").body(b"hello");
+        let fields = pairs(&[("Location", "/channels/A"), ("Content-Length", "5")]);
+        assert_eq!(read(&out), (201, fields, b"hello".to_vec()));
+    }
+
+    #[test]
+    fn head_gets_the_length_without_the_body() {
+        let mut out = BytesMut::new();
+        let terms = Terms { head_only: true, ..TERMS };
+        ResponseHead::begin(&mut out, terms, StatusCode::OK).body(b"hello");
+        assert_eq!(read(&out), (200, pairs(&[("Content-Length", "5")]), vec![]));
+        out.clear();
+        let stream = ResponseHead::begin(&mut out, terms, StatusCode::OK).stream();
+        stream.piece(&mut out, b"hello");
+        stream.end(&mut out);
+        assert_eq!(read(&out), (200, vec![], vec![]));
+        assert!(stream.is_silent() && !stream.closes());
+    }
+
+    #[test]
+    fn some_statuses_have_neither_length_nor_body() {
+        for status in [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
+            let mut out = BytesMut::new();
+            ResponseHead::begin(&mut out, TERMS, status).header("Upgrade", "websocket").body(b"hello");
+            assert_eq!(read(&out), (status.as_u16(), pairs(&[("Upgrade", "websocket")]), vec![]));
+        }
+        let mut out = BytesMut::new();
+        ResponseHead::begin(&mut out, TERMS, StatusCode::OK).empty();
+        assert_eq!(read(&out), (200, pairs(&[("Content-Length", "0")]), vec![]));
+        assert_eq!(read(CONTINUE), (100, vec![], vec![]));
+    }
+
+    #[test]
+    fn a_connection_that_differs_from_its_version_says_so() {
+        for (terms, connection) in [
+            (TERMS, None),
+            (TERMS.closing(), Some("close")),
+            (Terms { http_1_0: true, ..TERMS }, Some("keep-alive")),
+            (Terms { http_1_0: true, ..TERMS }.closing(), Some("close")),
+        ] {
+            let mut out = BytesMut::new();
+            ResponseHead::begin(&mut out, terms, StatusCode::OK).body(b"");
+            let said = read(&out).1.into_iter().find(|(name, _)| name == "Connection").map(|(_, value)| value);
+            assert_eq!(said.as_deref(), connection);
+        }
+    }
+
+    #[test]
+    fn an_old_client_reads_a_stream_to_the_end_of_the_connection() {
+        let mut out = BytesMut::new();
+        let stream = ResponseHead::begin(&mut out, Terms { http_1_0: true, ..TERMS }, StatusCode::OK).stream();
+        stream.piece(&mut out, b"hello");
+        stream.end(&mut out);
+        assert!(stream.closes());
+        assert_eq!(read(&out), (200, pairs(&[("Connection", "close")]), b"hello".to_vec()));
+    }
+
+    #[test]
+    fn a_value_that_would_end_the_line_is_left_out() {
+        let mut out = BytesMut::new();
+        let head = ResponseHead::begin(&mut out, TERMS, StatusCode::OK);
+        head.header("A", "b\r\nC: d").header("E", "f\0").header("G", "h\ti").body(b"");
+        assert_eq!(read(&out).1, pairs(&[("G", "h\ti"), ("Content-Length", "0")]));
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 9, 10, 65_535, u64::MAX] {
+            let mut out = BytesMut::new();
+            put_decimal(&mut out, number);
+            assert_eq!(out, number.to_string());
+            out.clear();
+            put_hexadecimal(&mut out, number);
+            assert_eq!(out, format!("{number:x}"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_reads_back_as_it_was_written(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..6),
+        ) {
+            let mut out = BytesMut::new();
+            let stream = ResponseHead::begin(&mut out, TERMS, StatusCode::OK).stream();
+            for piece in &pieces {
+                stream.piece(&mut out, piece);
+            }
+            stream.end(&mut out);
+            let (_, fields, body) = read(&out);
+            prop_assert_eq!(fields, pairs(&[("Transfer-Encoding", "chunked")]));
+            let mut decoded = Body::new(BodyKind::Chunked, &Limits::default()).unwrap();
+            prop_assert_eq!(decoded.read(&body), Ok((body.len(), true)));
+            prop_assert_eq!(decoded.bytes(), pieces.concat());
+        }
+    }
+}

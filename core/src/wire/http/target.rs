@@ -5,13 +5,14 @@
 //! decoded text still holds of `%` is a name's own character.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::Method;
 
 use super::{HttpFault, QUERY_PARAMETERS_MAX};
 
 /// The target of one request.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     /// Path and query as they were sent, without a scheme and an authority.
     raw: String,
@@ -97,6 +98,13 @@ impl Target {
     }
 }
 
+impl fmt::Debug for Target {
+    /// Shows no query: tokens stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path())
+    }
+}
+
 /// Whether a raw path has its one spelling already, so that nothing need be copied. Errs on the side of "no".
 fn is_normal(path: &str) -> bool {
     let mut before = 0;
@@ -154,7 +162,7 @@ fn decode_path(path: &str) -> Result<String, HttpFault> {
 
 /// The parameters of a query, decoded as they are asked for: `%xx` and `+` for a space. What is not UTF-8 becomes
 /// U+FFFD, so it equals no token and no name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
