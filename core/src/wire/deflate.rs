@@ -175,3 +175,262 @@ fn inflate_part(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::CloseCode;
+    use crate::wire::message::{Input, Item, Kind, Limits, Reader};
+    use proptest::prelude::*;
+
+    const MAX: u64 = 1 << 20;
+
+    /// One frame of ours taken apart: RSV1, payload.
+    fn taken_apart(frame: &[u8]) -> (bool, &[u8]) {
+        let header = match frame[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        assert_eq!(frame::boundary_after(frame, 1), frame.len());
+        (frame[0] & 0x40 != 0, &frame[header..])
+    }
+
+    fn encoded(deflate: &mut Deflate, window: Window, payload: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        deflate.encode(&mut out, OpCode::Binary, window, payload);
+        out.to_vec()
+    }
+
+    /// What a client makes of a compressed payload that has no more than this window and little memory.
+    fn inflated_in_window(payload: &[u8], window: Window) -> Vec<u8> {
+        let mut decompress = Decompress::new_with_window_bits(false, window.bits());
+        let input = [payload, &FLUSH].concat();
+        let mut out = Vec::new();
+        loop {
+            let mut part = [0; 61];
+            let (taken, given) = (decompress.total_in(), decompress.total_out());
+            decompress.decompress(&input[taken as usize..], &mut part, FlushDecompress::None).expect("inflates");
+            let count = (decompress.total_out() - given) as usize;
+            out.extend_from_slice(&part[..count]);
+            if count < part.len() && decompress.total_in() == input.len() as u64 {
+                return out;
+            }
+        }
+    }
+
+    /// Text that repeats itself at distances up to its length.
+    fn repetitive(bytes: usize) -> Vec<u8> {
+        let words: Vec<String> = (0..200u32).map(|i| format!("word{} ", i.wrapping_mul(2_654_435_761))).collect();
+        words.iter().cycle().flat_map(|word| word.bytes()).take(bytes).collect()
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_inflate() {
+        let mut inflate = Inflate::new();
+        let examples: [&[u8]; 5] = [
+            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+            // A last block and nothing after it, which section 7.2.3.4 does not ask for but some send.
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+        ];
+        for example in examples {
+            assert_eq!(inflate.inflate(example, 5), Ok(&b"Hello"[..]), "{example:x?}");
+        }
+        assert_eq!(inflate.inflate(&[0x00], 0), Ok(&b""[..]));
+        assert_eq!(inflate.inflate(&[0x02, 0x00], 0), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn a_message_remembers_nothing_of_the_one_before() {
+        let mut inflate = Inflate::new();
+        assert_eq!(inflate.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], MAX), Ok(&b"Hello"[..]));
+        // The RFC's example of a second message that points back into the first (section 7.2.3.2).
+        let fault = inflate.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX).unwrap_err();
+        assert_eq!(fault.code, CloseCode::INVALID_DATA);
+    }
+
+    #[test]
+    fn what_does_not_inflate_or_ends_within_a_block_is_invalid_data() {
+        let mut inflate = Inflate::new();
+        let whole = encoded(&mut Deflate::new(), Window::MAX, &repetitive(3000));
+        let (_, payload) = taken_apart(&whole);
+        for cut in 1..payload.len() - 1 {
+            assert_eq!(inflate.inflate(&payload[..cut], MAX), Err(NOT_DEFLATED), "cut at {cut}");
+        }
+        assert_eq!(inflate.inflate(&[], MAX), Err(NOT_DEFLATED));
+        assert_eq!(inflate.inflate(&[0xff; 40], MAX), Err(NOT_DEFLATED));
+        assert_eq!(inflate.inflate(payload, MAX), Ok(&repetitive(3000)[..]));
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_and_its_memory_is_given_back() {
+        let (mut deflate, mut inflate) = (Deflate::new(), Inflate::new());
+        let bomb = encoded(&mut deflate, Window::MAX, &vec![0; 10 << 20]);
+        let (compressed, payload) = taken_apart(&bomb);
+        assert!(compressed && payload.len() < 200_000, "{}", payload.len());
+        assert_eq!(inflate.inflate(payload, MAX), Err(Fault::TOO_BIG));
+        assert!(inflate.inflated.capacity() as u64 <= MAX + 1);
+        assert_eq!(inflate.inflate(&[0x00], MAX), Ok(&b""[..]));
+        assert!(inflate.inflated.capacity() <= KEPT_BYTES_MAX && deflate.scratch.capacity() <= KEPT_BYTES_MAX);
+        assert_eq!(inflate.inflate(payload, 10 << 20).map(<[u8]>::len), Ok(10 << 20));
+        assert_eq!(inflate.inflate(payload, (10 << 20) - 1), Err(Fault::TOO_BIG));
+    }
+
+    #[test]
+    fn a_message_that_would_not_get_shorter_goes_as_it_is() {
+        let mut deflate = Deflate::new();
+        for payload in [&b""[..], b"x", b"Hello", &[0x9d, 0x13, 0x77, 0xe0, 0x4c, 0x2b, 0xa8, 0x51]] {
+            assert_eq!(taken_apart(&encoded(&mut deflate, Window::MAX, payload)), (false, payload));
+        }
+        let frame = encoded(&mut deflate, Window::MAX, &repetitive(200));
+        assert!(taken_apart(&frame).0 && frame.len() < 200);
+    }
+
+    #[test]
+    fn each_window_is_kept_to() {
+        let mut deflate = Deflate::new();
+        let mut sizes = Vec::new();
+        for window in (9..=15).filter_map(Window::new) {
+            for bytes in [300, 5_000, 100_000] {
+                let payload = repetitive(bytes);
+                let frame = encoded(&mut deflate, window, &payload);
+                let (compressed, body) = taken_apart(&frame);
+                assert!(compressed);
+                assert!(inflated_in_window(body, window) == payload, "{bytes} bytes in {window:?}");
+                sizes.push(frame.len());
+            }
+        }
+        // Were the window ignored, all of one length would be the same.
+        assert!(sizes.first_chunk::<3>() != sizes.last_chunk::<3>(), "{sizes:?}");
+    }
+
+    #[test]
+    fn windows_that_zlib_cannot_make_do_not_exist() {
+        let bits: Vec<u8> = (0..=255).filter_map(Window::new).map(Window::bits).collect();
+        assert_eq!(bits, [9, 10, 11, 12, 13, 14, 15]);
+    }
+
+    /// A client's frame, masked with zeros.
+    fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        frame::encode(&mut out, OpCode::Binary, payload);
+        let header = out.len() - payload.len();
+        out[0] = first;
+        out[1] |= 0x80;
+        [&out[..header], &[0; 4], payload].concat()
+    }
+
+    /// What a reader makes of this stream in reads of `step` bytes: the messages, and the code that ended them.
+    fn read(stream: &[u8], step: usize, message_bytes_max: u64) -> (Vec<(Kind, Vec<u8>)>, Option<CloseCode>) {
+        let (mut reader, mut inflate, limits) = (Reader::new(), Inflate::new(), Limits { message_bytes_max });
+        let mut messages = Vec::new();
+        for part in stream.chunks(step) {
+            let mut part = part.to_vec();
+            let mut input = Input::new(&mut part);
+            loop {
+                match reader.next(&mut input, &limits, Some(&mut inflate)) {
+                    Ok(Some(Item::Message { kind, payload })) => messages.push((kind, payload.into_owned())),
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(fault) => return (messages, Some(fault.code)),
+                }
+            }
+        }
+        (messages, None)
+    }
+
+    #[test]
+    fn compressed_and_other_messages_mix_however_they_are_cut() {
+        let text = repetitive(4000);
+        let frame = encoded(&mut Deflate::new(), Window::MAX, &text);
+        let (_, body) = taken_apart(&frame);
+        let (start, end) = body.split_at(body.len() / 3);
+        let stream = [
+            from_client(0xc1, body),
+            from_client(0x81, b"plain"),
+            from_client(0x42, start),
+            from_client(0x89, b"?"),
+            from_client(0x00, b""),
+            from_client(0x80, end),
+            from_client(0xc2, &[0]),
+        ]
+        .concat();
+        let expected = vec![
+            (Kind::Text, text.clone()),
+            (Kind::Text, b"plain".to_vec()),
+            (Kind::Binary, text.clone()),
+            (Kind::Binary, vec![]),
+        ];
+        for step in [1, 2, 7, 100, stream.len()] {
+            assert_eq!(read(&stream, step, 4000), (expected.clone(), None), "in steps of {step}");
+            assert_eq!(read(&stream, step, 3999), (vec![], Some(CloseCode::TOO_BIG)), "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_message_keeps_the_rules_of_any_other() {
+        let stored = |payload: &[u8]| {
+            let length = payload.len() as u16;
+            [&[0x00], &length.to_le_bytes()[..], &(!length).to_le_bytes()[..], payload, &[0x00]].concat()
+        };
+        let code = |frames: &[Vec<u8>]| read(&frames.concat(), 5, 10).1;
+        assert_eq!(code(&[from_client(0xc1, &stored(b"\xce\xba\xf4\x90"))]), Some(CloseCode::INVALID_DATA));
+        assert_eq!(code(&[from_client(0xc2, &stored(b"\xce\xba\xf4\x90"))]), None);
+        assert_eq!(code(&[from_client(0x42, b"\0"), from_client(0xc0, b"")]), Some(CloseCode::PROTOCOL));
+        assert_eq!(code(&[from_client(0xc9, b"")]), Some(CloseCode::PROTOCOL));
+        // Beyond what any compressor makes of the longest message nothing is kept.
+        assert_eq!(code(&[from_client(0x42, &[0; 80])[..6].to_vec()]), Some(CloseCode::TOO_BIG));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn every_message_comes_back(
+            payload in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..5000),
+                prop::collection::vec(0u8..4, 0..70_000),
+                "(\\{\"type\":\"request\"\\}|[a-f]{3}| ){0,300}".prop_map(String::into_bytes),
+            ],
+            bits in 9u8..=15,
+        ) {
+            let window = Window::new(bits).unwrap();
+            let mut deflate = Deflate::new();
+            for _ in 0..2 {
+                let frame = encoded(&mut deflate, window, &payload);
+                let (compressed, body) = taken_apart(&frame);
+                if compressed {
+                    prop_assert!(body.len() < payload.len());
+                    let mut inflate = Inflate::new();
+                    prop_assert_eq!(inflate.inflate(body, payload.len() as u64), Ok(&payload[..]));
+                    prop_assert_eq!(&inflated_in_window(body, window), &payload);
+                } else {
+                    prop_assert_eq!(body, &payload[..]);
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_inflating_panic_or_pass_the_limit(payload: Vec<u8>, bytes_max in 0u64..2000) {
+            let mut inflate = Inflate::new();
+            if let Ok(inflated) = inflate.inflate(&payload, bytes_max) {
+                prop_assert!(inflated.len() as u64 <= bytes_max);
+            }
+            prop_assert!(inflate.inflated.capacity() as u64 <= bytes_max + 1);
+        }
+
+        #[test]
+        fn what_zlib_makes_at_any_level_fits_and_inflates(payload in prop::collection::vec(any::<u8>(), 0..20_000), level in 0u32..10) {
+            let mut compress = Compress::new(Compression::new(level), false);
+            let mut out = Vec::with_capacity(payload.len() * 2 + 100);
+            compress.compress_vec(&payload, &mut out, FlushCompress::Sync).unwrap();
+            let body = out.strip_suffix(&FLUSH).expect("a flush at the end");
+            prop_assert!(body.len() as u64 <= deflated_bytes_max(payload.len() as u64));
+            let mut inflate = Inflate::new();
+            prop_assert_eq!(inflate.inflate(body, MAX), Ok(&payload[..]));
+        }
+    }
+}
