@@ -1,7 +1,7 @@
 //! The set of channels that exist: what the nodes agree on.
 //!
 //! It changes only by applying a [`Command`], in the same order everywhere; applying reads no configuration, clock or
-//! chance, so that equal commands make equal catalogues. It knows nothing of clients, messages or countdowns.
+//! chance, so that equal commands make equal catalogues (each copy notes when it applied one, and nothing depends on it). It knows nothing of clients, messages or countdowns.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,6 +9,7 @@ use std::ops::Bound;
 use crate::admission::TokenHash;
 use crate::id::ChannelId;
 use crate::pattern::Pattern;
+use crate::time::Time;
 
 /// One change, as it is proposed, agreed on and applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +61,10 @@ pub enum Outcome {
     Created,
     /// The id was taken: nothing changed, draw another.
     Taken,
-    /// The node's or cluster's limit of channels is reached: nothing changed.
+    /// The limit of channels is reached: nothing changed.
     Full,
+    /// Its address creates channels faster than it may: nothing changed.
+    TooOften,
     /// The channel is gone.
     Deleted,
     /// There was no such channel.
@@ -70,10 +73,19 @@ pub enum Outcome {
     Emptied,
 }
 
+/// A channel in the catalogue.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What was agreed on.
+    pub channel: Channel,
+    /// When it was applied here. Each copy of the catalogue has its own time; nothing that is agreed on depends on it.
+    pub since: Time,
+}
+
 /// All channels, by id.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    channels: BTreeMap<ChannelId, Channel>,
+    channels: BTreeMap<ChannelId, Entry>,
 }
 
 impl Catalogue {
@@ -83,13 +95,13 @@ impl Catalogue {
     }
 
     /// Applies a change; `removed` hears of every channel that it took away.
-    pub fn apply(&mut self, command: &Command, mut removed: impl FnMut(ChannelId, Removal)) -> Outcome {
+    pub fn apply(&mut self, now: Time, command: &Command, mut removed: impl FnMut(ChannelId, Removal)) -> Outcome {
         match command {
             Command::Create { id, channel } => {
                 if self.channels.contains_key(id) {
                     return Outcome::Taken;
                 }
-                self.channels.insert(*id, channel.clone());
+                self.channels.insert(*id, Entry { channel: channel.clone(), since: now });
                 Outcome::Created
             }
             Command::Delete { id, why } => match self.channels.remove(id) {
@@ -109,14 +121,14 @@ impl Catalogue {
     }
 
     /// One channel.
-    pub fn get(&self, id: ChannelId) -> Option<&Channel> {
+    pub fn get(&self, id: ChannelId) -> Option<&Entry> {
         self.channels.get(&id)
     }
 
     /// The channels behind `after` in order of id, all of them for `None`.
-    pub fn range(&self, after: Option<ChannelId>) -> impl Iterator<Item = (ChannelId, &Channel)> {
+    pub fn range(&self, after: Option<ChannelId>) -> impl Iterator<Item = (ChannelId, &Entry)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.channels.range((from, Bound::Unbounded)).map(|(id, channel)| (*id, channel))
+        self.channels.range((from, Bound::Unbounded)).map(|(id, entry)| (*id, entry))
     }
 
     /// How many there are.
@@ -147,8 +159,8 @@ mod tests {
     #[test]
     fn a_taken_id_changes_nothing() {
         let mut catalogue = Catalogue::new();
-        assert_eq!(catalogue.apply(&create(1), |_, _| ()), Outcome::Created);
-        assert_eq!(catalogue.apply(&create(1), |_, _| ()), Outcome::Taken);
+        assert_eq!(catalogue.apply(Time::ZERO, &create(1), |_, _| ()), Outcome::Created);
+        assert_eq!(catalogue.apply(Time::ZERO, &create(1), |_, _| ()), Outcome::Taken);
         assert_eq!(catalogue.len(), 1);
     }
 
@@ -156,15 +168,15 @@ mod tests {
     fn removals_are_told_and_a_second_delete_finds_nothing() {
         let mut catalogue = Catalogue::new();
         for n in [3, 1, 2] {
-            catalogue.apply(&create(n), |_, _| ());
+            catalogue.apply(Time::ZERO, &create(n), |_, _| ());
         }
         let order: Vec<_> = catalogue.range(Some(id(1))).map(|(id, _)| id).collect();
         assert_eq!(order, [id(2), id(3)]);
         let mut gone = Vec::new();
         let delete = Command::Delete { id: id(2), why: Removal::TimedOut };
-        assert_eq!(catalogue.apply(&delete, |id, why| gone.push((id, why))), Outcome::Deleted);
-        assert_eq!(catalogue.apply(&delete, |id, why| gone.push((id, why))), Outcome::Absent);
-        assert_eq!(catalogue.apply(&Command::Reset, |id, why| gone.push((id, why))), Outcome::Emptied);
+        assert_eq!(catalogue.apply(Time::ZERO, &delete, |id, why| gone.push((id, why))), Outcome::Deleted);
+        assert_eq!(catalogue.apply(Time::ZERO, &delete, |id, why| gone.push((id, why))), Outcome::Absent);
+        assert_eq!(catalogue.apply(Time::ZERO, &Command::Reset, |id, why| gone.push((id, why))), Outcome::Emptied);
         assert_eq!(
             gone,
             [(id(2), Removal::TimedOut), (id(1), Removal::Deleted), (id(3), Removal::Deleted)]

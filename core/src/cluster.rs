@@ -4,11 +4,12 @@
 //! and answered when the last of them has said so, in the order of the numbers. It also counts the node's clients, so
 //! that the node's limit is exact whichever shards they are on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use crate::catalogue::Outcome;
 use crate::id::ShardId;
-use crate::peer::Ticket;
+use crate::peer::{Ticket, Verdict};
 
 #[derive(Debug)]
 struct Proposal {
@@ -27,12 +28,24 @@ pub struct Control {
     waiting: VecDeque<Proposal>,
     clients: u64,
     clients_max: u64,
+    /// Clients by address, where that is limited.
+    addresses: BTreeMap<IpAddr, u64>,
+    per_address_max: Option<u64>,
 }
 
 impl Control {
-    /// Control of a node with `others` further shards and at most `clients_max` clients.
-    pub fn new(others: usize, clients_max: u64) -> Self {
-        Control { last: 0, applied: vec![0; others], waiting: VecDeque::new(), clients: 0, clients_max }
+    /// Control of a node with `others` further shards, at most `clients_max` clients and at most `per_address_max` of
+    /// one address (0: any number).
+    pub fn new(others: usize, clients_max: u64, per_address_max: u64) -> Self {
+        Control {
+            last: 0,
+            applied: vec![0; others],
+            waiting: VecDeque::new(),
+            clients: 0,
+            clients_max,
+            addresses: BTreeMap::new(),
+            per_address_max: (per_address_max > 0).then_some(per_address_max),
+        }
     }
 
     /// A change was applied here with this outcome: its number, which the other shards are to apply, or `None` where
@@ -60,16 +73,31 @@ impl Control {
         Some((ready.from, ready.ticket, ready.outcome))
     }
 
-    /// Counts one more client, if the node's limit allows it.
-    pub fn count(&mut self) -> bool {
-        let room = self.clients < self.clients_max;
-        self.clients += u64::from(room);
-        room
+    /// Counts one more client of an address, if the limits allow it.
+    pub fn count(&mut self, from: IpAddr) -> Result<(), Verdict> {
+        if self.clients >= self.clients_max {
+            return Err(Verdict::NodeFull);
+        }
+        if let Some(max) = self.per_address_max {
+            let count = self.addresses.entry(from).or_default();
+            if *count >= max {
+                return Err(Verdict::AddressFull);
+            }
+            *count += 1;
+        }
+        self.clients += 1;
+        Ok(())
     }
 
     /// Counts one client less.
-    pub fn uncount(&mut self) {
+    pub fn uncount(&mut self, from: IpAddr) {
         self.clients = self.clients.saturating_sub(1);
+        if let Some(count) = self.addresses.get_mut(&from) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.addresses.remove(&from);
+            }
+        }
     }
 }
 
@@ -79,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_the_last_shard_and_for_its_turn() {
-        let mut control = Control::new(2, 1);
+        let mut control = Control::new(2, 1, 0);
         assert_eq!(control.committed(ShardId(1), Ticket(7), Outcome::Created), Some(1));
         assert_eq!(control.committed(ShardId(0), Ticket(8), Outcome::Absent), None);
         control.applied(ShardId(1), 1);
@@ -92,17 +120,21 @@ mod tests {
 
     #[test]
     fn a_single_shard_settles_at_once() {
-        let mut control = Control::new(0, 1);
+        let mut control = Control::new(0, 1, 0);
         control.committed(ShardId(0), Ticket(1), Outcome::Created);
         assert_eq!(control.settle(), Some((ShardId(0), Ticket(1), Outcome::Created)));
     }
 
     #[test]
-    fn the_nodes_limit_of_clients_is_exact() {
-        let mut control = Control::new(0, 1);
-        assert!(control.count());
-        assert!(!control.count());
-        control.uncount();
-        assert!(control.count());
+    fn the_limits_of_clients_are_exact() {
+        let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let mut control = Control::new(0, 2, 1);
+        assert_eq!(control.count(a), Ok(()));
+        assert_eq!(control.count(a), Err(Verdict::AddressFull));
+        assert_eq!(control.count(b), Ok(()));
+        assert_eq!(control.count(IpAddr::from([127, 0, 0, 3])), Err(Verdict::NodeFull));
+        control.uncount(a);
+        assert_eq!(control.count(a), Ok(()));
+        assert!(control.addresses.len() <= 2, "an address without clients is forgotten");
     }
 }

@@ -55,11 +55,14 @@ impl Links {
         }
     }
 
-    /// Remembers that a socket is paused until the window to `peer` is half empty.
-    pub fn pause(&mut self, peer: ShardId, conn: ConnId) {
-        if let Some(link) = self.links.get_mut(usize::from(peer.0)) {
-            link.paused.insert(conn);
-        }
+    /// Whether a window to `peer` is full.
+    pub fn is_full(&self, peer: ShardId, leg: Leg) -> bool {
+        self.links.get(usize::from(peer.0)).is_some_and(|link| link.under_way.get(at(leg)) > Some(&self.window))
+    }
+
+    /// Remembers that a socket is paused until the window to `peer` is half empty. False: it was so already.
+    pub fn pause(&mut self, peer: ShardId, conn: ConnId) -> bool {
+        self.links.get_mut(usize::from(peer.0)).is_some_and(|link| link.paused.insert(conn))
     }
 
     /// Whether a socket is still paused because of any link.
@@ -134,7 +137,8 @@ mod tests {
         let peer = ShardId(1);
         assert!(!links.sent(peer, &land(500)));
         assert!(links.sent(peer, &land(500)));
-        links.pause(peer, conn);
+        assert!(links.pause(peer, conn));
+        assert!(!links.pause(peer, conn));
         assert!(links.credited(peer, Leg::Land, 628, &mut out).is_empty());
         assert!(links.is_paused(conn));
         assert_eq!(links.credited(peer, Leg::Land, 628, &mut out), [conn]);

@@ -4,6 +4,8 @@
 //! from one shard to another arrive in order. Those that carry clients' data cost window bytes ([`PeerMessage::data`]);
 //! the others are bounded by the number of sessions that wait for their answers.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::catalogue::{Command, Outcome};
@@ -24,6 +26,8 @@ pub enum Verdict {
     NodeFull,
     /// The channel has as many clients as it may.
     ChannelFull,
+    /// As many clients of the node have this one's address as may.
+    AddressFull,
     /// The channel is gone.
     Absent,
 }
@@ -57,6 +61,24 @@ pub enum Undelivered {
     OriginGone,
 }
 
+impl Undelivered {
+    /// The code of the error message that the sender gets.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Undelivered::NoRecipient => "no-recipient",
+            Undelivered::OriginGone => "origin-gone",
+        }
+    }
+
+    /// What it says to a person.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Undelivered::NoRecipient => "no other client is there to take the request",
+            Undelivered::OriginGone => "the client that the reply is for has gone, or is not of this channel",
+        }
+    }
+}
+
 /// The two kinds of legs a client's message can make between shards. Each has a window of its own, so that a full later
 /// leg never blocks an earlier one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,8 +92,9 @@ pub enum Leg {
 /// One message from shard to shard.
 #[derive(Debug)]
 pub enum PeerMessage {
-    /// To shard 0: make this change, and answer `Settled` when every shard has applied it.
-    Propose(Ticket, Command),
+    /// To shard 0: make this change, which somebody at this address wants, and answer `Settled` when every shard has
+    /// applied it.
+    Propose(Ticket, Command, Option<IpAddr>),
     /// From shard 0: change number so-and-so.
     Apply(u64, Command),
     /// To shard 0: applied up to this number.
@@ -85,6 +108,8 @@ pub enum PeerMessage {
         client: ClientId,
         /// Where.
         channel: ChannelId,
+        /// Its address.
+        from: IpAddr,
         /// Whether it stands in the queue.
         pull: bool,
     },
@@ -94,6 +119,8 @@ pub enum PeerMessage {
         client: ClientId,
         /// Where.
         channel: ChannelId,
+        /// Its address.
+        from: IpAddr,
         /// Whether it stands in the queue.
         pull: bool,
     },
@@ -101,8 +128,8 @@ pub enum PeerMessage {
     Seated(ClientId, Verdict),
     /// To the home: a seated client has gone.
     Leave(ClientId, ChannelId),
-    /// To shard 0: a client that it had counted has gone, or was not seated.
-    Uncount,
+    /// To shard 0: a client that it had counted, of this address, has gone or was not seated.
+    Uncount(IpAddr),
     /// To all: this shard has clients on a channel from now on. Answered with `InterestNoted`.
     Interest(ChannelId),
     /// The interest is known here.

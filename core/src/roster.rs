@@ -81,6 +81,8 @@ pub struct Roster {
     slots: Vec<Option<Local>>,
     free: Vec<SlotIndex>,
     index: BTreeMap<ChannelId, SlotIndex>,
+    /// Where each client of this shard is seated, by serial number.
+    seats: BTreeMap<u64, SlotIndex>,
 }
 
 impl Roster {
@@ -134,7 +136,17 @@ impl Roster {
     pub fn remove(&mut self, id: ChannelId) -> Option<Local> {
         let slot = self.index.remove(&id)?;
         self.free.push(slot);
-        self.slots.get_mut(slot)?.take()
+        let local = self.slots.get_mut(slot)?.take()?;
+        for serial in local.members.keys() {
+            self.seats.remove(serial);
+        }
+        Some(local)
+    }
+
+    /// A client of this shard, whatever its channel.
+    pub fn member(&self, serial: u64) -> Option<&Member> {
+        let slot = *self.seats.get(&serial)?;
+        self.slots.get(slot)?.as_ref()?.members.get(&serial)
     }
 
     /// A client wants a seat; `others` is the number of other shards.
@@ -178,6 +190,7 @@ impl Roster {
         if let Some(local) = self.at(slot) {
             local.joining = local.joining.saturating_sub(1);
             local.members.insert(serial, member);
+            self.seats.insert(serial, slot);
         }
     }
 
@@ -190,6 +203,7 @@ impl Roster {
 
     /// A seated client has gone. True: it was the last one here, tell the others.
     pub fn leave(&mut self, slot: SlotIndex, serial: u64) -> bool {
+        self.seats.remove(&serial);
         let Some(local) = self.at(slot) else { return false };
         local.members.remove(&serial).is_some() && local.withdraw()
     }

@@ -28,6 +28,9 @@ use crate::wire::message::Kind;
 /// Bytes that the buffer for outgoing frames is made with.
 const BUFFER: usize = 64 << 10;
 
+/// What the relay's `"origin":"…",` adds to a request, in bytes.
+const ORIGIN_BYTES: usize = 48;
+
 /// Whose message it is: what the seat said, so that nothing is looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
@@ -151,7 +154,7 @@ impl Router {
                 };
             }
         };
-        let mut message = BytesMut::with_capacity(payload.len() + envelope::ORIGIN_BYTES_MAX);
+        let mut message = BytesMut::with_capacity(payload.len() + ORIGIN_BYTES);
         envelope::write_request(&mut message, payload, request, sender.client);
         if pattern == Pattern::FanInOut {
             let frame = self.encode(kind, &message, out);
@@ -348,8 +351,8 @@ impl Router {
 
     /// At the sender's shard: its message reached nobody.
     pub fn refused(&mut self, client: ClientId, why: Undelivered, out: &mut Actions) {
-        if let Some((conn, deflate)) = self.roster.conn_of(client.serial) {
-            self.tell(conn, deflate, why.code(), why.message(), out);
+        if let Some(member) = self.roster.member(client.serial).copied() {
+            self.tell(member.conn, member.deflate, why.code(), why.message(), out);
         }
     }
 
