@@ -218,7 +218,11 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     for block in blocks {
         *block = (u128::from_ne_bytes(*block) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(mask.into_iter().cycle()) {
+    let (quads, rest) = rest.as_chunks_mut::<4>();
+    for quad in quads {
+        *quad = (u32::from_ne_bytes(*quad) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask) {
         *byte ^= key;
     }
 }
