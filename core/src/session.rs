@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::admission::MessageRate;
+use crate::admission::Bucket;
 use crate::config::Config;
 use crate::id::{ChannelId, ConnId};
+use crate::rest::Cors;
 use crate::router::Sender;
 use crate::time::Time;
 use crate::wire::http::{Body, BodyStream, Head, HeadScan, HttpFault, Limits, Terms};
@@ -78,7 +79,7 @@ pub struct Client {
     /// When it was last pinged, or joined.
     pub pinged: Time,
     /// Its own share of `WRS_MAX_MESSAGE_RATE`.
-    pub rate: MessageRate,
+    pub rate: Bucket,
     /// When its reading goes on, while it is paused for its rate.
     pub resume: Option<Time>,
 }
@@ -131,6 +132,8 @@ pub struct Session {
     pub from: IpAddr,
     /// Where it stands.
     pub phase: Phase,
+    /// How its answers are opened to pages of other origins; set by each request.
+    pub cors: Cors,
     /// Its armed deadline, kept for the list of timers.
     pub timer: Option<Time>,
     /// Bytes that wait for their turn.
@@ -150,6 +153,7 @@ impl Session {
             conn,
             from,
             phase: Phase::Head { scan: HeadScan::default(), since: now, idle: false },
+            cors: Cors::Silent,
             timer: None,
             held: Vec::new(),
             unsent: 0,

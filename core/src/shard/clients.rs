@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::{Shard, Wake};
 use crate::action::{Action, Actions};
-use crate::admission::MessageRate;
+use crate::admission::Bucket;
 use crate::event::Event;
 use crate::id::{ChannelId, ClientId, ConnId, ShardId};
 use crate::metrics::Counter;
@@ -135,7 +135,7 @@ impl Shard {
             reader: Reader::new(),
             heard: now,
             pinged: now,
-            rate: MessageRate::new(),
+            rate: Bucket::default(),
             resume: None,
         }));
         self.router.metrics.joined();
@@ -156,21 +156,20 @@ impl Shard {
     ) -> usize {
         let all = bytes.len();
         let limits = message::Limits { message_bytes_max: self.config.message_bytes_max as u64 };
-        let rate = self.config.message_rate_max;
+        let pace = self.message_pace;
         let mut input = message::Input::new(bytes);
         let ended = loop {
             let Phase::Client(client) = &mut session.phase else { return all };
             client.heard = now;
             let sender = client.sender;
-            if let Some(resume) = client.rate.wait(now, rate) {
-                client.resume = Some(resume);
+            if client.resume.is_some() {
                 break None;
             }
             let inflate = sender.deflate.map(|_| &mut self.inflate);
             match client.reader.next(&mut input, &limits, inflate) {
                 Ok(None) => break None,
                 Ok(Some(Item::Message { kind, payload })) => {
-                    client.rate.count(now, rate);
+                    client.resume = pace.and_then(|pace| pace.charge(&mut client.rate, now));
                     self.router.take_in(now, sender, kind, &payload, out);
                 }
                 Ok(Some(Item::Ping(payload))) => {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::admission::CreateRates;
+use crate::admission::{AddressPace, Pace};
 use crate::catalogue::Catalogue;
 use crate::cluster::Control;
 use crate::config::Config;
@@ -32,6 +32,7 @@ use crate::metrics::{Counter, Metrics};
 use crate::pages::Pages;
 use crate::peer::{PeerMessage, Ticket};
 use crate::random::Random;
+use crate::rest::Resources;
 use crate::router::Router;
 use crate::session::{Phase, Session};
 use crate::time::Time;
@@ -92,7 +93,10 @@ pub struct Shard {
     router: Router,
     /// On shard 0.
     control: Option<Control>,
-    create_rates: CreateRates,
+    /// On shard 0: channels that each address may create.
+    create_pace: Option<AddressPace>,
+    message_pace: Option<Pace>,
+    resources: Resources,
     sessions: Sessions,
     timers: Timers<Wake>,
     joining: BTreeMap<u64, Joining>,
@@ -126,7 +130,10 @@ impl Shard {
             catalogue: Catalogue::new(),
             router: Router::new(here, shards, config.peer_window_bytes),
             control,
-            create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
+            create_pace: Pace::per_second(config.create_rate_max)
+                .map(|pace| AddressPace::new(pace, config.addresses_max)),
+            message_pace: Pace::per_second(config.message_rate_max),
+            resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
             sessions: Sessions::new(),
             timers: Timers::new(),
             joining: BTreeMap::new(),

@@ -138,7 +138,8 @@ impl Shard {
                 self.router.metrics.add(Counter::ChannelsLimited, 1);
                 return Outcome::Full;
             }
-            if from.is_some_and(|from| !self.create_rates.allow(now, from)) {
+            let pace = self.create_pace.as_mut();
+            if pace.zip(from).is_some_and(|(pace, from)| pace.take(from, now).is_err()) {
                 self.router.metrics.add(Counter::CreatesLimited, 1);
                 return Outcome::TooOften;
             }
