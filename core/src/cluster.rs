@@ -31,7 +31,6 @@ pub struct Control {
     clients_max: u64,
     /// Clients by address, where that is limited.
     addresses: AddressCounts,
-    per_address_max: Option<u64>,
 }
 
 impl Control {
@@ -44,8 +43,7 @@ impl Control {
             waiting: VecDeque::new(),
             clients: 0,
             clients_max,
-            addresses: AddressCounts::default(),
-            per_address_max: (per_address_max > 0).then_some(per_address_max),
+            addresses: AddressCounts::new(per_address_max),
         }
     }
 
@@ -79,7 +77,7 @@ impl Control {
         if self.clients >= self.clients_max {
             return Err(Verdict::NodeFull);
         }
-        if self.per_address_max.is_some_and(|max| !self.addresses.enter(from, max)) {
+        if !self.addresses.enter(from) {
             return Err(Verdict::AddressFull);
         }
         self.clients += 1;
@@ -89,9 +87,7 @@ impl Control {
     /// Counts one client less.
     pub fn uncount(&mut self, from: IpAddr) {
         self.clients = self.clients.saturating_sub(1);
-        if self.per_address_max.is_some() {
-            self.addresses.leave(from);
-        }
+        self.addresses.leave(from);
     }
 }
 

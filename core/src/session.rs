@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::admission::Bucket;
+use crate::admission::MessageRate;
 use crate::config::Config;
 use crate::id::{ChannelId, ConnId};
 use crate::rest::Cors;
@@ -79,7 +79,7 @@ pub struct Client {
     /// When it was last pinged, or joined.
     pub pinged: Time,
     /// Its own share of `WRS_MAX_MESSAGE_RATE`.
-    pub rate: Bucket,
+    pub rate: MessageRate,
     /// When its reading goes on, while it is paused for its rate.
     pub resume: Option<Time>,
 }

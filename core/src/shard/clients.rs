@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::{Shard, Wake};
 use crate::action::{Action, Actions};
-use crate::admission::Bucket;
+use crate::admission::MessageRate;
 use crate::event::Event;
 use crate::id::{ChannelId, ClientId, ConnId, ShardId};
 use crate::metrics::Counter;
@@ -135,7 +135,7 @@ impl Shard {
             reader: Reader::new(),
             heard: now,
             pinged: now,
-            rate: Bucket::default(),
+            rate: MessageRate::new(),
             resume: None,
         }));
         self.router.metrics.joined();
@@ -156,20 +156,21 @@ impl Shard {
     ) -> usize {
         let all = bytes.len();
         let limits = message::Limits { message_bytes_max: self.config.message_bytes_max as u64 };
-        let pace = self.message_pace;
+        let rate = self.config.message_rate_max;
         let mut input = message::Input::new(bytes);
         let ended = loop {
             let Phase::Client(client) = &mut session.phase else { return all };
             client.heard = now;
             let sender = client.sender;
-            if client.resume.is_some() {
+            if let Some(resume) = client.rate.wait(now, rate) {
+                client.resume = Some(resume);
                 break None;
             }
             let inflate = sender.deflate.map(|_| &mut self.inflate);
             match client.reader.next(&mut input, &limits, inflate) {
                 Ok(None) => break None,
                 Ok(Some(Item::Message { kind, payload })) => {
-                    client.resume = pace.and_then(|pace| pace.charge(&mut client.rate, now));
+                    client.rate.count(now, rate);
                     self.router.take_in(now, sender, kind, &payload, out);
                 }
                 Ok(Some(Item::Ping(payload))) => {

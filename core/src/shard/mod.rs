@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::admission::{AddressPace, Pace};
+use crate::admission::CreateRates;
 use crate::catalogue::Catalogue;
 use crate::cluster::Control;
 use crate::config::Config;
@@ -33,6 +33,7 @@ use crate::pages::Pages;
 use crate::peer::{PeerMessage, Ticket};
 use crate::random::Random;
 use crate::rest::Resources;
+use crate::roster::SlotIndex;
 use crate::router::Router;
 use crate::session::{Phase, Session};
 use crate::time::Time;
@@ -79,7 +80,6 @@ enum Drain {
 }
 
 /// One shard of a node.
-#[derive(Debug)]
 pub struct Shard {
     config: Arc<Config>,
     pages: Arc<Pages>,
@@ -94,8 +94,7 @@ pub struct Shard {
     /// On shard 0.
     control: Option<Control>,
     /// On shard 0: channels that each address may create.
-    create_pace: Option<AddressPace>,
-    message_pace: Option<Pace>,
+    create_rates: CreateRates,
     resources: Resources,
     sessions: Sessions,
     timers: Timers<Wake>,
@@ -108,6 +107,12 @@ pub struct Shard {
     inflate: Inflate,
     drain: Drain,
     drain_timer: Option<Time>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("here", &self.here).field("drain", &self.drain).finish_non_exhaustive()
+    }
 }
 
 impl Shard {
@@ -130,9 +135,7 @@ impl Shard {
             catalogue: Catalogue::new(),
             router: Router::new(here, shards, config.peer_window_bytes),
             control,
-            create_pace: Pace::per_second(config.create_rate_max)
-                .map(|pace| AddressPace::new(pace, config.addresses_max)),
-            message_pace: Pace::per_second(config.message_rate_max),
+            create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
             resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
             sessions: Sessions::new(),
             timers: Timers::new(),
@@ -192,6 +195,12 @@ impl Shard {
         for peer in self.router.others() {
             self.router.forward(peer, message(), None, out);
         }
+    }
+
+    /// The place of a channel in the roster, made if it has none; `None` if there is no such channel.
+    fn place(&mut self, channel: ChannelId) -> Option<SlotIndex> {
+        let entry = self.catalogue.get(channel)?;
+        Some(self.router.roster.place(channel, entry.channel.pattern, entry.since))
     }
 
     fn new_ticket(&mut self, asked: Asked) -> Ticket {

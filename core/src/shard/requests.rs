@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
+use ::http::StatusCode;
 use bytes::BytesMut;
-use http::StatusCode;
 
 use super::clients::{Wishes, is_wanted};
 use super::surveys::{Change, Purpose};
@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::id::{ChannelId, ConnId};
 use crate::metrics::{Counter, Metrics};
 use crate::peer::{Tally, Verdict};
-use crate::rest::{self, Answer, Call, ChannelView, CreateChannel, Page, Problem, Rendering};
+use crate::rest::{self, Answer, Call, ChannelView, Cors, CreateChannel, Page, Problem, Rendering};
 use crate::session::{Listing, Phase, Request, Session, Step};
 use crate::time::Time;
 use crate::wire::handshake::{self, Outcome as Handshake};
@@ -43,7 +43,7 @@ impl Shard {
             }
             Step::Request(request) => self.request(now, session, *request, out),
             Step::Refused(fault) => {
-                session.cors = Default::default();
+                session.cors = Cors::Silent;
                 self.answer_problem(now, session, Terms::UNREADABLE, fault.into(), out);
             }
         }
@@ -73,7 +73,7 @@ impl Shard {
         terms: Terms,
         out: &mut Actions,
     ) -> Result<Option<Answer>, Problem> {
-        session.cors = Default::default();
+        session.cors = Cors::Silent;
         session.cors = rest::check_origin(head, &self.config.cors_origins, self.resources)?;
         self.check_api_token(head, body.as_deref().unwrap_or_default())?;
         let call = self.resources.call(&head.method, &head.target)?;
@@ -313,7 +313,7 @@ impl Shard {
 
     /// A head or body took too long.
     pub(super) fn answer_late(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
-        session.cors = Default::default();
+        session.cors = Cors::Silent;
         let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "The request took too long to arrive.");
         self.answer_problem(now, session, session.late_terms(), problem, out);
     }
@@ -329,7 +329,6 @@ impl Shard {
         out: &mut Actions,
     ) -> Result<(), Problem> {
         let entry = self.channel(id)?;
-        let (pattern, since) = (entry.channel.pattern, entry.since);
         if !Credentials::of(head.target.query(), &head.headers).open_channel(&entry.channel.token) {
             self.refused(id, StatusCode::UNAUTHORIZED, out);
             return Err(Problem::unauthorized("This channel needs its token."));
@@ -359,7 +358,7 @@ impl Shard {
             echo: is_wanted(query.first("echo")),
             pull: is_wanted(query.first("pull")),
         };
-        let slot = self.router.roster.place(id, pattern, since);
+        let slot = self.place(id).ok_or(Problem::not_found("There is no such channel."))?;
         self.join(session, id, slot, wishes, out);
         Ok(())
     }
