@@ -22,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
 use crate::admission::CreateRates;
+use crate::boot::Boot;
 use crate::catalogue::Catalogue;
 use crate::cluster::Control;
 use crate::config::Config;
@@ -44,19 +45,6 @@ use crate::wire::http;
 use clients::Joining;
 use sessions::Sessions;
 use surveys::Asked;
-
-/// What all shards of a node have in common when they start.
-#[derive(Clone, Debug)]
-pub struct Boot {
-    /// The node's configuration.
-    pub config: Arc<Config>,
-    /// What the pages and documents say; made once, shared.
-    pub pages: Arc<Pages>,
-    /// Thirty-two bytes from the operating system, or from a test's seed: the only chance there is.
-    pub key: [u8; 32],
-    /// The port that clients use, which is also what `CHANNEL.port` says.
-    pub public_port: u16,
-}
 
 /// Who wakes when a time is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
