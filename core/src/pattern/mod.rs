@@ -34,6 +34,11 @@ impl Pattern {
         }
     }
 
+    /// Whether its clients stand in a queue.
+    pub const fn has_queue(self) -> bool {
+        matches!(self, Pattern::PushPull | Pattern::FanInOut)
+    }
+
     /// Reads what [`Pattern::as_str`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|pattern| pattern.as_str() == text)

@@ -49,7 +49,8 @@ pub const fn deflated_bytes_max(inflated: u64) -> u64 {
     inflated.saturating_add(inflated / 8).saturating_add(64)
 }
 
-/// A shard's compressors, each made when first used and kept: about 2^(window + 2) + 192 KiB, at most seven of them.
+/// A shard's compressors, each made when first used and kept: 240 KiB and four times its window, which is 242 KiB at 9
+/// bits and 368 KiB at 15; at most seven, 2 MiB in all.
 pub struct Deflate {
     level: Compression,
     compressors: [Option<Box<Compress>>; (Window::MAX.0 - Window::MIN.0 + 1) as usize],
@@ -64,6 +65,7 @@ impl Default for Deflate {
 
 impl Deflate {
     /// No compressor yet. They will run at zlib's level 1: a relay's messages are short and its processor is shared.
+    /// Most of what a short message costs is the reset of the compressor's tables, about 2 µs at any level.
     pub fn new() -> Self {
         Deflate { level: Compression::fast(), compressors: Default::default(), scratch: Vec::new() }
     }

@@ -218,7 +218,11 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     for block in blocks {
         *block = (u128::from_ne_bytes(*block) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(mask.into_iter().cycle()) {
+    let (quads, rest) = rest.as_chunks_mut::<4>();
+    for quad in quads {
+        *quad = (u32::from_ne_bytes(*quad) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask) {
         *byte ^= key;
     }
 }
@@ -272,6 +276,26 @@ pub fn boundary_after(bytes: &[u8], position: usize) -> usize {
         boundary = boundary.saturating_add(size);
     }
     boundary.min(bytes.len())
+}
+
+/// The opcodes and payloads of whole frames of ours that are not compressed, one after another.
+pub fn own(bytes: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let opcode = OpCode::from_bits(rest.first()? & OPCODE)?;
+        let (frame, behind) = rest.split_at_checked(own_frame_bytes(rest)?)?;
+        rest = behind;
+        Some((opcode, frame.get(own_header_bytes(frame)..)?))
+    })
+}
+
+/// How many bytes the header of a frame of ours has.
+fn own_header_bytes(frame: &[u8]) -> usize {
+    match frame.get(1) {
+        Some(second) if second & LENGTH == LENGTH_IN_2_BYTES => 4,
+        Some(second) if second & LENGTH == LENGTH_IN_8_BYTES => 10,
+        _ => 2,
+    }
 }
 
 /// The bytes of the frame of ours, header and payload, that `bytes` start with; `None` when its length is not there.
