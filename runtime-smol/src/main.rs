@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         parallelism: std::thread::available_parallelism().map_or(1, usize::from),
         open_files_limit: open_files_limit(),
     };
-    let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     match Config::parse(std::env::args().skip(1), env, &host) {
         Err(error) => fail(BAD_CONFIGURATION, &error.to_string()),
         Ok(Parsed { command, config, warnings }) => match command {
@@ -93,7 +94,8 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
     let certificates = certificates(&config).map_err(|why| (BAD_CONFIGURATION, why))?;
     let readme = match &config.readme_path {
         Some(path) => Some(
-            std::fs::read_to_string(path).map_err(|error| (BAD_CONFIGURATION, format!("{}: {error}", path.display())))?,
+            std::fs::read_to_string(path)
+                .map_err(|error| (BAD_CONFIGURATION, format!("{}: {error}", path.display())))?,
         ),
         None => None,
     };
@@ -109,7 +111,7 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
     let boot = Boot::new(config.clone(), key, port, readme);
     let log = Log::new(config.clone());
     for warning in warnings.iter().cloned().chain(boot.warnings()) {
-        log.write(&Event::Warning { what: warning });
+        log.write(&Event::ConfigDoubtful { why: warning });
     }
     let shards = Shards::prepare(&config).map_err(cannot("cannot poll sockets"))?;
     say(&boot.greeting("smol", port));

@@ -14,12 +14,7 @@ use crate::host::Log;
 use crate::mesh::{Parcel, Way};
 
 /// Starts the task that hears signals, on the executor of shard 0.
-pub fn attend(
-    executor: &LocalExecutor<'static>,
-    config: Arc<Config>,
-    ways: Vec<Way>,
-    log: Log,
-) -> io::Result<()> {
+pub fn attend(executor: &LocalExecutor<'static>, config: Arc<Config>, ways: Vec<Way>, log: Log) -> io::Result<()> {
     #[cfg(unix)]
     let wanted = [Signal::Term, Signal::Int, Signal::Hup];
     #[cfg(not(unix))]
@@ -51,6 +46,6 @@ async fn reload(config: &Arc<Config>, ways: &[Way], log: &Log) {
             log.write(&Event::CertificatesRead);
         }
         Ok(None) => {}
-        Err(why) => log.write(&Event::Warning { what: format!("the certificates stay as they were: {why}") }),
+        Err(why) => log.write(&Event::CertificatesRefused { why }),
     }
 }
