@@ -3,7 +3,6 @@
 use super::{Action, BootError, Fatal, Ignored, Raft, Role};
 use crate::Index;
 use crate::confchange::{Changed, ConfChange};
-use crate::entry::EntryKind;
 
 impl Raft {
     /// Brings the membership change at `index` into force, before [`Raft::applied`] does.
@@ -47,7 +46,7 @@ impl Raft {
 
     fn activate_upto(&mut self, index: Index) {
         while self.fatal.is_none() && self.activated < index {
-            let next = self.log.range(self.activated + 1, index).find(|entry| entry.kind == EntryKind::Conf);
+            let next = self.log.next_conf(self.activated, index);
             let Some((at, payload)) = next.map(|entry| (entry.index, entry.payload.clone())) else {
                 self.activated = index;
                 return;

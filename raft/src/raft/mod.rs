@@ -82,6 +82,8 @@ pub struct Raft {
     events: Vec<Action>,
     /// Promises made since the last flush.
     held: Vec<Message>,
+    /// An empty buffer, kept for `held`.
+    released: Vec<Message>,
     /// Promises that wait for a record, in the order of their records.
     waiting: VecDeque<(RecordId, Message)>,
     told_role: (Role, Option<NodeId>),
@@ -142,6 +144,7 @@ impl Raft {
             sends: Vec::new(),
             events: Vec::new(),
             held: Vec::new(),
+            released: Vec::new(),
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
             told_hard: HardState { commit, ..hard },
@@ -214,31 +217,35 @@ impl Raft {
             return self.flush_fatal(out);
         }
         self.spread_reads();
-        self.release_free();
-        if self.fatal.is_some() {
-            return self.flush_fatal(out);
+        if !self.held.is_empty() {
+            self.release_free();
+            if self.fatal.is_some() {
+                return self.flush_fatal(out);
+            }
         }
         let role = (self.role, self.leader);
         if role != self.told_role {
             self.told_role = role;
             out.push(Action::Role(RoleChange { term: self.term, role: self.role, leader: self.leader }));
         }
-        out.append(&mut self.sends);
-        self.flush_record(out);
-        let entries = self.log.take_committed(self.config.apply_before_persisted);
-        if !entries.is_empty() {
-            out.push(Action::Apply(entries));
+        if !self.sends.is_empty() {
+            out.append(&mut self.sends);
+        }
+        if self.log.has_unwritten() || self.hard_state() != self.told_hard {
+            self.flush_record(out);
+        }
+        if self.log.has_committed(self.config.apply_before_persisted) {
+            out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
             self.proposals.settle(self.log.applying(), out);
         }
-        out.append(&mut self.events);
+        if !self.events.is_empty() {
+            out.append(&mut self.events);
+        }
     }
 
     fn flush_record(&mut self, out: &mut Vec<Action>) {
         let hard = self.hard_state();
         let changed = hard != self.told_hard;
-        if !changed && !self.log.has_unwritten() {
-            return;
-        }
         let sync = self.must_write();
         let (snapshot, entries) = self.log.take_unwritten();
         let id = self.next_record;
@@ -285,9 +292,12 @@ impl Raft {
     /// Lets promises go that nothing unwritten stands behind.
     fn release_free(&mut self) {
         while !self.held.is_empty() && !self.must_write() && self.log.newest_sync_write().is_none() {
-            for message in core::mem::take(&mut self.held) {
+            // Releasing one's own word may bring more promises: they come behind.
+            let mut held = core::mem::replace(&mut self.held, core::mem::take(&mut self.released));
+            for message in held.drain(..) {
                 self.release(message);
             }
+            self.released = held;
         }
     }
 
