@@ -3,6 +3,7 @@
 //! The machine is [`Raft`]; its whole surface is [`Raft::handle`], [`Raft::deadline`] and [`Raft::status`].
 #![forbid(unsafe_code)]
 
+mod codec;
 pub mod confchange;
 mod config;
 mod entry;
@@ -14,13 +15,15 @@ pub mod quorum;
 mod raft;
 mod random;
 pub mod record;
+pub mod snapshot;
 mod status;
 mod time;
+pub mod wire;
 
 pub use confchange::{Change, ChangeKind, Conf, ConfChange, ConfError, Transition};
 pub use config::{Config, ConfigError, ReadMode};
 pub use entry::{ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryKind};
-pub use id::{ClusterId, Incarnation, Index, NodeId, ReadToken, RecordId, Term, Ticket};
+pub use id::{ClusterId, Incarnation, Index, NUMBER_MAX, NodeId, ReadToken, RecordId, Term, Ticket};
 pub use message::{Body, Message, SnapshotMeta};
 pub use progress::{Inflights, Progress, ProgressMap, ProgressState};
 pub use raft::{Action, Boot, BootError, ConfRefusal, DropReason, Fatal, Ignored, Input, Raft, Role, RoleChange};

@@ -27,7 +27,7 @@ use crate::message::{Body, Message, SnapshotMeta};
 use crate::progress::ProgressMap;
 use crate::random::Random;
 use crate::record::{HardState, Record};
-use crate::{Config, Incarnation, Index, NodeId, ReadMode, RecordId, Status, Term, Time};
+use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, Status, Term, Time};
 use propose::Proposals;
 use reads::Reads;
 
@@ -100,8 +100,11 @@ impl Raft {
     /// The settings do not agree, or what the disk held contradicts itself.
     pub fn new(config: Config, boot: Boot, now: Time) -> Result<Raft, BootError> {
         config.check().map_err(BootError::Config)?;
-        let Boot { hard, snapshot, entries, applied } = boot;
+        let Boot { hard, snapshot, entries, applied, record } = boot;
         snapshot.conf.check().map_err(BootError::Conf)?;
+        if hard.term >= NUMBER_MAX || snapshot.index >= NUMBER_MAX {
+            return Err(BootError::Entries { index: snapshot.index });
+        }
         if snapshot.index == 0 && !snapshot.conf.members().is_empty() {
             return Err(BootError::ConfWithoutSnapshot);
         }
@@ -148,7 +151,7 @@ impl Raft {
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
             told_hard: HardState { commit, ..hard },
-            next_record: RecordId(1),
+            next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
             log,
@@ -256,7 +259,8 @@ impl Raft {
             let record = if sync { id } else { self.log.newest_sync_write().unwrap_or(id) };
             self.waiting.extend(self.held.drain(..).map(|message| (record, message)));
         }
-        out.push(Action::Persist(Record { id, sync, hard: changed.then_some(hard), snapshot, entries }));
+        let hard = changed.then_some(hard);
+        out.push(Action::Persist(Record { id, sync, hard, snapshot, entries, checkpoint: false }));
     }
 
     fn flush_fatal(&mut self, out: &mut Vec<Action>) {
@@ -349,7 +353,8 @@ impl Raft {
             return Err(Ignored::NotForMe);
         }
         let termless = message.body.is_termless();
-        if message.from == self.config.id || message.from == NodeId(0) || (message.term == 0) != termless {
+        let foreign = message.from != self.config.id && message.from != NodeId(0);
+        if !foreign || (message.term == 0) != termless || message.term >= NUMBER_MAX {
             return Err(Ignored::Malformed);
         }
         self.check_incarnation(message.from, message.incarnation)?;
@@ -539,6 +544,24 @@ impl Raft {
         &self.log
     }
 
+    /// A record that says all that the records handed out so far say: term, vote, commit index, newest snapshot and every entry
+    /// after it. A new segment may begin with it, and once it is durable, older segments may go. Ask for it right after
+    /// [`Raft::flush`] and write it after all records before it. `None` where there is no snapshot yet, or one is not durable.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Record> {
+        if self.snapshot.index == 0 || self.log.pending_snapshot().is_some() || self.log.has_unwritten() {
+            return None;
+        }
+        Some(Record {
+            id: RecordId(self.next_record.0 - 1),
+            sync: true,
+            hard: Some(self.told_hard),
+            snapshot: Some(Box::new(self.snapshot.clone())),
+            entries: self.log.slice(self.snapshot.index + 1, self.log.last_index(), u64::MAX),
+            checkpoint: true,
+        })
+    }
+
     /// What a snapshot of the application's state as of `index` stands for: the entry's term, and the configuration as of it
     /// (study id M5). `None` where `index` is not applied, or lies before the newest snapshot.
     #[must_use]
@@ -572,7 +595,7 @@ impl Raft {
 fn check_chain(base: EntryId, entries: &[crate::Entry]) -> Result<(), Index> {
     let mut before = base;
     for entry in entries {
-        if Some(entry.index) != before.index.checked_add(1) || entry.term < before.term || entry.index == Index::MAX {
+        if Some(entry.index) != before.index.checked_add(1) || entry.term < before.term || entry.index >= NUMBER_MAX {
             return Err(entry.index);
         }
         before = EntryId { term: entry.term, index: entry.index };
