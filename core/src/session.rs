@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::admission::MessageRate;
 use crate::config::Config;
 use crate::id::{ChannelId, ConnId};
+use crate::rest::Cors;
 use crate::router::Sender;
 use crate::time::Time;
 use crate::wire::http::{Body, BodyStream, Head, HeadScan, HttpFault, Limits, Terms};
@@ -131,6 +132,8 @@ pub struct Session {
     pub from: IpAddr,
     /// Where it stands.
     pub phase: Phase,
+    /// How its answers are opened to pages of other origins; set by each request.
+    pub cors: Cors,
     /// Its armed deadline, kept for the list of timers.
     pub timer: Option<Time>,
     /// Bytes that wait for their turn.
@@ -150,6 +153,7 @@ impl Session {
             conn,
             from,
             phase: Phase::Head { scan: HeadScan::default(), since: now, idle: false },
+            cors: Cors::Silent,
             timer: None,
             held: Vec::new(),
             unsent: 0,

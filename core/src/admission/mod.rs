@@ -9,5 +9,5 @@ mod rate;
 mod source;
 
 pub use credentials::{CANDIDATES_MAX, Credentials, TokenHash};
-pub use rate::{AddressCounts, AddressPace, Bucket, Pace};
+pub use rate::{AddressCounts, CreateRates, MessageRate};
 pub use source::{address_key, client_address, is_foreign};

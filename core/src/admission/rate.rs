@@ -12,71 +12,81 @@ use crate::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A rate that is not to be exceeded for longer than a second's worth at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pace {
-    /// Between two, on average.
-    interval: Duration,
-}
-
-/// What one client or address has used of its pace.
+/// What one source has used of its rate: a second's worth may come at once, after that one by one. The rate is passed
+/// in, in units per second, 0 for off, and must stay the same.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Bucket {
+struct Meter {
     /// When all of it will have been given back.
     full_at: Time,
 }
 
-impl Pace {
-    /// So many a second; `None` for 0, which is off.
-    pub fn per_second(rate: u64) -> Option<Pace> {
-        let nanos = 1_000_000_000u64.checked_div(rate)?;
-        Some(Pace { interval: Duration::from_nanos(nanos.max(1)) })
+impl Meter {
+    /// Between two, on average; `None` for 0.
+    fn interval(rate: u64) -> Option<Duration> {
+        Some(Duration::from_nanos(1_000_000_000u64.checked_div(rate)?.max(1)))
     }
 
-    /// Takes one if there is one.
-    ///
-    /// # Errors
-    /// How long it is until there is one; nothing is taken.
-    pub fn take(self, bucket: &mut Bucket, now: Time) -> Result<(), Duration> {
-        let next = bucket.full_at.max(now) + self.interval;
-        let wait = next.since(now + SECOND);
-        if wait.is_zero() {
-            bucket.full_at = next;
-            return Ok(());
+    /// When the next one may come, if that is not now.
+    fn wait(self, now: Time, rate: u64) -> Option<Time> {
+        let free_at = self.full_at + Self::interval(rate)? - SECOND;
+        (free_at > now).then_some(free_at)
+    }
+
+    /// One has come.
+    fn count(&mut self, now: Time, rate: u64) {
+        if let Some(interval) = Self::interval(rate) {
+            self.full_at = self.full_at.max(now) + interval;
         }
-        Err(wait)
-    }
-
-    /// Takes one, there or not: it has happened already. When the next may be taken, if that is not now: until then the
-    /// source pauses. To be called for every message that is in hand, also while paused.
-    pub fn charge(self, bucket: &mut Bucket, now: Time) -> Option<Time> {
-        bucket.full_at = bucket.full_at.max(now) + self.interval;
-        let resume = bucket.full_at + self.interval - SECOND;
-        (resume > now).then_some(resume)
     }
 }
 
-/// A pace for every address, in a table with a limit. An address is forgotten when its bucket is full again, a second
-/// after its last use at most; where the table is full before that, the one that is full soonest is forgotten first.
+/// One client's share of `WRS_MAX_MESSAGE_RATE`, in eight bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MessageRate(Meter);
+
+impl MessageRate {
+    /// Nothing used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// When the client may send its next message, at `rate` messages per second (0: off), if that is not now: its reading
+    /// pauses until then.
+    pub fn wait(self, now: Time, rate: u64) -> Option<Time> {
+        self.0.wait(now, rate)
+    }
+
+    /// The client has sent a message.
+    pub fn count(&mut self, now: Time, rate: u64) {
+        self.0.count(now, rate);
+    }
+}
+
+/// `WRS_MAX_CREATE_RATE` for every address, in a table with a limit. An address is forgotten when all of its rate is
+/// given back, a second after its last use at most; where the table is full before that, the one that would be forgotten
+/// soonest goes first.
 #[derive(Debug)]
-pub struct AddressPace {
-    pace: Pace,
+pub struct CreateRates {
+    rate: u64,
     addresses_max: usize,
-    buckets: BTreeMap<IpAddr, Bucket>,
+    meters: BTreeMap<IpAddr, Meter>,
     by_end: BTreeSet<(Time, IpAddr)>,
 }
 
-impl AddressPace {
-    /// `pace` for each of at most `addresses_max` addresses.
-    pub fn new(pace: Pace, addresses_max: usize) -> Self {
-        AddressPace { pace, addresses_max: addresses_max.max(1), buckets: BTreeMap::new(), by_end: BTreeSet::new() }
+impl CreateRates {
+    /// `rate` per second (0: off) for each of at most `addresses_max` addresses.
+    pub fn new(rate: u64, addresses_max: usize) -> Self {
+        CreateRates { rate, addresses_max: addresses_max.max(1), meters: BTreeMap::new(), by_end: BTreeSet::new() }
     }
 
     /// Takes one for `address` ([`address_key`] of it) if there is one.
     ///
     /// # Errors
-    /// How long it is until there is one: 429 with `Retry-After`.
-    pub fn take(&mut self, address: IpAddr, now: Time) -> Result<(), Duration> {
+    /// How long it is until there is one; nothing is taken. 429 with `Retry-After`.
+    pub fn take(&mut self, now: Time, address: IpAddr) -> Result<(), Duration> {
+        if self.rate == 0 {
+            return Ok(());
+        }
         // Each call adds one at most, so two are enough to catch up.
         for _ in 0..2 {
             if self.by_end.first().is_some_and(|(end, _)| *end <= now) {
@@ -84,46 +94,55 @@ impl AddressPace {
             }
         }
         let key = address_key(address);
-        let mut bucket = self.buckets.get(&key).copied().unwrap_or_default();
-        self.pace.take(&mut bucket, now)?;
-        if let Some(before) = self.buckets.insert(key, bucket) {
+        let mut meter = self.meters.get(&key).copied().unwrap_or_default();
+        if let Some(free_at) = meter.wait(now, self.rate) {
+            return Err(free_at.since(now));
+        }
+        meter.count(now, self.rate);
+        if let Some(before) = self.meters.insert(key, meter) {
             self.by_end.remove(&(before.full_at, key));
         }
-        if self.buckets.len() > self.addresses_max {
+        if self.meters.len() > self.addresses_max {
             self.forget_first();
         }
-        self.by_end.insert((bucket.full_at, key));
+        self.by_end.insert((meter.full_at, key));
         Ok(())
     }
 
     fn forget_first(&mut self) {
         if let Some((_, address)) = self.by_end.pop_first() {
-            self.buckets.remove(&address);
+            self.meters.remove(&address);
         }
     }
 }
 
-/// How many connections each address has. An address stands here only while it has one, so that the node's limit on
-/// clients bounds the table.
-#[derive(Debug, Default)]
+/// How many clients each address has (`WRS_MAX_CLIENTS_PER_ADDRESS`). An address stands here only while it has one, so
+/// that the node's limit on clients bounds the table.
+#[derive(Debug)]
 pub struct AddressCounts {
+    max: u64,
     counts: BTreeMap<IpAddr, u64>,
 }
 
 impl AddressCounts {
-    /// Counts a connection of `address` ([`address_key`] of it) unless it has `max` already; 0 is no limit. Whether it
-    /// was counted: if so, [`AddressCounts::leave`] follows once.
-    pub fn enter(&mut self, address: IpAddr, max: u64) -> bool {
-        let key = address_key(address);
-        let count = self.counts.get(&key).copied().unwrap_or_default();
-        if max != 0 && count >= max {
-            return false;
-        }
-        self.counts.insert(key, count.saturating_add(1));
-        true
+    /// At most `max` for each address; 0 is no limit.
+    pub fn new(max: u64) -> Self {
+        AddressCounts { max, counts: BTreeMap::new() }
     }
 
-    /// A counted connection has ended.
+    /// Counts a client of `address` ([`address_key`] of it) unless that has its share already. Whether it was counted:
+    /// if so, [`AddressCounts::leave`] follows once.
+    pub fn enter(&mut self, address: IpAddr) -> bool {
+        if self.max == 0 {
+            return true;
+        }
+        let count = self.counts.entry(address_key(address)).or_default();
+        let room = *count < self.max;
+        *count += u64::from(room);
+        room
+    }
+
+    /// A client that was counted has gone.
     pub fn leave(&mut self, address: IpAddr) {
         let key = address_key(address);
         match self.counts.get_mut(&key) {
@@ -146,82 +165,87 @@ mod tests {
         IpAddr::V4(n.into())
     }
 
+    /// How many of `tries` get through at once.
+    fn passed(meter: &mut MessageRate, now: Time, rate: u64, tries: usize) -> usize {
+        let through = (0..tries).take_while(|_| {
+            let free = meter.wait(now, rate).is_none();
+            if free {
+                meter.count(now, rate);
+            }
+            free
+        });
+        through.count()
+    }
+
     #[test]
-    fn a_pace_lets_a_seconds_worth_through_at_once_and_then_one_by_one() {
-        let pace = Pace::per_second(10).unwrap();
-        let mut bucket = Bucket::default();
-        for n in 0..10 {
-            assert_eq!(pace.take(&mut bucket, at(0)), Ok(()), "{n}");
-        }
-        assert_eq!(pace.take(&mut bucket, at(0)), Err(Duration::from_millis(100)));
-        assert_eq!(pace.take(&mut bucket, at(99)), Err(Duration::from_millis(1)), "a refusal takes nothing");
-        assert_eq!(pace.take(&mut bucket, at(100)), Ok(()));
-        assert!(pace.take(&mut bucket, at(100)).is_err());
+    fn a_rate_lets_a_seconds_worth_through_at_once_and_then_one_by_one() {
+        let mut meter = MessageRate::new();
+        assert_eq!(passed(&mut meter, at(0), 10, 99), 10);
+        assert_eq!(meter.wait(at(0), 10), Some(at(100)));
+        assert_eq!(meter.wait(at(99), 10), Some(at(100)), "asking takes nothing");
+        assert_eq!(passed(&mut meter, at(100), 10, 99), 1);
     }
 
     #[test]
     fn an_idle_second_gives_all_of_it_back_and_no_more() {
-        let pace = Pace::per_second(3).unwrap();
-        let mut bucket = Bucket::default();
+        let mut meter = MessageRate::new();
         for start in [0, 1_001, 60_000] {
-            let passed = (0..10).filter(|_| pace.take(&mut bucket, at(start)).is_ok()).count();
-            assert_eq!(passed, 3, "{start}");
+            assert_eq!(passed(&mut meter, at(start), 3, 99), 3, "{start}");
         }
     }
 
     #[test]
-    fn a_charge_says_when_to_go_on() {
-        let pace = Pace::per_second(2).unwrap();
-        let mut bucket = Bucket::default();
-        assert_eq!(pace.charge(&mut bucket, at(0)), None);
-        assert_eq!(pace.charge(&mut bucket, at(0)), Some(at(500)), "the second's worth is used up");
-        assert_eq!(pace.charge(&mut bucket, at(0)), Some(at(1_000)), "what was in hand already counts too");
-        assert_eq!(pace.charge(&mut bucket, at(1_000)), Some(at(1_500)));
-        assert_eq!(pace.charge(&mut bucket, at(9_000)), None);
+    fn what_has_come_too_early_counts_too() {
+        let mut meter = MessageRate::new();
+        (0..3).for_each(|_| meter.count(at(0), 2));
+        assert_eq!(meter.wait(at(0), 2), Some(at(1_000)));
     }
 
     #[test]
-    fn zero_is_off_and_the_fastest_pace_still_counts() {
-        assert_eq!(Pace::per_second(0), None);
-        let pace = Pace::per_second(u64::MAX).unwrap();
-        assert_eq!(pace.interval, Duration::from_nanos(1));
-        assert_eq!(std::mem::size_of::<Bucket>(), 8);
+    fn zero_is_off_and_the_fastest_rate_still_counts() {
+        let mut meter = MessageRate::new();
+        assert_eq!(passed(&mut meter, at(0), 0, 5_000), 5_000);
+        assert_eq!(meter, MessageRate::new());
+        meter.count(at(0), u64::MAX);
+        assert_ne!(meter, MessageRate::new());
+        assert_eq!(std::mem::size_of::<MessageRate>(), 8);
     }
 
     #[test]
-    fn addresses_do_not_use_each_others_pace_and_are_forgotten() {
-        let mut pace = AddressPace::new(Pace::per_second(1).unwrap(), 100);
-        assert!(pace.take(ip(1), at(0)).is_ok() && pace.take(ip(2), at(0)).is_ok());
-        assert_eq!(pace.take(ip(1), at(250)), Err(Duration::from_millis(750)));
-        assert!(pace.take(ip(1), at(1_000)).is_ok());
-        assert_eq!((pace.buckets.len(), pace.by_end.len()), (1, 1), "2 has its second's worth again");
+    fn addresses_do_not_use_each_others_rate_and_are_forgotten() {
+        let mut rates = CreateRates::new(1, 100);
+        assert!(rates.take(at(0), ip(1)).is_ok() && rates.take(at(0), ip(2)).is_ok());
+        assert_eq!(rates.take(at(250), ip(1)), Err(Duration::from_millis(750)));
+        assert!(rates.take(at(1_000), ip(1)).is_ok());
+        assert_eq!((rates.meters.len(), rates.by_end.len()), (1, 1), "2 has its second's worth again");
+        let mut off = CreateRates::new(0, 100);
+        assert!((0..1_000).all(|_| off.take(at(0), ip(1)).is_ok()) && off.meters.is_empty());
     }
 
     #[test]
     fn a_full_table_forgets_whom_it_would_forget_first_anyway() {
-        let mut pace = AddressPace::new(Pace::per_second(1).unwrap(), 2);
+        let mut rates = CreateRates::new(1, 2);
         for (n, when) in [(1, 0), (2, 10), (3, 20)] {
-            assert!(pace.take(ip(n), at(when)).is_ok());
+            assert!(rates.take(at(when), ip(n)).is_ok());
         }
-        assert_eq!((pace.buckets.len(), pace.by_end.len()), (2, 2));
-        assert!(pace.take(ip(3), at(30)).is_err() && pace.take(ip(2), at(30)).is_err());
-        assert!(pace.take(ip(1), at(30)).is_ok(), "1 was forgotten");
+        assert_eq!((rates.meters.len(), rates.by_end.len()), (2, 2));
+        assert!(rates.take(at(30), ip(3)).is_err() && rates.take(at(30), ip(2)).is_err());
+        assert!(rates.take(at(30), ip(1)).is_ok(), "1 was forgotten");
     }
 
     #[test]
-    fn an_address_has_so_many_connections_and_no_more() {
-        let mut counts = AddressCounts::default();
-        assert!(counts.enter(ip(1), 2) && counts.enter(ip(1), 2) && counts.enter(ip(2), 2));
-        assert!(!counts.enter(ip(1), 2));
+    fn an_address_has_so_many_clients_and_no_more() {
+        let mut counts = AddressCounts::new(2);
+        assert!(counts.enter(ip(1)) && counts.enter(ip(1)) && counts.enter(ip(2)));
+        assert!(!counts.enter(ip(1)));
         counts.leave(ip(1));
-        assert!(counts.enter(ip(1), 2));
-        assert!((0..9).all(|_| counts.enter(ip(3), 0)), "0 is no limit");
-        for address in [1, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3] {
+        assert!(counts.enter(ip(1)));
+        for address in [1, 1, 2, 7] {
             counts.leave(ip(address));
         }
-        assert!(counts.counts.is_empty(), "who has no connection costs nothing");
-        counts.leave(ip(7));
-        assert!(counts.counts.is_empty());
+        assert!(counts.counts.is_empty(), "who has no client costs nothing");
+        let mut off = AddressCounts::new(0);
+        assert!((0..1_000).all(|_| off.enter(ip(1))) && off.counts.is_empty());
     }
 
     proptest! {
@@ -229,18 +253,15 @@ mod tests {
         fn no_second_sees_more_than_twice_the_rate(
             rate in 1u64..20, gaps in proptest::collection::vec(0u64..300, 1..200),
         ) {
-            let pace = Pace::per_second(rate).unwrap();
-            let mut bucket = Bucket::default();
+            let mut meter = MessageRate::new();
             let mut now = 0;
-            let mut passed = Vec::new();
+            let mut through = Vec::new();
             for gap in gaps {
                 now += gap;
-                if pace.take(&mut bucket, at(now)).is_ok() {
-                    passed.push(now);
-                }
+                through.extend(std::iter::repeat_n(now, passed(&mut meter, at(now), rate, 1)));
             }
-            for start in &passed {
-                let within = passed.iter().filter(|t| (*start..start + 1_000).contains(t)).count() as u64;
+            for start in &through {
+                let within = through.iter().filter(|t| (*start..start + 1_000).contains(t)).count() as u64;
                 prop_assert!(within <= 2 * rate);
             }
         }
@@ -249,14 +270,14 @@ mod tests {
         fn the_table_of_addresses_stays_within_its_limit_and_in_step(
             uses in proptest::collection::vec((0u32..12, 0u64..400), 1..200),
         ) {
-            let mut pace = AddressPace::new(Pace::per_second(2).unwrap(), 5);
+            let mut rates = CreateRates::new(2, 5);
             let mut now = 0;
             for (address, gap) in uses {
                 now += gap;
-                let _ = pace.take(ip(address), at(now));
-                prop_assert!(pace.buckets.len() <= 5);
-                let ends: BTreeSet<_> = pace.buckets.iter().map(|(a, b)| (b.full_at, *a)).collect();
-                prop_assert_eq!(&ends, &pace.by_end);
+                let _ = rates.take(at(now), ip(address));
+                prop_assert!(rates.meters.len() <= 5);
+                let ends: BTreeSet<_> = rates.meters.iter().map(|(a, m)| (m.full_at, *a)).collect();
+                prop_assert_eq!(&ends, &rates.by_end);
             }
         }
     }

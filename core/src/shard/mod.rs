@@ -32,6 +32,8 @@ use crate::metrics::{Counter, Metrics};
 use crate::pages::Pages;
 use crate::peer::{PeerMessage, Ticket};
 use crate::random::Random;
+use crate::rest::Resources;
+use crate::roster::SlotIndex;
 use crate::router::Router;
 use crate::session::{Phase, Session};
 use crate::time::Time;
@@ -78,7 +80,6 @@ enum Drain {
 }
 
 /// One shard of a node.
-#[derive(Debug)]
 pub struct Shard {
     config: Arc<Config>,
     pages: Arc<Pages>,
@@ -92,7 +93,9 @@ pub struct Shard {
     router: Router,
     /// On shard 0.
     control: Option<Control>,
+    /// On shard 0: channels that each address may create.
     create_rates: CreateRates,
+    resources: Resources,
     sessions: Sessions,
     timers: Timers<Wake>,
     joining: BTreeMap<u64, Joining>,
@@ -104,6 +107,12 @@ pub struct Shard {
     inflate: Inflate,
     drain: Drain,
     drain_timer: Option<Time>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("here", &self.here).field("drain", &self.drain).finish_non_exhaustive()
+    }
 }
 
 impl Shard {
@@ -127,6 +136,7 @@ impl Shard {
             router: Router::new(here, shards, config.peer_window_bytes),
             control,
             create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
+            resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
             sessions: Sessions::new(),
             timers: Timers::new(),
             joining: BTreeMap::new(),
@@ -185,6 +195,12 @@ impl Shard {
         for peer in self.router.others() {
             self.router.forward(peer, message(), None, out);
         }
+    }
+
+    /// The place of a channel in the roster, made if it has none; `None` if there is no such channel.
+    fn place(&mut self, channel: ChannelId) -> Option<SlotIndex> {
+        let entry = self.catalogue.get(channel)?;
+        Some(self.router.roster.place(channel, entry.channel.pattern, entry.since))
     }
 
     fn new_ticket(&mut self, asked: Asked) -> Ticket {

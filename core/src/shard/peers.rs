@@ -138,7 +138,7 @@ impl Shard {
                 self.router.metrics.add(Counter::ChannelsLimited, 1);
                 return Outcome::Full;
             }
-            if from.is_some_and(|from| !self.create_rates.allow(now, from)) {
+            if from.is_some_and(|from| self.create_rates.take(now, from).is_err()) {
                 self.router.metrics.add(Counter::CreatesLimited, 1);
                 return Outcome::TooOften;
             }
@@ -194,8 +194,10 @@ impl Shard {
     /// At the home: one seat, if there is one.
     fn seat(&mut self, client: ClientId, channel: ChannelId, pull: bool) -> Verdict {
         match (self.catalogue.get(channel), self.router.homes.get_mut(&channel)) {
-            (Some(entry), Some(home)) if home.seat(&entry.channel, client, pull) => Verdict::Seated,
-            (Some(_), Some(_)) => Verdict::ChannelFull,
+            (Some(entry), Some(home)) => match home.seat(&entry.channel, client, pull) {
+                true => Verdict::Seated,
+                false => Verdict::ChannelFull,
+            },
             _ => Verdict::Absent,
         }
     }

@@ -278,6 +278,26 @@ pub fn boundary_after(bytes: &[u8], position: usize) -> usize {
     boundary.min(bytes.len())
 }
 
+/// The opcodes and payloads of whole frames of ours that are not compressed, one after another.
+pub fn own(bytes: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let opcode = OpCode::from_bits(rest.first()? & OPCODE)?;
+        let (frame, behind) = rest.split_at_checked(own_frame_bytes(rest)?)?;
+        rest = behind;
+        Some((opcode, frame.get(own_header_bytes(frame)..)?))
+    })
+}
+
+/// How many bytes the header of a frame of ours has.
+fn own_header_bytes(frame: &[u8]) -> usize {
+    match frame.get(1) {
+        Some(second) if second & LENGTH == LENGTH_IN_2_BYTES => 4,
+        Some(second) if second & LENGTH == LENGTH_IN_8_BYTES => 10,
+        _ => 2,
+    }
+}
+
 /// The bytes of the frame of ours, header and payload, that `bytes` start with; `None` when its length is not there.
 fn own_frame_bytes(bytes: &[u8]) -> Option<usize> {
     let (&[_, second], rest) = bytes.split_first_chunk()?;

@@ -198,15 +198,14 @@ impl Line {
     fn encrypt(&mut self, scratch: &mut Vec<u8>) -> &[u8] {
         let waits = self.encrypted.as_ref().is_some_and(|encrypted| !encrypted.waiting().is_empty());
         // Only as much as can soon be written: what is encrypted can no longer be dropped.
-        if !waits && self.plain > 0 && self.encrypted.as_ref().is_some_and(|encrypted| !encrypted.tls.is_handshaking()) {
+        if !waits
+            && self.plain > 0
+            && let Some(mut encrypted) = self.encrypted.take_if(|encrypted| !encrypted.tls.is_handshaking())
+        {
             let piece = self.gather(scratch);
             let taken = piece.len().min(PIECE);
-            let piece = piece.get(..taken).unwrap_or_default();
-            let mut sealed = std::mem::take(&mut self.encrypted);
-            if let Some(encrypted) = &mut sealed {
-                encrypted.tls.encrypt(piece);
-            }
-            self.encrypted = sealed;
+            encrypted.tls.encrypt(piece.get(..taken).unwrap_or_default());
+            self.encrypted = Some(encrypted);
             self.consume(taken);
         }
         let last = self.finish && self.plain == 0;

@@ -14,6 +14,7 @@ mod target;
 
 pub use body::{Body, BodyKind};
 pub use head::{Head, HeadScan};
+pub(crate) use response::put_decimal;
 pub use response::{BodyStream, CONTINUE, ResponseHead, Terms};
 pub use target::{Query, Target};
 

@@ -28,8 +28,8 @@ impl Target {
     /// The path of `OPTIONS *` and of every `CONNECT`: no resource, the server as a whole.
     pub const ASTERISK: &'static str = "*";
 
-    /// Reads the text between method and version.
-    pub(super) fn parse(method: &Method, text: &[u8]) -> Result<Target, HttpFault> {
+    /// Reads the text between method and version. A fault is the client's.
+    pub fn parse(method: &Method, text: &[u8]) -> Result<Target, HttpFault> {
         if text.is_empty() || text.iter().any(|&b| b <= 0x20 || b == 0x7F || b == b'#') {
             return Err(HttpFault::Target);
         }
