@@ -177,10 +177,7 @@ mod tests {
         assert_eq!(catalogue.apply(Time::ZERO, &delete, |id, why| gone.push((id, why))), Outcome::Deleted);
         assert_eq!(catalogue.apply(Time::ZERO, &delete, |id, why| gone.push((id, why))), Outcome::Absent);
         assert_eq!(catalogue.apply(Time::ZERO, &Command::Reset, |id, why| gone.push((id, why))), Outcome::Emptied);
-        assert_eq!(
-            gone,
-            [(id(2), Removal::TimedOut), (id(1), Removal::Deleted), (id(3), Removal::Deleted)]
-        );
+        assert_eq!(gone, [(id(2), Removal::TimedOut), (id(1), Removal::Deleted), (id(3), Removal::Deleted)]);
         assert!(catalogue.is_empty());
     }
 }

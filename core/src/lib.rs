@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod admission;
+pub mod boot;
 pub mod catalogue;
 pub mod cluster;
 pub mod config;

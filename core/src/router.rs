@@ -28,9 +28,6 @@ use crate::wire::message::Kind;
 /// Bytes that the buffer for outgoing frames is made with.
 const BUFFER: usize = 64 << 10;
 
-/// What the relay's `"origin":"…",` adds to a request, in bytes.
-const ORIGIN_BYTES: usize = 48;
-
 /// Whose message it is: what the seat said, so that nothing is looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
@@ -159,7 +156,7 @@ impl Router {
                 };
             }
         };
-        let mut message = BytesMut::with_capacity(payload.len() + ORIGIN_BYTES);
+        let mut message = BytesMut::with_capacity(payload.len() + envelope::ORIGIN_BYTES_MAX);
         envelope::write_request(&mut message, payload, request, sender.client);
         if pattern == Pattern::FanInOut {
             let frame = self.encode(kind, &message, out);
@@ -210,8 +207,7 @@ impl Router {
                 let peers = self.roster.at(sender.slot).map(|local| (local.id, local.elsewhere.clone()));
                 let (channel, peers) = peers.unwrap_or((sender.channel, Default::default()));
                 for peer in peers {
-                    let message =
-                        PeerMessage::Publish { channel, frames: frames.clone(), from: sender.client, back };
+                    let message = PeerMessage::Publish { channel, frames: frames.clone(), from: sender.client, back };
                     self.forward(peer, message, Some(sender.conn), out);
                 }
             }
@@ -379,6 +375,8 @@ impl Router {
     /// Hands a message to another shard; pauses its source when that shard's window is full.
     pub fn forward(&mut self, peer: ShardId, message: PeerMessage, source: Option<ConnId>, out: &mut Actions) {
         let full = self.links.sent(peer, &message);
+        self.metrics.add(Counter::PeerMessages, 1);
+        self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
         out.push(Action::Forward { peer, message });
         if let (true, Some(conn)) = (full, source)
             && self.links.pause(peer, conn)

@@ -44,7 +44,7 @@ impl Conn {
 
     /// Reads once.
     pub fn read(&mut self, buffer: &mut [u8]) -> Got {
-        if !self.reads || !self.open {
+        if !self.is_read() {
             return Got::Nothing;
         }
         match self.watched.socket().read(buffer) {
@@ -59,6 +59,11 @@ impl Conn {
             }
             Err(_) => Got::Gone,
         }
+    }
+
+    /// Whether it is read at present.
+    pub fn is_read(&self) -> bool {
+        self.reads && self.open
     }
 
     /// Reads the socket from now on, or not.
@@ -106,7 +111,7 @@ impl Conn {
 
     fn watch(&self) {
         // An error shows itself at the next read or write.
-        let _ = self.watched.want(self.reads && self.open, self.writes);
+        let _ = self.watched.want(self.is_read(), self.writes);
     }
 }
 

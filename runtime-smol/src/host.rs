@@ -34,16 +34,7 @@ impl Hands {
     /// The hands of shard `here`, with the ways to all shards.
     pub fn new(here: ShardId, ways: Vec<Way>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
-        Hands {
-            conns: Conns::default(),
-            dirty: Vec::new(),
-            listening: true,
-            stopped: false,
-            here,
-            ways,
-            mailed,
-            log,
-        }
+        Hands { conns: Conns::default(), dirty: Vec::new(), listening: true, stopped: false, here, ways, mailed, log }
     }
 
     /// Notes that a socket has something to write.
@@ -146,8 +137,8 @@ impl Log {
         let mut out = io::stdout().lock();
         // A log that nobody reads any more must not end the service.
         let _ = match self.config.log_format {
-            LogFormat::Text => writeln!(out, "{time} {event}"),
-            LogFormat::Json => writeln!(out, "{}", event.to_json(&time)),
+            LogFormat::Text => writeln!(out, "{time} {}", event.text(self.config.id_length)),
+            LogFormat::Json => writeln!(out, "{}", event.json(&time, self.config.id_length)),
         };
     }
 }

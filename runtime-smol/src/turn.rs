@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use polling::Events;
+use polling::{Event, Events};
 use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::event::Event;
-use wrs_core::host::perform;
+use wrs_core::event;
+use wrs_core::host::{Host, perform};
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
 use wrs_core::shard::Shard;
@@ -113,8 +113,8 @@ impl Turn {
             if event.key == LISTENER {
                 self.accept(now);
             } else if let Some(id) = self.hands.conns.at(event.key) {
-                let failed = event.is_err().unwrap_or(false) || event.is_interrupt();
-                self.ready(now, id, event.readable || failed, event.writable);
+                let dead = event.is_err().unwrap_or(false) || event.is_interrupt();
+                self.ready(now, id, event, dead);
             }
         }
         for _ in 0..PARCELS_PER_TURN {
@@ -141,7 +141,7 @@ impl Turn {
         let Some(listener) = &mut self.listener else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
-            self.hands.report(Event::AcceptPaused { why: error.to_string() });
+            self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
             let shard = self.next % self.shards.max(1);
@@ -178,14 +178,18 @@ impl Turn {
         self.tell(now, Input::Opened { conn: id, from });
     }
 
-    fn ready(&mut self, now: Time, id: ConnId, readable: bool, writable: bool) {
-        if writable {
+    fn ready(&mut self, now: Time, id: ConnId, event: Event, dead: bool) {
+        if event.writable {
             self.hands.mark(id);
         }
-        if !readable {
+        let Some(conn) = self.hands.conns.get(id) else { return };
+        if dead && !conn.is_read() {
+            // Nobody would read why, and it would be reported again and again.
+            return self.lose(now, id);
+        }
+        if !event.readable && !dead {
             return;
         }
-        let Some(conn) = self.hands.conns.get(id) else { return };
         match conn.read(&mut self.buffer) {
             Got::Nothing => {}
             Got::End => self.tell(now, Input::Ended { conn: id }),

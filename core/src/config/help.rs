@@ -12,7 +12,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn help() -> String {
     let mut out = format!(
         "wrs {VERSION}: relays messages between WebSocket clients\n\n\
-         usage: wrs [serve] [FLAGS]          run a node\n       \
+         usage: wrs [serve] [FLAGS]            run a node\n       \
          wrs [FLAGS] COMMAND [--help]   talk to a node\n\ncommands:\n"
     );
     for (_, name, meaning) in ClientCommand::ALL {

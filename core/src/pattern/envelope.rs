@@ -5,7 +5,6 @@
 //! machine word asks for it. Rule guarded: whatever the relay does not write itself passes byte for byte.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
@@ -109,10 +108,24 @@ pub fn write_request(out: &mut BytesMut, message: &[u8], request: &Request, orig
     let part = |range: Range<usize>| message.get(range).unwrap_or_default();
     out.reserve(message.len() + ORIGIN_BYTES_MAX);
     out.extend_from_slice(part(0..request.open));
-    // Writing to a buffer that grows cannot fail.
-    let _ = write!(out, r#""origin":"{origin}","#);
+    out.extend_from_slice(br#""origin":""#);
+    out.extend_from_slice(&digits(origin));
+    out.extend_from_slice(br#"","#);
     out.extend_from_slice(part(request.open..request.cut.start));
     out.extend_from_slice(part(request.cut.end..message.len()));
+}
+
+/// The id as its `Display` writes it, several times as fast.
+fn digits(client: ClientId) -> [u8; 32] {
+    let bits = (u128::from(client.node) << 64)
+        | (u128::from(client.shard.0) << 48)
+        | u128::from(client.serial & 0xFFFF_FFFF_FFFF);
+    let mut digits = [0; 32];
+    for (place, digit) in digits.iter_mut().enumerate() {
+        let nibble = (bits >> (4 * (31 - place))) as u8 & 0xF;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    digits
 }
 
 /// Appends `{"type":"error","code":…,"message":…}`.
@@ -300,8 +313,7 @@ impl Scan<'_> {
             let start = self.at;
             let name = self.name().ok_or(Malformed::NotAnObject)?;
             self.space();
-            let value = self.at;
-            self.value().ok_or(Malformed::NotAnObject)?;
+            let value = self.text_or_other().ok_or(Malformed::NotAnObject)?;
             let end = self.at;
             self.space();
             let comma = self.at;
@@ -313,7 +325,7 @@ impl Scan<'_> {
             if name.is(self.bytes, "type") {
                 self.note_type(&mut found, value)?;
             } else if name.is(self.bytes, "origin") {
-                self.note_origin(&mut found, value, if last { before..end } else { start..comma + 1 })?;
+                Self::note_origin(&mut found, value, if last { before..end } else { start..comma + 1 })?;
             }
             if last {
                 return Ok(found);
@@ -322,33 +334,33 @@ impl Scan<'_> {
         }
     }
 
-    fn note_type(&self, found: &mut Found, value: usize) -> Result<(), Malformed> {
+    fn note_type(&self, found: &mut Found, value: Option<Text>) -> Result<(), Malformed> {
         if found.kind.is_some() {
             return Err(Malformed::DoubledType);
         }
-        let text = self.string_at(value).ok_or(Malformed::UnknownType)?;
-        found.kind = match () {
-            () if text.is(self.bytes, "request") => Some(MessageType::Request),
-            () if text.is(self.bytes, "reply") => Some(MessageType::Reply),
-            () => return Err(Malformed::UnknownType),
+        found.kind = match value.ok_or(Malformed::UnknownType)? {
+            text if text.is(self.bytes, "request") => Some(MessageType::Request),
+            text if text.is(self.bytes, "reply") => Some(MessageType::Reply),
+            _ => return Err(Malformed::UnknownType),
         };
         Ok(())
     }
 
-    fn note_origin(&self, found: &mut Found, value: usize, cut: Range<usize>) -> Result<(), Malformed> {
+    fn note_origin(found: &mut Found, value: Option<Text>, cut: Range<usize>) -> Result<(), Malformed> {
         if found.origin.is_some() {
             return Err(Malformed::DoubledOrigin);
         }
-        found.origin = Some(self.string_at(value).ok_or(Malformed::OriginNotString)?);
+        found.origin = Some(value.ok_or(Malformed::OriginNotString)?);
         found.cut = cut;
         Ok(())
     }
 
-    /// The string that begins at `at`, if what begins there is one.
-    fn string_at(&self, at: usize) -> Option<Text> {
-        let mut scan = Scan { bytes: self.bytes, at };
-        scan.take(b'"')?;
-        scan.string()
+    /// The value of a member: the text if it is a string.
+    fn text_or_other(&mut self) -> Option<Option<Text>> {
+        match self.take(b'"') {
+            Some(()) => self.string().map(Some),
+            None => self.value().map(|()| None),
+        }
     }
 
     /// A member's name and the colon behind it.

@@ -331,6 +331,12 @@ proptest! {
     }
 
     #[test]
+    fn an_origin_is_written_as_an_id_is_shown(node: u64, shard: u16, serial: u64) {
+        let client = ClientId { node, shard: ShardId(shard), serial };
+        prop_assert_eq!(digits(client).to_vec(), client.to_string().into_bytes());
+    }
+
+    #[test]
     fn escapes_are_undone_as_serde_json_does(text in string()) {
         let inner = Text { start: 1, end: text.len() - 1, escaped: true };
         prop_assert_eq!(inner.unescape(&text).into_owned(), serde_json::from_str::<String>(&text).unwrap());

@@ -221,14 +221,17 @@ fn put_bound(out: &mut BytesMut, bound: Option<u64>) {
 
 /// What [`ChannelId::display`] writes, without the machinery of `format!`.
 fn put_id(out: &mut BytesMut, id: ChannelId, length: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let length = length.min(ChannelId::GROUP_DIGITS_MAX);
-    for place in (0..2 * length).rev() {
-        let digit = ((id.bits() >> (4 * place)) & 0xF) as u8;
-        out.put_u8(if digit < 10 { b'0' + digit } else { b'A' + digit - 10 });
-        if place == length {
-            out.put_u8(b'-');
-        }
+    let mut text = [b'-'; 2 * ChannelId::GROUP_DIGITS_MAX + 1];
+    let mut bits = id.bits();
+    let (high, low) = text.split_at_mut(length);
+    let places = low.iter_mut().skip(1).take(length).rev().chain(high.iter_mut().rev());
+    for place in places {
+        *place = DIGITS.get((bits & 0xF) as usize).copied().unwrap_or_default();
+        bits >>= 4;
     }
+    out.put_slice(text.get(..2 * length + 1).unwrap_or_default());
 }
 
 /// `{"message":…`, the brace still open.

@@ -17,12 +17,13 @@ pub use answer::{
     Answer, ChannelView, ClusterView, Field, NodeView, Rendering, begin_list, put_list_begin, put_list_channel,
     put_list_end,
 };
-pub use create::{CreateChannel, MILLIS_OR_CLIENTS_MAX, TIMEOUT_MS_DEFAULT, check_content_type, token_in_body};
+pub use create::{CreateChannel, MILLIS_OR_CLIENTS_MAX, TIMEOUT_MS_DEFAULT, check_content_type};
 pub use cross_origin::{Cors, check_origin, is_preflight, options};
 pub use problem::Problem;
 
 use crate::config::NodeAddress;
 use crate::id::ChannelId;
+use crate::pages::Page;
 use crate::wire::http::{Query, Target};
 
 /// What a request asks for.
@@ -62,12 +63,10 @@ pub enum Call {
     RemoveNode(String),
     /// `POST /cluster/recover`.
     Recover,
-    /// A page for people.
+    /// A page, or the OpenAPI document.
     Page(Page),
     /// `GET /docs/{file}`: what the OpenAPI page needs. Which files there are is for the pages to say.
-    DocsFile(String),
-    /// `GET /openapi.json`.
-    OpenApi,
+    DocsAsset(String),
     /// `GET /healthz`.
     Healthz,
     /// `GET /readyz`.
@@ -76,19 +75,6 @@ pub enum Call {
     Metrics,
     /// `OPTIONS`: answered by [`options`].
     Options(Allow),
-}
-
-/// A page for people.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Page {
-    /// `GET /`.
-    Landing,
-    /// `GET /readme`: the API guide.
-    Readme,
-    /// `GET /client`: the test client.
-    Client,
-    /// `GET /docs`: the OpenAPI page.
-    Docs,
 }
 
 /// The longest id of a node, in digits.
@@ -110,8 +96,7 @@ enum Deed {
     RemoveNode,
     Recover,
     Page(Page),
-    DocsFile,
-    OpenApi,
+    DocsAsset,
     Healthz,
     Readyz,
     Metrics,
@@ -122,7 +107,7 @@ enum Deed {
 pub struct Route {
     /// `GET` (which `HEAD` goes with), `POST` or `DELETE`.
     pub method: &'static str,
-    /// The path, `{…}` for one segment of its own: `{id}`, `{address}`, `{node}`, `{file}`.
+    /// The path, `{…}` for one segment of its own: `{id}` of a channel or a node, `{peer}`, `{file}`.
     pub path: &'static str,
     /// Whether it exists with `WRS_BROWSER_ONLY` alone.
     pub browser_only: bool,
@@ -140,15 +125,15 @@ pub const ROUTES: [Route; 21] = [
     Route { browser_only: true, ..route("GET", "/channels/{id}/delete", Deed::BrowserDelete) },
     route("DELETE", "/reset", Deed::Reset),
     route("GET", "/cluster", Deed::Cluster),
-    route("POST", "/cluster/join/{address}", Deed::Join),
+    route("POST", "/cluster/join/{peer}", Deed::Join),
     route("POST", "/cluster/recover", Deed::Recover),
-    route("DELETE", "/cluster/{node}", Deed::RemoveNode),
+    route("DELETE", "/cluster/{id}", Deed::RemoveNode),
     route("GET", "/", Deed::Page(Page::Landing)),
     route("GET", "/readme", Deed::Page(Page::Readme)),
     route("GET", "/client", Deed::Page(Page::Client)),
     route("GET", "/docs", Deed::Page(Page::Docs)),
-    route("GET", "/docs/{file}", Deed::DocsFile),
-    route("GET", "/openapi.json", Deed::OpenApi),
+    route("GET", "/docs/{file}", Deed::DocsAsset),
+    route("GET", "/openapi.json", Deed::Page(Page::OpenApi)),
     route("GET", "/healthz", Deed::Healthz),
     route("GET", "/readyz", Deed::Readyz),
     route("GET", "/metrics", Deed::Metrics),
@@ -254,14 +239,14 @@ impl Resources {
         for wanted in route.path.split('/') {
             let segment = given.next()?;
             let fits = match wanted {
+                "{id}" if route.deed == Deed::RemoveNode => {
+                    segment.len() <= NODE_ID_DIGITS_MAX && segment.bytes().all(|digit| digit.is_ascii_hexdigit())
+                }
                 "{id}" => {
                     captured.channel = Some(ChannelId::parse(segment, self.id_length)?);
                     true
                 }
-                "{node}" => {
-                    segment.len() <= NODE_ID_DIGITS_MAX && segment.bytes().all(|digit| digit.is_ascii_hexdigit())
-                }
-                "{address}" | "{file}" => !segment.is_empty(),
+                "{peer}" | "{file}" => !segment.is_empty(),
                 literal => literal == segment,
             };
             if !fits {
@@ -290,8 +275,7 @@ impl Resources {
             Deed::RemoveNode => Call::RemoveNode(captured.text.to_owned()),
             Deed::Recover => Call::Recover,
             Deed::Page(page) => Call::Page(page),
-            Deed::DocsFile => Call::DocsFile(captured.text.to_owned()),
-            Deed::OpenApi => Call::OpenApi,
+            Deed::DocsAsset => Call::DocsAsset(captured.text.to_owned()),
             Deed::Healthz => Call::Healthz,
             Deed::Readyz => Call::Readyz,
             Deed::Metrics => Call::Metrics,
@@ -324,8 +308,9 @@ impl Resources {
         let id = id.display(self.id_length).to_string();
         let mut examples = Vec::new();
         for route in self.routes() {
-            let path = route.path.replace("{id}", &id).replace("{address}", "127.0.0.1:4000");
-            let path = path.replace("{node}", "0123456789ABCDEF").replace("{file}", "index.css");
+            let id = if route.deed == Deed::RemoveNode { "0123456789ABCDEF" } else { &id };
+            let path = route.path.replace("{id}", id).replace("{peer}", "127.0.0.1:4000");
+            let path = path.replace("{file}", "swagger-ui.css");
             let methods =
                 if route.method == "GET" { &["GET", "HEAD", "OPTIONS"][..] } else { &[route.method, "OPTIONS"] };
             for &method in methods {
@@ -450,8 +435,8 @@ mod tests {
             ("GET", "/readme", Call::Page(Page::Readme)),
             ("GET", "/client/", Call::Page(Page::Client)),
             ("GET", "/docs", Call::Page(Page::Docs)),
-            ("GET", "/docs/swagger-ui.css", Call::DocsFile("swagger-ui.css".into())),
-            ("GET", "/openapi.json", Call::OpenApi),
+            ("GET", "/docs/swagger-ui.css", Call::DocsAsset("swagger-ui.css".into())),
+            ("GET", "/openapi.json", Call::Page(Page::OpenApi)),
             ("GET", "/healthz", Call::Healthz),
             ("GET", "/readyz", Call::Readyz),
             ("GET", "/metrics", Call::Metrics),
@@ -568,6 +553,29 @@ mod tests {
             }
         }
         assert!(!PLAIN.examples().iter().any(|(_, path)| path.contains("create")));
+    }
+
+    #[test]
+    fn the_openapi_document_describes_this_table() {
+        let document: serde_json::Value = serde_json::from_slice(&crate::openapi::document("0")).unwrap();
+        let mut described = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let methods = item.as_object().unwrap().keys().filter(|key| matches!(&***key, "get" | "post" | "delete"));
+            described.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+        }
+        // What the OpenAPI page loads is no part of the API.
+        let routes = ROUTES.iter().filter(|route| route.deed != Deed::DocsAsset);
+        let mut routes: Vec<_> = routes.map(|route| format!("{} {}", route.method, route.path)).collect();
+        described.sort();
+        routes.sort();
+        assert_eq!(described, routes);
+    }
+
+    #[test]
+    fn every_page_is_where_it_says() {
+        for page in Page::ALL {
+            assert_eq!(call(PLAIN, "GET", page.path()), Ok(Call::Page(page)));
+        }
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::action::{Action, Actions};
 use crate::admission::MessageRate;
 use crate::event::Event;
 use crate::id::{ChannelId, ClientId, ConnId, ShardId};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Limit};
 use crate::peer::{PeerMessage, Verdict};
 use crate::roster::{Entry, Member, SlotIndex};
 use crate::router::Sender;
@@ -62,19 +62,8 @@ impl Shard {
         let serial = self.last_serial;
         let client = ClientId { node: self.node, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
-        let joining = Joining {
-            conn: session.conn,
-            from,
-            client,
-            channel,
-            slot,
-            terms,
-            accept,
-            protocol,
-            deflate,
-            echo,
-            pull,
-        };
+        let joining =
+            Joining { conn: session.conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull };
         self.joining.insert(serial, joining);
         session.phase = Phase::Asked;
         let others = usize::from(self.config.shards.max(1)) - 1;
@@ -195,7 +184,12 @@ impl Shard {
             }
             None => {}
             Some(Ok(code)) => self.answer_close(now, session, code, out),
-            Some(Err(fault)) => self.close_client(now, session, fault.code, fault.reason, out),
+            Some(Err(fault)) => {
+                if fault.code == CloseCode::TOO_BIG {
+                    self.limit_reached(now, Limit::MessageSize, out);
+                }
+                self.close_client(now, session, fault.code, fault.reason, out);
+            }
         }
         all
     }
@@ -215,7 +209,9 @@ impl Shard {
     fn answer_close(&mut self, now: Time, session: &mut Session, code: Option<CloseCode>, out: &mut Actions) {
         match code {
             Some(code) => self.close_client(now, session, code, "", out),
-            None => self.close_with(now, session, CloseCode(1005), out, |bytes| frame::encode(bytes, OpCode::Close, &[])),
+            None => {
+                self.close_with(now, session, CloseCode(1005), out, |bytes| frame::encode(bytes, OpCode::Close, &[]))
+            }
         }
     }
 
@@ -257,6 +253,10 @@ impl Shard {
     /// More is unsent than a client may owe: what is queued is dropped, and it is told why (contract, close code 1013).
     pub(super) fn too_slow(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
         self.router.metrics.add(Counter::SlowClients, 1);
+        if let Phase::Client(client) = &session.phase {
+            let Sender { channel, client, .. } = client.sender;
+            self.report(Event::SlowClient { channel, client }, out);
+        }
         self.router.flush(out);
         out.push(Action::Truncate { conn: session.conn });
         self.close_client(now, session, CloseCode::TOO_SLOW, "reading too slowly", out);

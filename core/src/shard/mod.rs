@@ -22,13 +22,14 @@ use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
 use crate::admission::CreateRates;
+use crate::boot::Boot;
 use crate::catalogue::Catalogue;
 use crate::cluster::Control;
 use crate::config::Config;
-use crate::event::Event;
+use crate::event::{Event, LimitLog};
 use crate::id::{ChannelId, ConnId, ShardId};
 use crate::input::Input;
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::{Counter, Gauge, Limit, Metrics};
 use crate::pages::Pages;
 use crate::peer::{PeerMessage, Ticket};
 use crate::random::Random;
@@ -44,19 +45,6 @@ use crate::wire::http;
 use clients::Joining;
 use sessions::Sessions;
 use surveys::Asked;
-
-/// What all shards of a node have in common when they start.
-#[derive(Clone, Debug)]
-pub struct Boot {
-    /// The node's configuration.
-    pub config: Arc<Config>,
-    /// What the pages and documents say; made once, shared.
-    pub pages: Arc<Pages>,
-    /// Thirty-two bytes from the operating system, or from a test's seed: the only chance there is.
-    pub key: [u8; 32],
-    /// The port that clients use, which is also what `CHANNEL.port` says.
-    pub public_port: u16,
-}
 
 /// Who wakes when a time is reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -105,6 +93,7 @@ pub struct Shard {
     /// What this shard said to itself.
     inbox: VecDeque<PeerMessage>,
     inflate: Inflate,
+    limit_log: LimitLog,
     drain: Drain,
     drain_timer: Option<Time>,
 }
@@ -120,9 +109,8 @@ impl Shard {
     pub fn new(here: ShardId, boot: Boot) -> Self {
         let Boot { config, pages, key, public_port } = boot;
         let shards = config.shards.max(1);
-        let control = (here.0 == 0).then(|| {
-            Control::new(usize::from(shards) - 1, config.clients_max, config.clients_per_address_max)
-        });
+        let control = (here.0 == 0)
+            .then(|| Control::new(usize::from(shards) - 1, config.clients_max, config.clients_per_address_max));
         Shard {
             http_limits: http::Limits {
                 header_bytes_max: config.header_bytes_max,
@@ -145,6 +133,7 @@ impl Shard {
             last_serial: 0,
             inbox: VecDeque::new(),
             inflate: Inflate::new(),
+            limit_log: LimitLog::default(),
             drain: Drain::No,
             drain_timer: None,
             pages,
@@ -363,6 +352,7 @@ impl Shard {
         }
         self.timers.set(&mut session.timer, Wake::Conn(session.conn), None);
         self.router.links.forget(session.conn);
+        self.router.metrics.set(Gauge::Connections, self.sessions.len() as u64);
         if close {
             out.push(Action::Close { conn: session.conn });
         }
@@ -403,6 +393,15 @@ impl Shard {
             self.timers.set(&mut session.timer, Wake::Conn(conn), Some(at));
         }
         self.sessions.put(session);
+        self.router.metrics.set(Gauge::Connections, self.sessions.len() as u64);
+    }
+
+    /// A limit turned somebody away: it is counted each time, and told now and then.
+    fn limit_reached(&mut self, now: Time, limit: Limit, out: &mut Actions) {
+        self.router.metrics.limited(limit);
+        if let Some(event) = self.limit_log.hit(now, limit) {
+            self.report(event, out);
+        }
     }
 
     fn report(&self, event: Event, out: &mut Actions) {

@@ -6,7 +6,7 @@ use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::Home;
 use crate::id::{ChannelId, ClientId, ShardId};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Gauge, Limit};
 use crate::peer::{Leg, PeerMessage, Verdict};
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
@@ -39,7 +39,9 @@ impl Shard {
             PeerMessage::Join { client, channel, from, pull } => {
                 let counted = self.control.as_mut().map_or(Ok(()), |control| control.count(from));
                 match counted {
-                    Ok(()) => self.say(self.router.home(channel), PeerMessage::Seat { client, channel, from, pull }, out),
+                    Ok(()) => {
+                        self.say(self.router.home(channel), PeerMessage::Seat { client, channel, from, pull }, out)
+                    }
                     Err(verdict) => self.say(client.shard, PeerMessage::Seated(client, verdict), out),
                 }
             }
@@ -126,20 +128,14 @@ impl Shard {
     }
 
     /// On shard 0: limits are checked where a change is proposed; `apply` itself reads no configuration.
-    fn decide(
-        &mut self,
-        now: Time,
-        command: &Command,
-        from: Option<std::net::IpAddr>,
-        out: &mut Actions,
-    ) -> Outcome {
+    fn decide(&mut self, now: Time, command: &Command, from: Option<std::net::IpAddr>, out: &mut Actions) -> Outcome {
         if matches!(command, Command::Create { .. }) {
             if self.catalogue.len() as u64 >= self.config.channels_max {
-                self.router.metrics.add(Counter::ChannelsLimited, 1);
+                self.limit_reached(now, Limit::Channels, out);
                 return Outcome::Full;
             }
             if from.is_some_and(|from| self.create_rates.take(now, from).is_err()) {
-                self.router.metrics.add(Counter::CreatesLimited, 1);
+                self.limit_reached(now, Limit::CreateRate, out);
                 return Outcome::TooOften;
             }
         }
@@ -149,6 +145,7 @@ impl Shard {
     /// Applies a change to this shard's copy of the catalogue, and to what hangs on it.
     fn apply(&mut self, now: Time, command: &Command, out: &mut Actions) -> Outcome {
         let mut removed = Vec::new();
+        let before = self.catalogue.len();
         let outcome = self.catalogue.apply(now, command, |id, why| removed.push((id, why)));
         if let (Command::Create { id, channel }, Outcome::Created) = (command, outcome)
             && self.router.home(*id) == self.here
@@ -166,21 +163,29 @@ impl Shard {
             self.close_channel(now, id, code, out);
         }
         if self.here.0 == 0 {
-            self.router.metrics.set_channels(self.catalogue.len() as u64);
-            self.report_change(command, outcome, out);
+            self.count_change(command, outcome, before, out);
         }
         outcome
     }
 
-    fn report_change(&self, command: &Command, outcome: Outcome, out: &mut Actions) {
+    /// On shard 0: figures and log tell of each change once per node.
+    fn count_change(&mut self, command: &Command, outcome: Outcome, before: usize, out: &mut Actions) {
+        self.router.metrics.set(Gauge::Channels, self.catalogue.len() as u64);
         match (command, outcome) {
             (Command::Create { id, channel }, Outcome::Created) => {
+                self.router.metrics.add(Counter::ChannelsCreated, 1);
                 self.report(Event::ChannelCreated { channel: *id, pattern: channel.pattern }, out);
             }
             (Command::Delete { id, why }, Outcome::Deleted) => {
-                self.report(Event::ChannelDeleted { channel: *id, why: *why }, out);
+                let timed_out = *why == Removal::TimedOut;
+                let counter = if timed_out { Counter::ChannelsTimedOut } else { Counter::ChannelsDeleted };
+                self.router.metrics.add(counter, 1);
+                self.report(Event::ChannelDeleted { channel: *id, timed_out }, out);
             }
-            (Command::Reset, _) => self.report(Event::CatalogueReset, out),
+            (Command::Reset, _) => {
+                self.router.metrics.add(Counter::ChannelsDeleted, before as u64);
+                self.report(Event::AllChannelsDeleted { channels: before as u64 }, out);
+            }
             _ => {}
         }
     }

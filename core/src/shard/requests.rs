@@ -16,9 +16,9 @@ use crate::admission::{Credentials, TokenHash, client_address};
 use crate::catalogue::{Channel, Command, Entry, Outcome, Removal};
 use crate::event::Event;
 use crate::id::{ChannelId, ConnId};
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::{CONTENT_TYPE, Counter, Limit, Metrics};
 use crate::peer::{Tally, Verdict};
-use crate::rest::{self, Answer, Call, ChannelView, Cors, CreateChannel, Page, Problem, Rendering};
+use crate::rest::{self, Answer, Call, ChannelView, Cors, CreateChannel, Problem, Rendering};
 use crate::session::{Listing, Phase, Request, Session, Step};
 use crate::time::Time;
 use crate::wire::handshake::{self, Outcome as Handshake};
@@ -43,6 +43,7 @@ impl Shard {
             }
             Step::Request(request) => self.request(now, session, *request, out),
             Step::Refused(fault) => {
+                self.count_fault(now, session.from, fault, out);
                 session.cors = Cors::Silent;
                 self.answer_problem(now, session, Terms::UNREADABLE, fault.into(), out);
             }
@@ -50,9 +51,25 @@ impl Shard {
         used
     }
 
+    fn count_fault(&mut self, now: Time, from: IpAddr, fault: http::HttpFault, out: &mut Actions) {
+        let status = fault.status();
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => self.limit_reached(now, Limit::BodySize, out),
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                self.limit_reached(now, Limit::HeaderSize, out);
+            }
+            _ => {}
+        }
+        self.router.metrics.add(Counter::HttpFaults, 1);
+        self.report(Event::HttpFault { from, status: status.as_u16(), why: fault.detail() }, out);
+    }
+
     fn request(&mut self, now: Time, session: &mut Session, request: Request, out: &mut Actions) {
         let Request { head, body } = request;
         let mut terms = Terms::of(&head);
+        if let Err(fault) = body {
+            self.count_fault(now, session.from, fault, out);
+        }
         if body.is_err() || self.is_draining() {
             terms = terms.closing();
         }
@@ -103,7 +120,13 @@ impl Shard {
                 let command = Command::Delete { id, why: Removal::Deleted };
                 self.propose(Change::Delete { conn, terms }, command, None, out);
             }
-            Call::Connect(id) => self.connect(session, head, id, terms, from, out)?,
+            Call::Connect(id) => {
+                let asked = self.connect(session, head, id, terms, from, out);
+                if let Err(problem) = &asked {
+                    self.count_refusal(session, problem.status, out);
+                }
+                asked?;
+            }
             Call::Reset => self.propose(Change::Reset { conn, terms }, Command::Reset, None, out),
             Call::Metrics => self.measure(now, conn, terms, out),
             call => return self.answer_at_once(call, head, session).map(Some),
@@ -118,12 +141,8 @@ impl Shard {
             Call::Join { .. } => return Err(Problem::new(StatusCode::BAD_GATEWAY, "This node stands alone.")),
             Call::RemoveNode(_) => return Err(Problem::not_found("There is no such node, or it is this one.")),
             Call::Recover => Answer::message("Success: nothing was to be recovered."),
-            Call::Page(Page::Landing) => self.pages.get(crate::pages::Page::Landing).into(),
-            Call::Page(Page::Client) => self.pages.get(crate::pages::Page::Client).into(),
-            Call::Page(Page::Readme) => self.pages.get(crate::pages::Page::Readme).into(),
-            Call::Page(Page::Docs) => self.pages.get(crate::pages::Page::Docs).into(),
-            Call::OpenApi => self.pages.get(crate::pages::Page::OpenApi).into(),
-            Call::DocsFile(name) => match self.pages.docs_asset(&name) {
+            Call::Page(page) => self.pages.get(page).into(),
+            Call::DocsAsset(name) => match self.pages.docs_asset(&name) {
                 Some(asset) => asset.into(),
                 None => return Err(Problem::not_found("There is no such file.")),
             },
@@ -265,7 +284,7 @@ impl Shard {
     pub(super) fn answer_metrics(&mut self, now: Time, conn: ConnId, terms: Terms, sum: &Metrics, out: &mut Actions) {
         let mut text = String::new();
         sum.write(&mut text);
-        let answer = Answer::body("text/plain; version=0.0.4; charset=utf-8", text.into());
+        let answer = Answer::body(CONTENT_TYPE, text.into());
         self.answer_later(now, conn, terms, Ok(answer), out);
     }
 
@@ -286,14 +305,7 @@ impl Shard {
         self.put_back(session);
     }
 
-    fn answer_problem(
-        &mut self,
-        now: Time,
-        session: &mut Session,
-        terms: Terms,
-        problem: Problem,
-        out: &mut Actions,
-    ) {
+    fn answer_problem(&mut self, now: Time, session: &mut Session, terms: Terms, problem: Problem, out: &mut Actions) {
         self.answer(now, session, terms, &problem.answer(), out);
     }
 
@@ -330,7 +342,6 @@ impl Shard {
     ) -> Result<(), Problem> {
         let entry = self.channel(id)?;
         if !Credentials::of(head.target.query(), &head.headers).open_channel(&entry.channel.token) {
-            self.refused(id, StatusCode::UNAUTHORIZED, out);
             return Err(Problem::unauthorized("This channel needs its token."));
         }
         let upgrade = match handshake::parse(&head.method, head.version, &head.headers, self.config.deflate) {
@@ -342,7 +353,6 @@ impl Shard {
         if let Some(origin) = head.headers.get(::http::header::ORIGIN)
             && !origin.to_str().is_ok_and(|origin| self.config.allowed_origins.allows(origin))
         {
-            self.refused(id, StatusCode::FORBIDDEN, out);
             return Err(Problem::forbidden("Pages of this origin may not connect."));
         }
         if self.is_draining() {
@@ -363,10 +373,6 @@ impl Shard {
         Ok(())
     }
 
-    fn refused(&mut self, channel: ChannelId, status: StatusCode, out: &mut Actions) {
-        self.report(Event::ClientRefused { channel, status: status.as_u16() }, out);
-    }
-
     /// A client that asked for a seat gets none. The caller puts the session back.
     pub(super) fn turn_away(
         &mut self,
@@ -376,26 +382,31 @@ impl Shard {
         verdict: Verdict,
         out: &mut Actions,
     ) {
-        let (counter, problem) = match verdict {
-            Verdict::NodeFull => (
-                Some(Counter::NodeFull),
-                Problem::unavailable("The node has as many clients as it may.", RETRY_AFTER),
-            ),
+        let (limit, problem) = match verdict {
+            Verdict::NodeFull => {
+                (Some(Limit::Clients), Problem::unavailable("The node has as many clients as it may.", RETRY_AFTER))
+            }
             Verdict::ChannelFull => (
-                Some(Counter::ChannelFull),
+                Some(Limit::ChannelClients),
                 Problem::too_many("The channel has as many clients as it may.", RETRY_AFTER),
             ),
             Verdict::AddressFull => (
-                Some(Counter::AddressFull),
+                Some(Limit::ClientsPerAddress),
                 Problem::too_many("This address has as many clients as it may.", RETRY_AFTER),
             ),
             Verdict::Absent | Verdict::Seated => (None, Problem::not_found("There is no such channel.")),
         };
-        if let Some(counter) = counter {
-            self.router.metrics.add(counter, 1);
+        if let Some(limit) = limit {
+            self.limit_reached(now, limit, out);
         }
+        self.count_refusal(session, problem.status, out);
         self.answer_problem(now, session, terms, problem, out);
         self.go_on(now, session, out);
+    }
+
+    fn count_refusal(&mut self, session: &Session, status: StatusCode, out: &mut Actions) {
+        self.router.metrics.refused(status.as_u16());
+        self.report(Event::ClientRefused { from: session.from, status: status.as_u16() }, out);
     }
 
     /// Begins a list, which then goes on as its reader takes it.
@@ -417,7 +428,8 @@ impl Shard {
         stream.piece(&mut bytes, &piece);
         self.send(session, bytes.freeze(), out);
         let left = limit.map_or(u64::MAX, u64::from);
-        let listing = Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream, moved: now };
+        let listing =
+            Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream, moved: now };
         session.phase = Phase::Listing(Box::new(listing), false);
         // The first piece is made in answer to `Flushed`, as all others are.
     }

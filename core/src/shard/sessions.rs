@@ -40,6 +40,10 @@ impl Sessions {
         self.count == 0
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Who is there, in order of index.
     pub(super) fn conns(&self) -> Vec<ConnId> {
         self.slots.iter().flatten().map(|session| session.conn).collect()

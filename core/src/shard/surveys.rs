@@ -130,7 +130,13 @@ impl Shard {
     }
 
     /// Proposes a change; shard 0 puts it in order.
-    pub(super) fn propose(&mut self, change: Change, command: Command, from: Option<std::net::IpAddr>, out: &mut Actions) {
+    pub(super) fn propose(
+        &mut self,
+        change: Change,
+        command: Command,
+        from: Option<std::net::IpAddr>,
+        out: &mut Actions,
+    ) {
         let ticket = self.new_ticket(Asked::Change(change));
         self.say(ShardId(0), PeerMessage::Propose(ticket, command, from), out);
     }

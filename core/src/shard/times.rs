@@ -5,7 +5,7 @@ use super::{Drain, Shard, Wake};
 use crate::action::{Action, Actions};
 use crate::event::Event;
 use crate::id::{ChannelId, ConnId};
-use crate::metrics::Counter;
+use crate::metrics::{Gauge, Limit};
 use crate::session::Phase;
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
@@ -43,11 +43,11 @@ impl Shard {
             Phase::Head { idle: true, .. } => return self.drop_session(now, session, true, out),
             // The other end of a connection that said nothing at all is owed no answer.
             Phase::Head { .. } if session.held.is_empty() => {
-                self.router.metrics.add(Counter::HandshakeTimeouts, 1);
+                self.limit_reached(now, Limit::HandshakeTimeout, out);
                 return self.drop_session(now, session, true, out);
             }
             Phase::Head { .. } | Phase::Body(_) => {
-                self.router.metrics.add(Counter::HandshakeTimeouts, 1);
+                self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
             }
             Phase::Client(client) => {
@@ -92,6 +92,7 @@ impl Shard {
         }
         if self.here.0 == 0 {
             self.report(Event::Draining, out);
+            self.router.metrics.set(Gauge::Draining, 1);
         }
         let until = now + self.config.drain_delay;
         self.drain = Drain::Announced(until);
@@ -111,6 +112,7 @@ impl Shard {
                 self.let_go(now, out);
             }
             Drain::Until(until) if until <= now => {
+                self.report(Event::DrainTimedOut, out);
                 for conn in self.sessions.conns() {
                     if let Some(session) = self.sessions.take(conn) {
                         self.drop_session(now, session, true, out);

@@ -36,7 +36,8 @@ impl std::error::Error for TlsError {}
 
 /// A server configuration from PEM texts: TLS 1.2 and 1.3, HTTP/1.1 only.
 pub fn server_config(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates).filter_map(Result::ok).collect();
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(certificates).filter_map(Result::ok).collect();
     if chain.is_empty() {
         return Err(TlsError::NoCertificate);
     }

@@ -175,22 +175,22 @@ impl BodyStream {
 
 /// Writes a number without the machinery of `format!`.
 pub(crate) fn put_decimal(out: &mut BytesMut, number: u64) {
-    put_digits(out, number, 10);
+    put_digits::<10>(out, number);
 }
 
 fn put_hexadecimal(out: &mut BytesMut, number: u64) {
-    put_digits(out, number, 16);
+    put_digits::<16>(out, number);
 }
 
-fn put_digits(out: &mut BytesMut, mut number: u64, base: u64) {
+fn put_digits<const BASE: u64>(out: &mut BytesMut, mut number: u64) {
     // 20 digits write any u64 in base 10, and so in any greater one.
     let mut digits = [0u8; 20];
     let mut start = digits.len();
     for digit in digits.iter_mut().rev() {
-        let value = (number % base) as u8;
+        let value = (number % BASE) as u8;
         *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
         start -= 1;
-        number /= base;
+        number /= BASE;
         if number == 0 {
             break;
         }
