@@ -204,7 +204,7 @@ describe('test client', { skip: withoutChromium }, () => {
     await page.keyboard.type('60000');
     await press('Enter');
     await eventually(() => page.locator('.card[data-state=open]').count(), 1);
-    await tabTo('body');
+    await tabTo('body-A');
     const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
     assert.notEqual(outline, 'none', 'what has the focus shows it');
     await press('Control+a');

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.WRS_BIN ?? fileURLToPath(new URL('../../target/debug/wrs', import.meta.url));
 const START_MS_MAX = 15000;
+const STOP_MS_MAX = 5000;
 
 export async function startNode(settings = {}) {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('WRS_')));
@@ -39,8 +40,11 @@ export async function startNode(settings = {}) {
     },
     async stop() {
       if (child.exitCode !== null) return;
+      const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
       child.kill('SIGTERM');
-      await once(child, 'exit');
+      const [code, signal] = await once(child, 'exit');
+      clearTimeout(late);
+      if (code !== 0) throw new Error(`the server ended with ${signal ?? code}; it said: ${said}`);
     },
   };
 }
