@@ -2,9 +2,10 @@
 //!
 //! # The socket bench
 //! Deliveries per CPU-second of the server process, wrs beside servers of the same kind, in one run: each round starts
-//! every server anew, in turn (A B C, B C A, …), with the server on core 0 (wrs with `WRS_SHARDS=1`) and the load on core 1.
-//! CPU time is what the kernel has charged to the server's threads, so that other work on the machine costs wall time
-//! but not the figure. It needs Linux (epoll, `/proc`).
+//! every server anew in every cell, in turn (A B C, B C A, …), with the server on core 0 (wrs with `WRS_SHARDS=1`) and
+//! the load on core 1. CPU time is what the kernel has charged to the server's threads, so that other work on the
+//! machine costs wall time, and as far as caches and wake-ups go some of the figure: hence rounds, and the spread. It
+//! needs Linux (epoll, `/proc`).
 //!
 //! One command builds all, the next ones measure:
 //! ```sh
@@ -40,13 +41,16 @@
 //! - `ws`: npm `ws`.
 //!
 //! # Cells
-//! - `fanout-N×SIZE`: a publisher and N subscribers; N + 1 deliveries a message, since the publisher gets its own. 32
+//! - `fanout-NxSIZE`: a publisher and N subscribers; N + 1 deliveries a message, since the publisher gets its own. 32
 //!   messages outstanding (8 at 1,000); one is outstanding until the *slowest* receiver has it.
 //! - `echo-SIZE`: 50 clients with 8 messages outstanding each; the note says what the least served client got.
 //! - `latency-…`: so many messages a second to so many subscribers. Times run from when a message was *due*.
 //!   `stalled-…`: the same beside clients that never read.
 //! - `push-pull-…`: one distributor and workers, `idle-…`: memory per connection (`RssAnon`), `handshake-…`: connect,
 //!   upgrade, close; `rest-…`: requests, with 1 or 100,000 channels present.
+//!
+//! 9,000 connections need `ulimit -n` above 9,100. What grows with the number of channels shows as the ratio of
+//! `rest-…-100000` to `rest-…-1`; a machine that has performance counters counts instructions with `perf stat -p`.
 //!
 //! In all of them each receiver checks that the messages' numbers come without a gap and in order; what is missing,
 //! doubled or out of order is *lost*, and must be 0.

@@ -10,14 +10,30 @@ use crate::action::{Action, Actions};
 use crate::id::{ConnId, ShardId};
 use crate::peer::{Leg, PeerMessage};
 
+/// Bytes by leg.
+#[derive(Clone, Copy, Debug, Default)]
+struct PerLeg {
+    ask: usize,
+    land: usize,
+}
+
+impl PerLeg {
+    fn of(&mut self, leg: Leg) -> &mut usize {
+        match leg {
+            Leg::Ask => &mut self.ask,
+            Leg::Land => &mut self.land,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Link {
-    /// Bytes sent and not yet credited, by leg.
-    under_way: [usize; 2],
+    /// Bytes sent and not yet credited.
+    under_way: PerLeg,
     /// Sockets that are paused because of this link.
     paused: BTreeSet<ConnId>,
-    /// Bytes dealt with and not yet credited to the other side, by leg.
-    owed: [usize; 2],
+    /// Bytes dealt with and not yet credited to the other side.
+    owed: PerLeg,
     /// Credits kept back while this link's window is full: to whom, how much.
     kept: Vec<(ShardId, usize)>,
 }
@@ -27,13 +43,6 @@ struct Link {
 pub struct Links {
     links: Vec<Link>,
     window: usize,
-}
-
-fn at(leg: Leg) -> usize {
-    match leg {
-        Leg::Ask => 0,
-        Leg::Land => 1,
-    }
 }
 
 impl Links {
@@ -47,7 +56,7 @@ impl Links {
         let window = self.window;
         match (message.data(), self.links.get_mut(usize::from(peer.0))) {
             (Some((leg, bytes)), Some(link)) => {
-                let used = &mut link.under_way[at(leg)];
+                let used = link.under_way.of(leg);
                 *used += bytes;
                 *used > window
             }
@@ -57,7 +66,7 @@ impl Links {
 
     /// Whether a window to `peer` is full.
     pub fn is_full(&self, peer: ShardId, leg: Leg) -> bool {
-        self.links.get(usize::from(peer.0)).is_some_and(|link| link.under_way.get(at(leg)) > Some(&self.window))
+        self.links.get(usize::from(peer.0)).is_some_and(|link| *link.under_way.clone().of(leg) > self.window)
     }
 
     /// Remembers that a socket is paused until the window to `peer` is half empty. False: it was so already.
@@ -81,7 +90,7 @@ impl Links {
     pub fn dealt(&mut self, peer: ShardId, leg: Leg, bytes: usize, out: &mut Actions) {
         let quarter = self.window / 4;
         if let Some(link) = self.links.get_mut(usize::from(peer.0)) {
-            let owed = &mut link.owed[at(leg)];
+            let owed = link.owed.of(leg);
             *owed += bytes;
             if *owed > quarter {
                 let message = PeerMessage::Credit(leg, std::mem::take(owed));
@@ -101,9 +110,9 @@ impl Links {
     pub fn credited(&mut self, peer: ShardId, leg: Leg, bytes: usize, out: &mut Actions) -> Vec<ConnId> {
         let half = self.window / 2;
         let Some(link) = self.links.get_mut(usize::from(peer.0)) else { return Vec::new() };
-        let used = &mut link.under_way[at(leg)];
+        let used = link.under_way.of(leg);
         *used = used.saturating_sub(bytes);
-        if link.under_way.iter().any(|used| *used > half) {
+        if link.under_way.ask.max(link.under_way.land) > half {
             return Vec::new();
         }
         let resumed = std::mem::take(&mut link.paused);

@@ -85,7 +85,12 @@ mod linux {
         let entrants = entrants(&arguments)?;
         let plan = plan(&arguments, cells.iter().any(|(_, work)| work.tls()))?;
         lift_file_limit().and_then(|()| pin(plan.load_core)).map_err(|error| error.to_string())?;
-        let sheets: Vec<Sheet> = cells.iter().map(|(name, work)| measure(name, work, &entrants, &plan)).collect();
+        let mut sheets: Vec<Sheet> = cells.iter().map(|(name, work)| sheet(name, work, &entrants)).collect();
+        for round in 0..plan.rounds {
+            for ((_, work), sheet) in cells.iter().zip(&mut sheets) {
+                measure(round, work, &entrants, &plan, sheet);
+            }
+        }
         let peers: Vec<String> =
             entrants.iter().filter(|entrant| !entrant.relay).map(|peer| peer.name.clone()).collect();
         print!("{}\n\n{}", machine(&plan), markdown(&sheets, &peers));
@@ -196,25 +201,31 @@ mod linux {
         }
     }
 
-    /// All rounds of one cell. The order turns with each round, so that nobody always runs first.
-    fn measure(name: &str, work: &Work, entrants: &[Entrant], plan: &Plan) -> Sheet {
-        let able = entrants.iter().filter(|entrant| entrant.relay || !work.relay_only());
-        let able: Vec<&Entrant> = able.collect();
-        let row = |entrant: &&Entrant| Row { server: entrant.name.clone(), peer: !entrant.relay, rounds: Vec::new() };
-        let mut rows: Vec<Row> = able.iter().map(row).collect();
-        for round in 0..plan.rounds {
-            for turn in 0..able.len() {
-                let index = (turn + round) % able.len();
-                let (Some(entrant), Some(row)) = (able.get(index), rows.get_mut(index)) else { continue };
-                let outcome = run_once(work, entrant, plan);
-                match &outcome {
-                    Ok(outcome) => eprintln!("{name} {} {}: {}", round + 1, entrant.name, short(outcome.figure)),
-                    Err(error) => eprintln!("{name} {} {}: FAILED: {error}", round + 1, entrant.name),
-                }
-                row.rounds.push(outcome.ok());
-            }
+    fn takes_part(entrant: &Entrant, work: &Work) -> bool {
+        entrant.relay || !work.relay_only()
+    }
+
+    /// Who is measured in a cell; no round yet.
+    fn sheet(name: &str, work: &Work, entrants: &[Entrant]) -> Sheet {
+        let able = entrants.iter().filter(|entrant| takes_part(entrant, work));
+        let row = |entrant: &Entrant| Row { server: entrant.name.clone(), peer: !entrant.relay, rounds: Vec::new() };
+        Sheet { cell: name.to_owned(), unit: work.unit(), rows: able.map(row).collect() }
+    }
+
+    /// One round of one cell. The order turns with each round, so that nobody always runs first.
+    fn measure(round: usize, work: &Work, entrants: &[Entrant], plan: &Plan, sheet: &mut Sheet) {
+        let able: Vec<&Entrant> = entrants.iter().filter(|entrant| takes_part(entrant, work)).collect();
+        for turn in 0..able.len() {
+            let index = (turn + round) % able.len();
+            let (Some(entrant), Some(row)) = (able.get(index), sheet.rows.get_mut(index)) else { continue };
+            let outcome = run_once(work, entrant, plan);
+            let shown = match &outcome {
+                Ok(outcome) => short(outcome.figure),
+                Err(error) => format!("FAILED: {error}"),
+            };
+            eprintln!("round {} {} {}: {shown}", round + 1, sheet.cell, entrant.name);
+            row.rounds.push(outcome.ok());
         }
-        Sheet { cell: name.to_owned(), unit: work.unit(), rows }
     }
 
     fn run_once(work: &Work, entrant: &Entrant, plan: &Plan) -> std::io::Result<Outcome> {

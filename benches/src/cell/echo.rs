@@ -25,6 +25,10 @@ struct Client {
     conn: Conn,
     sent: u64,
     received: u64,
+    /// The least number that may come next.
+    expected: u64,
+    /// Messages that came again or late.
+    disordered: u64,
     /// Echoes within the measured time.
     counted: u64,
     /// When each outstanding message was sent, by its number modulo the length.
@@ -45,6 +49,24 @@ impl Client {
         }
         self.conn.flush(poll)
     }
+
+    /// Takes what has come back; says how many.
+    fn receive(&mut self, buffer: &mut [u8], times: &mut Histogram) -> io::Result<u64> {
+        let (before, now, slots) = (self.received, Instant::now(), self.since.len() as u64);
+        self.conn.receive(buffer, |payload| {
+            let sequence = sequence(payload);
+            self.received += 1;
+            if sequence < self.expected || sequence >= self.sent {
+                self.disordered += 1;
+                return;
+            }
+            self.expected = sequence + 1;
+            if let Some(since) = self.since.get((sequence % slots) as usize) {
+                times.add(now.saturating_duration_since(*since));
+            }
+        })?;
+        Ok(self.received - before)
+    }
 }
 
 impl Echo {
@@ -58,12 +80,13 @@ impl Echo {
         let window = self.window.max(1);
         let open = |key| {
             let conn = Conn::open(&room, key, &poll)?;
-            Ok(Client { conn, sent: 0, received: 0, counted: 0, since: vec![Instant::now(); window] })
+            let since = vec![Instant::now(); window];
+            Ok(Client { conn, sent: 0, received: 0, expected: 0, disordered: 0, counted: 0, since })
         };
         let mut clients: Vec<Client> = (0..self.clients).map(open).collect::<io::Result<_>>()?;
         let template = Template::new(self.size);
         let (mut buffer, mut ready) = (vec![0; READ_SIZE], Vec::new());
-        let (mut received, mut sent, mut disordered, mut times) = (0, 0, 0, Histogram::default());
+        let (mut received, mut sent, mut times) = (0, 0, Histogram::default());
         span.restart();
         for client in &mut clients {
             client.send(window as u64, &template, &poll)?;
@@ -78,27 +101,19 @@ impl Echo {
                 break;
             }
             poll.wait(Duration::from_millis(100), &mut ready)?;
-            let now = Instant::now();
             for &key in &ready {
                 let Some(client) = clients.get_mut(key) else { continue };
-                let (before, slots) = (client.received, client.since.len() as u64);
-                client.conn.receive(&mut buffer, |payload| {
-                    disordered += u64::from(sequence(payload) != client.received);
-                    if let Some(since) = client.since.get((client.received % slots) as usize) {
-                        times.add(now.saturating_duration_since(*since));
-                    }
-                    client.received += 1;
-                })?;
-                let fresh = client.received - before;
+                let fresh = client.receive(&mut buffer, &mut times)?;
                 client.counted += if span.counts() { fresh } else { 0 };
                 received += fresh;
                 let wanted = if goes_on { fresh } else { 0 };
                 sent += wanted;
                 client.send(wanted, &template, &poll)?;
-                progress = now;
+                progress = Instant::now();
             }
         }
         let counts: Vec<u64> = clients.iter().map(|client| client.counted).collect();
+        let disordered: u64 = clients.iter().map(|client| client.disordered).sum();
         span.outcome(sent.abs_diff(received) + disordered, times, vec![fairness(&counts)])
     }
 }

@@ -44,11 +44,12 @@ impl Ledger {
 
     fn arrive(&mut self, expected: &mut u64, sequence: u64, now: Instant) {
         self.delivered += 1;
-        if sequence != *expected || sequence >= self.sent {
+        // A gap shows in the total, and must not stop the window; what comes again or late shows here.
+        if sequence < *expected || sequence >= self.sent {
             self.disordered += 1;
             return;
         }
-        *expected += 1;
+        *expected = sequence + 1;
         let receivers = self.receivers;
         let Some((arrived, since)) = self.slot(sequence) else { return };
         *arrived += 1;

@@ -25,6 +25,45 @@ pub struct Latency {
     pub stalled: usize,
 }
 
+/// When each message is due, and what has come of them.
+struct Tally {
+    start: Instant,
+    interval: Duration,
+    sent: u64,
+    delivered: u64,
+    disordered: u64,
+    times: Histogram,
+}
+
+impl Tally {
+    fn due(&self, sequence: u64) -> Instant {
+        self.start + self.interval.saturating_mul(u32::try_from(sequence).unwrap_or(u32::MAX))
+    }
+
+    fn arrive(&mut self, expected: &mut u64, sequence: u64, now: Instant, counts: bool) {
+        self.delivered += 1;
+        if sequence < *expected || sequence >= self.sent {
+            self.disordered += 1;
+            return;
+        }
+        *expected = sequence + 1;
+        if counts {
+            self.times.add(now.saturating_duration_since(self.due(sequence)));
+        }
+    }
+
+    /// Sends what is due; says how long until the next is.
+    fn publish(&mut self, publisher: &mut Conn, template: &Template, poll: &Poll) -> io::Result<Duration> {
+        let now = Instant::now();
+        while self.due(self.sent) <= now {
+            template.encode(self.sent, &mut publisher.outbox);
+            self.sent += 1;
+        }
+        publisher.flush(poll)?;
+        Ok(self.due(self.sent).saturating_duration_since(now))
+    }
+}
+
 impl Latency {
     /// Runs it; counts deliveries. A note says how many of the stalled clients the server has cut off.
     ///
@@ -37,50 +76,36 @@ impl Latency {
         let mut conns: Vec<(Conn, u64)> = (0..=self.subscribers).map(open).collect::<io::Result<_>>()?;
         let stalled: Vec<TcpStream> = (0..self.stalled).map(|_| stall(&room)).collect::<io::Result<_>>()?;
         let template = Template::new(self.size);
-        let (mut buffer, mut ready, mut times) = (vec![0; READ_SIZE], Vec::new(), Histogram::default());
-        let (mut sent, mut delivered, mut disordered) = (0_u64, 0_u64, 0_u64);
+        let (mut buffer, mut ready) = (vec![0; READ_SIZE], Vec::new());
         span.restart();
-        let start = Instant::now();
-        let interval = Duration::from_secs(1) / self.rate.max(1);
-        let due = |sequence: u64| start + interval.saturating_mul(u32::try_from(sequence).unwrap_or(u32::MAX));
+        let (start, interval) = (Instant::now(), Duration::from_secs(1) / self.rate.max(1));
+        let mut tally = Tally { start, interval, sent: 0, delivered: 0, disordered: 0, times: Histogram::default() };
         let mut progress = start;
         loop {
             let now = Instant::now();
-            let goes_on = span.goes_on(now, delivered)?;
+            let goes_on = span.goes_on(now, tally.delivered)?;
             let late = now.saturating_duration_since(progress) > DRAIN_TIMEOUT;
-            if late || (!goes_on && delivered >= sent * conns.len() as u64) {
+            if late || (!goes_on && tally.delivered >= tally.sent * conns.len() as u64) {
                 break;
             }
-            let mut pause = Duration::from_millis(100);
-            if let (true, Some((publisher, _))) = (goes_on, conns.first_mut()) {
-                while due(sent) <= now {
-                    template.encode(sent, &mut publisher.outbox);
-                    sent += 1;
-                }
-                publisher.flush(&poll)?;
-                pause = due(sent).saturating_duration_since(now);
-            }
+            let pause = match conns.first_mut() {
+                Some((publisher, _)) if goes_on => tally.publish(publisher, &template, &poll)?,
+                _ => Duration::from_millis(100),
+            };
             poll.wait(pause, &mut ready)?;
             let now = Instant::now();
             for &key in &ready {
                 let Some((conn, expected)) = conns.get_mut(key) else { continue };
-                conn.receive(&mut buffer, |payload| {
-                    let sequence = sequence(payload);
-                    disordered += u64::from(sequence != *expected);
-                    *expected += 1;
-                    delivered += 1;
-                    if span.counts() {
-                        times.add(now.saturating_duration_since(due(sequence)));
-                    }
-                })?;
+                let counts = span.counts();
+                conn.receive(&mut buffer, |payload| tally.arrive(expected, sequence(payload), now, counts))?;
                 conn.flush(&poll)?;
                 progress = now;
             }
         }
-        let missing = (sent * conns.len() as u64).abs_diff(delivered);
+        let missing = (tally.sent * conns.len() as u64).abs_diff(tally.delivered);
         let cut = stalled.into_iter().filter_map(|socket| is_cut(socket, &mut buffer).ok()).filter(|cut| *cut).count();
         let note = (self.stalled > 0).then(|| format!("{cut} of {} stalled clients cut off", self.stalled));
-        span.outcome(missing + disordered, times, note.into_iter().collect())
+        span.outcome(missing + tally.disordered, tally.times, note.into_iter().collect())
     }
 }
 

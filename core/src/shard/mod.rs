@@ -333,18 +333,18 @@ impl Shard {
                 self.finish(now, &mut session, out);
                 self.put_back(session);
             }
-            _ => self.drop_session(now, session, true, out),
+            _ => self.drop_session(now, *session, true, out),
         }
     }
 
     fn closed(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
         if let Some(session) = self.sessions.take(conn) {
-            self.drop_session(now, session, false, out);
+            self.drop_session(now, *session, false, out);
         }
     }
 
     /// Forgets a connection; `close` if its socket is still there.
-    fn drop_session(&mut self, now: Time, mut session: Box<Session>, close: bool, out: &mut Actions) {
+    fn drop_session(&mut self, now: Time, mut session: Session, close: bool, out: &mut Actions) {
         if let Phase::Client(client) = &session.phase {
             let sender = client.sender;
             self.router.metrics.closed(1006);

@@ -22,7 +22,7 @@ impl Shard {
                     }
                     let active = self.tally(channel).active;
                     if self.count_down(now, channel, active) {
-                        self.survey(now, Purpose::Expire, vec![channel], out);
+                        self.survey(Purpose::Expire, vec![channel], out);
                     }
                 }
                 Wake::Drain => {
@@ -40,11 +40,11 @@ impl Shard {
             return self.put_back(session);
         }
         match &session.phase {
-            Phase::Head { idle: true, .. } => return self.drop_session(now, session, true, out),
+            Phase::Head { idle: true, .. } => return self.drop_session(now, *session, true, out),
             // The other end of a connection that said nothing at all is owed no answer.
             Phase::Head { .. } if session.held.is_empty() => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
-                return self.drop_session(now, session, true, out);
+                return self.drop_session(now, *session, true, out);
             }
             Phase::Head { .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
@@ -58,7 +58,7 @@ impl Shard {
             }
             Phase::Asked => {}
             Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
-                return self.drop_session(now, session, true, out);
+                return self.drop_session(now, *session, true, out);
             }
         }
         self.put_back(session);
@@ -115,7 +115,7 @@ impl Shard {
                 self.report(Event::DrainTimedOut, out);
                 for conn in self.sessions.conns() {
                     if let Some(session) = self.sessions.take(conn) {
-                        self.drop_session(now, session, true, out);
+                        self.drop_session(now, *session, true, out);
                     }
                 }
             }
@@ -128,7 +128,7 @@ impl Shard {
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
             if session.is_idle() {
-                self.drop_session(now, session, true, out);
+                self.drop_session(now, *session, true, out);
                 continue;
             }
             self.close_client(now, &mut session, CloseCode::GOING_AWAY, "the node shuts down", out);
