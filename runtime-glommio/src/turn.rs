@@ -28,6 +28,9 @@ use crate::ring::{Buffers, Event, Ring, What};
 
 /// Parcels that are looked at before the sockets have their turn.
 const PARCELS_PER_TURN: usize = 4096;
+/// Bytes that are taken in before what they led to is written: enough to gather many small messages for one socket, little
+/// enough that they are still in the cache when they are written.
+const BYTES_PER_FLUSH: usize = 64 << 10;
 
 /// A shard, its sockets and all that its loop needs.
 pub struct Turn {
@@ -42,6 +45,8 @@ pub struct Turn {
     /// How many shards connections are dealt to, and whose turn it is.
     shards: usize,
     next: usize,
+    /// Bytes taken in since the last flush.
+    taken: usize,
     read_buffer: usize,
     plain: Vec<u8>,
     scratch: Vec<u8>,
@@ -83,6 +88,7 @@ impl Turn {
             certificates: parts.certificates,
             shards: parts.shards,
             next: 0,
+            taken: 0,
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
             scratch: Vec::new(),
@@ -112,6 +118,9 @@ impl Turn {
             match event.what {
                 What::Connecting => self.accept(now),
                 _ => self.heard(now, event),
+            }
+            if self.taken >= BYTES_PER_FLUSH {
+                self.flush(now);
             }
         }
         for _ in 0..PARCELS_PER_TURN {
@@ -182,6 +191,7 @@ impl Turn {
             && let Some(conn) = self.hands.conns.get(id)
         {
             let bytes = lent.as_ref().map(|lent| self.buffers.bytes(lent)).unwrap_or_default();
+            self.taken += bytes.len();
             match conn.heard(event.what, bytes) {
                 Got::Nothing => {}
                 Got::Room => self.hands.mark(id),
@@ -248,6 +258,7 @@ impl Turn {
 
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
+        self.taken = 0;
         for id in std::mem::take(&mut self.hands.dirty) {
             let Some(conn) = self.hands.conns.get(id) else { continue };
             conn.dirty = false;
