@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::Shutdown;
 
+use socket2::Socket;
 use wrs_core::id::ConnId;
 use wrs_core::wire::line::Line;
 
@@ -98,6 +99,11 @@ impl Conn {
         reads && !self.kept.is_empty()
     }
 
+    /// The socket and what is to be written to it first; nothing while it waits for room.
+    pub fn piece<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> (&'a Socket, &'a [u8]) {
+        (self.watched.socket(), if self.writes { &[] } else { self.line.piece(scratch) })
+    }
+
     /// Writes what is queued until the socket takes no more. False: the socket is gone.
     pub fn flush(&mut self, scratch: &mut Vec<u8>) -> bool {
         let mut blocked = false;
@@ -167,6 +173,19 @@ impl Conns {
     pub fn insert(&mut self, id: ConnId, conn: Conn) {
         if let Some(slot) = self.slots.get_mut(id.index as usize) {
             slot.conn = Some(Box::new(conn));
+        }
+    }
+
+    /// Takes a socket out for a moment; its place stays its own.
+    pub fn take(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation == id.generation { slot.conn.take() } else { None }
+    }
+
+    /// Puts back what was taken out.
+    pub fn give_back(&mut self, id: ConnId, conn: Box<Conn>) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            slot.conn = Some(conn);
         }
     }
 

@@ -31,6 +31,10 @@ const PARCELS_PER_TURN: usize = 4096;
 /// Bytes that are taken in before what they led to is written: enough to gather many small messages for one socket, little
 /// enough that they are still in the cache when they are written.
 const BYTES_PER_FLUSH: usize = 64 << 10;
+/// Sockets that are written with one call.
+const WRITES_PER_CALL: usize = 64;
+/// So many sockets are worth it; fewer are written one by one.
+const WORTH_ONE_CALL: usize = 4;
 
 /// A shard, its sockets and all that its loop needs.
 pub struct Turn {
@@ -50,6 +54,8 @@ pub struct Turn {
     read_buffer: usize,
     plain: Vec<u8>,
     scratch: Vec<u8>,
+    /// One for each socket that is written with the same call.
+    scratches: Vec<Vec<u8>>,
 }
 
 /// What a shard's loop is made of.
@@ -92,6 +98,7 @@ impl Turn {
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
             scratch: Vec::new(),
+            scratches: vec![Vec::new(); WRITES_PER_CALL],
         }
     }
 
@@ -259,15 +266,34 @@ impl Turn {
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
         self.taken = 0;
-        for id in std::mem::take(&mut self.hands.dirty) {
-            let Some(conn) = self.hands.conns.get(id) else { continue };
-            conn.dirty = false;
-            if conn.flush(&mut self.scratch) {
-                let unsent = conn.line.unsent();
-                self.tell(now, Input::Flushed { conn: id, unsent });
-            } else {
-                self.lose(now, id);
+        for group in std::mem::take(&mut self.hands.dirty).chunks(WRITES_PER_CALL) {
+            self.write(group);
+            for id in group.iter().copied() {
+                let Some(conn) = self.hands.conns.get(id) else { continue };
+                conn.dirty = false;
+                if conn.flush(&mut self.scratch) {
+                    let unsent = conn.line.unsent();
+                    self.tell(now, Input::Flushed { conn: id, unsent });
+                } else {
+                    self.lose(now, id);
+                }
             }
+        }
+    }
+
+    /// Writes to many sockets with one call. What one of them does not take, and why, shows itself when it is flushed.
+    fn write(&mut self, group: &[ConnId]) {
+        if group.len() < WORTH_ONE_CALL {
+            return;
+        }
+        let mut conns: Vec<(ConnId, Box<Conn>)> =
+            group.iter().filter_map(|id| Some((*id, self.hands.conns.take(*id)?))).collect();
+        let writes: Vec<_> =
+            conns.iter_mut().zip(&mut self.scratches).map(|((_, conn), scratch)| conn.piece(scratch)).collect();
+        let taken = self.ring.write(&writes);
+        for ((id, mut conn), taken) in conns.into_iter().zip(taken) {
+            conn.line.wrote(taken);
+            self.hands.conns.give_back(id, conn);
         }
     }
 }
