@@ -100,6 +100,8 @@ describe('pages', { skip: withoutChromium }, () => {
       assert.doesNotMatch(headers['content-security-policy'], /unsafe|\*|https?:/, path);
       assert.equal(headers['x-content-type-options'], 'nosniff', path);
       assert.equal(headers['referrer-policy'], 'no-referrer', path);
+      const names = (await response.headersArray()).map(({ name }) => name.toLowerCase());
+      assert.equal(new Set(names).size, names.length, `${path} gives a header twice: ${names}`);
       await leave();
     }
   });

@@ -23,7 +23,7 @@ function state(mark, words) {
 
 let before;
 async function refresh() {
-  const response = await fetch('/metrics', { cache: 'no-store' });
+  const response = await fetch('/metrics', { cache: 'no-store', signal: AbortSignal.timeout(5 * REFRESH_MS) });
   if (response.status === 401) return state('', 'The counts stand behind this node\'s API token.');
   if (!response.ok) return state('off', `This node answers ${response.status} to /metrics.`);
   const sums = readMetrics(await response.text());
