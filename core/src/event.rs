@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::id::{ChannelId, ClientId, ShardId};
+use crate::id::{ChannelId, ClientId};
 use crate::metrics::Limit;
 use crate::pattern::Pattern;
 use crate::time::Time;
@@ -51,11 +51,6 @@ pub enum Event {
     ConfigDoubtful {
         /// The warning. The parser's, which shows no token.
         why: String,
-    },
-    /// A shard runs.
-    ShardStarted {
-        /// Which.
-        shard: ShardId,
     },
     /// A client got its 101.
     ClientJoined {
@@ -166,8 +161,7 @@ impl Event {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
-            Event::ShardStarted { .. }
-            | Event::ClientJoined { .. }
+            Event::ClientJoined { .. }
             | Event::ClientLeft { .. }
             | Event::ClientRefused { .. }
             | Event::ChannelCreated { .. }
@@ -194,7 +188,6 @@ impl Event {
         match self {
             Event::Listening { .. } => "listening",
             Event::ConfigDoubtful { .. } => "config-doubtful",
-            Event::ShardStarted { .. } => "shard-started",
             Event::ClientJoined { .. } => "client-joined",
             Event::ClientLeft { .. } => "client-left",
             Event::ClientRefused { .. } => "client-refused",
@@ -223,7 +216,6 @@ impl Event {
                 each("tls", Field::Flag(*tls))?;
                 each("shards", Field::Number((*shards).into()))
             }
-            Event::ShardStarted { shard } => each("shard", Field::Number(shard.0.into())),
             Event::ClientJoined { channel, client } | Event::SlowClient { channel, client } => {
                 each("channel", Field::Channel(*channel))?;
                 each("client", Field::Plain(client))
@@ -368,6 +360,7 @@ impl LimitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
     use serde_json::Value;
 
     const CHANNEL: u128 = 0xD679_05F5;
@@ -379,7 +372,6 @@ mod tests {
         vec![
             Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
             Event::ConfigDoubtful { why: why() },
-            Event::ShardStarted { shard: ShardId(1) },
             Event::ClientJoined { channel, client },
             Event::ClientLeft { channel, client, code: 4404 },
             Event::ClientRefused { from, status: 401 },

@@ -2,7 +2,13 @@
 //!
 //! Each scenario starts servers of its own on ports of the system's choice, so that all of them run side by side. To add
 //! one, write a `pub fn name(runtime: &Runtime)` in its group's file and its name in the list.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "see wrs_tests::real")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "see wrs_tests::real"
+)]
 
 use std::io::Write;
 use std::sync::Once;
