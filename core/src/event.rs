@@ -8,10 +8,11 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::config::{Config, LogFormat};
 use crate::id::{ChannelId, ClientId};
 use crate::metrics::Limit;
 use crate::pattern::Pattern;
-use crate::time::Time;
+use crate::time::{Time, rfc_3339};
 
 /// How much an event matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -272,6 +273,19 @@ impl Event {
     pub fn json<'a>(&'a self, time: &'a str, id_length: usize) -> impl Display + 'a {
         Json { event: self, time, id_length }
     }
+
+    /// The event as one line of the log that the configuration asks for; `None` if it is for a debug log that is off.
+    /// `since_epoch` is what the wall clock of the adapter says.
+    pub fn line(&self, config: &Config, since_epoch: Duration) -> Option<String> {
+        if self.level() == Level::Debug && !config.debug {
+            return None;
+        }
+        let time = rfc_3339(since_epoch);
+        Some(match config.log_format {
+            LogFormat::Text => format!("{time} {}", self.text(config.id_length)),
+            LogFormat::Json => self.json(&time, config.id_length).to_string(),
+        })
+    }
 }
 
 struct Text<'a> {
@@ -450,5 +464,25 @@ mod tests {
         assert_eq!(said, [(0, 1), (10_000, 1_000), (20_000, 1_000)]);
         let other = log.hit(Time::from_millis(20_001), Limit::Channels);
         assert_eq!(other, Some(Event::LimitReached { limit: Limit::Channels, times: 1 }));
+    }
+
+    #[test]
+    fn a_line_has_the_time_and_the_format_that_the_configuration_asks_for() {
+        let event = Event::AcceptPaused { why: "too many files".to_owned() };
+        let at = Duration::from_millis(951_782_400_007);
+        let text = Config { log_format: LogFormat::Text, ..Config::default() };
+        assert!(event.line(&text, at).is_some_and(|line| line.starts_with("2000-02-29T00:00:00.007Z ")));
+        let json = Config { log_format: LogFormat::Json, ..Config::default() };
+        let line: Value = serde_json::from_str(&event.line(&json, at).unwrap()).unwrap();
+        assert_eq!(line["time"], "2000-02-29T00:00:00.007Z");
+    }
+
+    #[test]
+    fn what_is_for_a_debug_log_is_no_line_without_one() {
+        let event = Event::ShardStarted { shard: ShardId(0) };
+        let config = |debug| Config { debug, ..Config::default() };
+        assert_eq!(event.level(), Level::Debug);
+        assert!(event.line(&config(false), Duration::ZERO).is_none());
+        assert!(event.line(&config(true), Duration::ZERO).is_some());
     }
 }
