@@ -250,7 +250,13 @@ mod tests {
             let mut out = BytesMut::new();
             deflate.encode(&mut out, OpCode::Binary, Window::new(9 + (round % 7) as u8).unwrap(), &payload);
             let compressed = out[0] & 0x40 != 0;
-            let header = if out[1] == 127 { 10 } else if out[1] == 126 { 4 } else { 2 };
+            let header = if out[1] == 127 {
+                10
+            } else if out[1] == 126 {
+                4
+            } else {
+                2
+            };
             let got = if compressed { inflate.inflate(&out[header..], 70_000).unwrap() } else { &out[header..] };
             assert!(got == payload, "round {round}");
         }
