@@ -113,7 +113,7 @@ impl Shard {
             Call::ListChannels { after, limit } => self.list(now, session, terms, after, limit, out),
             Call::GetChannel(id) => {
                 self.channel(id)?;
-                self.survey(now, Purpose::Get { conn, terms }, vec![id], out);
+                self.survey(Purpose::Get { conn, terms }, vec![id], out);
             }
             Call::DeleteChannel(id) | Call::BrowserDelete(id) => {
                 self.channel(id)?;
@@ -128,7 +128,7 @@ impl Shard {
                 asked?;
             }
             Call::Reset => self.propose(Change::Reset { conn, terms }, Command::Reset, None, out),
-            Call::Metrics => self.measure(now, conn, terms, out),
+            Call::Metrics => self.measure(conn, terms, out),
             call => return self.answer_at_once(call, head, session).map(Some),
         }
         Ok(None)
@@ -445,7 +445,7 @@ impl Shard {
         if !channels.is_empty() {
             *asked = true;
             let conn = session.conn;
-            return self.survey(now, Purpose::List { conn }, channels, out);
+            return self.survey(Purpose::List { conn }, channels, out);
         }
         let stream = listing.stream;
         self.send_with(session, out, |bytes| {

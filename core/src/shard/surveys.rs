@@ -69,8 +69,8 @@ impl Shard {
         }
     }
 
-    /// Asks every shard that has clients on these channels. Where none has, the answer is here at once.
-    pub(super) fn survey(&mut self, now: Time, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
+    /// Asks every shard that has clients on these channels.
+    pub(super) fn survey(&mut self, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
         let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
         let mut questions: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
         for (index, channel) in channels.iter().enumerate() {
@@ -79,9 +79,6 @@ impl Shard {
             }
         }
         let survey = Survey { purpose, channels, tallies, questions };
-        if survey.questions.is_empty() {
-            return self.survey_done(now, survey, out);
-        }
         let asked: Vec<(ShardId, Vec<ChannelId>)> = survey
             .questions
             .iter()
@@ -90,6 +87,10 @@ impl Shard {
             })
             .collect();
         let ticket = self.new_ticket(Asked::Survey(survey));
+        if asked.is_empty() {
+            // Not at once: the session that asks is in use until this input is dealt with.
+            self.say(self.here, PeerMessage::Surveyed(ticket, Vec::new()), out);
+        }
         for (shard, channels) in asked {
             self.say(shard, PeerMessage::Survey(ticket, channels), out);
         }
@@ -156,12 +157,15 @@ impl Shard {
     }
 
     /// Asks all shards for their figures.
-    pub(super) fn measure(&mut self, now: Time, conn: ConnId, terms: Terms, out: &mut Actions) {
+    pub(super) fn measure(&mut self, conn: ConnId, terms: Terms, out: &mut Actions) {
         let sum = Box::new(self.router.metrics.clone());
         let left = self.router.others().count();
         let ticket = self.new_ticket(Asked::Measure { conn, terms, sum, left });
+        if left == 0 {
+            // As in `survey`: an answer of one's own waits its turn too.
+            self.say(self.here, PeerMessage::Measured(ticket, Box::default()), out);
+        }
         self.say_to_others(|| PeerMessage::Measure(ticket), out);
-        self.check_measured(now, ticket, out);
     }
 
     /// A shard has told its figures.

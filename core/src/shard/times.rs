@@ -22,7 +22,7 @@ impl Shard {
                     }
                     let active = self.tally(channel).active;
                     if self.count_down(now, channel, active) {
-                        self.survey(now, Purpose::Expire, vec![channel], out);
+                        self.survey(Purpose::Expire, vec![channel], out);
                     }
                 }
                 Wake::Drain => {
