@@ -30,6 +30,9 @@ use crate::tasks::Tasks;
 
 /// Parcels that are looked at before the sockets have their turn.
 const PARCELS_PER_TURN: usize = 4096;
+/// Bytes that are read before what they led to is written: enough to gather many small messages for one socket, little
+/// enough that they are still in the cache when they are written.
+const BYTES_PER_FLUSH: usize = 64 << 10;
 /// The listener's key in the poller; sockets have theirs from 0.
 pub const LISTENER: usize = usize::MAX - 1;
 
@@ -46,6 +49,8 @@ pub struct Turn {
     /// How many shards connections are dealt to, and whose turn it is.
     shards: usize,
     next: usize,
+    /// Bytes read since the last flush.
+    taken: usize,
     buffer: Vec<u8>,
     plain: Vec<u8>,
     scratch: Vec<u8>,
@@ -87,6 +92,7 @@ impl Turn {
             certificates: parts.certificates,
             shards: parts.shards,
             next: 0,
+            taken: 0,
             buffer: vec![0; parts.read_buffer],
             plain: Vec::new(),
             scratch: Vec::new(),
@@ -115,6 +121,9 @@ impl Turn {
             } else if let Some(id) = self.hands.conns.at(event.key) {
                 let dead = event.is_err().unwrap_or(false) || event.is_interrupt();
                 self.ready(now, id, event, dead);
+                if self.taken >= BYTES_PER_FLUSH {
+                    self.flush(now);
+                }
             }
         }
         for _ in 0..PARCELS_PER_TURN {
@@ -196,6 +205,7 @@ impl Turn {
             Got::Gone => self.lose(now, id),
             Got::Bytes(count) if conn.line.is_encrypted() => self.decrypt(now, id, count),
             Got::Bytes(count) => {
+                self.taken += count;
                 let bytes = self.buffer.get_mut(..count).unwrap_or_default();
                 self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
                 perform(&mut self.actions, &mut self.hands);
@@ -206,6 +216,7 @@ impl Turn {
     fn decrypt(&mut self, now: Time, id: ConnId, count: usize) {
         let Some(conn) = self.hands.conns.get(id) else { return };
         self.plain.clear();
+        self.taken += count;
         let incoming = conn.line.received(self.buffer.get(..count).unwrap_or_default(), &mut self.plain);
         self.hands.mark(id);
         for bytes in self.plain.chunks_mut(self.buffer.len().max(1)) {
@@ -235,6 +246,7 @@ impl Turn {
 
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
+        self.taken = 0;
         for id in std::mem::take(&mut self.hands.dirty) {
             let Some(conn) = self.hands.conns.get(id) else { continue };
             conn.dirty = false;

@@ -50,7 +50,7 @@ fn tame(event: Event<'_>) -> impl Iterator<Item = Event<'_>> {
     std::iter::once(event).chain(after)
 }
 
-const TABLE_OPENS: &str = "<div class=\"scroll\" role=\"region\" aria-label=\"Table\" tabindex=\"0\">";
+const TABLE_OPENS: &str = "<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">";
 
 fn code_block(kind: &CodeBlockKind<'_>) -> CowStr<'static> {
     let language = match kind {

@@ -69,7 +69,8 @@ impl Shard {
         }
     }
 
-    /// Asks every shard that has clients on these channels.
+    /// Asks every shard that has clients on these channels. The answer comes later, also where this shard knows it all:
+    /// whoever asks may hold the session that is to be answered.
     pub(super) fn survey(&mut self, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
         let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
         let mut questions: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
@@ -88,7 +89,6 @@ impl Shard {
             .collect();
         let ticket = self.new_ticket(Asked::Survey(survey));
         if asked.is_empty() {
-            // Not at once: the session that asks is in use until this input is dealt with.
             self.say(self.here, PeerMessage::Surveyed(ticket, Vec::new()), out);
         }
         for (shard, channels) in asked {
@@ -156,31 +156,22 @@ impl Shard {
         }
     }
 
-    /// Asks all shards for their figures.
+    /// Asks all shards for their figures, this one too.
     pub(super) fn measure(&mut self, conn: ConnId, terms: Terms, out: &mut Actions) {
-        let sum = Box::new(self.router.metrics.clone());
-        let left = self.router.others().count();
-        let ticket = self.new_ticket(Asked::Measure { conn, terms, sum, left });
-        if left == 0 {
-            // As in `survey`: an answer of one's own waits its turn too.
-            self.say(self.here, PeerMessage::Measured(ticket, Box::default()), out);
-        }
+        let left = usize::from(self.config.shards.max(1));
+        let ticket = self.new_ticket(Asked::Measure { conn, terms, sum: Box::default(), left });
+        self.say(self.here, PeerMessage::Measure(ticket), out);
         self.say_to_others(|| PeerMessage::Measure(ticket), out);
     }
 
     /// A shard has told its figures.
     pub(super) fn measured(&mut self, now: Time, ticket: Ticket, metrics: &Metrics, out: &mut Actions) {
-        if let Some(Asked::Measure { sum, left, .. }) = self.asked.get_mut(&ticket) {
-            sum.merge(metrics);
-            *left = left.saturating_sub(1);
-        }
-        self.check_measured(now, ticket, out);
-    }
-
-    fn check_measured(&mut self, now: Time, ticket: Ticket, out: &mut Actions) {
-        if let Some(Asked::Measure { left: 0, .. }) = self.asked.get(&ticket)
-            && let Some(Asked::Measure { conn, terms, sum, .. }) = self.asked.remove(&ticket)
-        {
+        let Some(Asked::Measure { conn, terms, sum, left }) = self.asked.get_mut(&ticket) else { return };
+        sum.merge(metrics);
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            let (conn, terms, sum) = (*conn, *terms, std::mem::take(sum));
+            self.asked.remove(&ticket);
             self.answer_metrics(now, conn, terms, &sum, out);
         }
     }
