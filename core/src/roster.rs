@@ -210,6 +210,11 @@ impl Roster {
 }
 
 impl Local {
+    /// Serial numbers of clients that wait until the others know of this shard's interest.
+    pub fn held(&self) -> &[u64] {
+        &self.held
+    }
+
     fn withdraw(&mut self) -> bool {
         let last = self.members.is_empty() && self.joining == 0 && self.announced == Announced::Yes;
         if last {

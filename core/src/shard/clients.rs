@@ -290,6 +290,12 @@ impl Shard {
             self.timers.set(&mut home.timer, Wake::Channel(channel), None);
         }
         let Some(local) = self.router.roster.remove(channel) else { return };
+        for serial in local.held() {
+            // Nobody will ask for their seats any more.
+            if let Some(client) = self.joining.get(serial).map(|joining| joining.client) {
+                self.seated(now, client, Verdict::Absent, out);
+            }
+        }
         let reason = if code == CloseCode::CHANNEL_DELETED { "channel deleted" } else { "channel timed out" };
         for member in local.members.into_values() {
             if let Some(mut session) = self.sessions.take(member.conn) {
