@@ -132,6 +132,10 @@ impl Shard {
         if session.ended {
             return self.close_client(now, session, CloseCode::GOING_AWAY, "", out);
         }
+        if self.is_draining() {
+            // It asked before the drain began and was seated after.
+            return self.close_client(now, session, CloseCode::GOING_AWAY, "the node shuts down", out);
+        }
         self.go_on(now, session, out);
     }
 
