@@ -1,1 +1,3 @@
 //! The simulator, and the scenario list that runs over real sockets.
+
+pub mod node_sim;
