@@ -313,6 +313,10 @@ impl Shard {
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
         let Some(mut session) = self.sessions.take(conn) else { return };
         session.unsent = unsent;
+        if self.is_draining() && session.is_idle() {
+            // Its last answer was under way when the drain began.
+            return self.drop_session(now, *session, true, out);
+        }
         match &mut session.phase {
             Phase::Client(_) if unsent > self.config.send_buffer_bytes_max => {
                 self.too_slow(now, &mut session, out);
