@@ -28,8 +28,6 @@ struct Write {
     upto: Index,
     /// The index of the snapshot in the record, or 0.
     snapshot: Index,
-    /// Whether promises wait for it.
-    sync: bool,
 }
 
 /// The log of one node.
@@ -451,13 +449,13 @@ impl Log {
     }
 
     /// Notes that `record`, which holds what [`Log::take_unwritten`] gave, is on its way to the disk.
-    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index, sync: bool) {
-        self.writes.push_back(Write { record, upto: self.last, snapshot, sync });
+    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index) {
+        self.writes.push_back(Write { record, upto: self.last, snapshot });
     }
 
-    /// The newest record under way that promises must wait for.
-    pub(crate) fn newest_sync_write(&self) -> Option<RecordId> {
-        self.writes.iter().rev().find(|write| write.sync).map(|write| write.record)
+    /// The newest record under way.
+    pub(crate) fn newest_write(&self) -> Option<RecordId> {
+        self.writes.back().map(|write| write.record)
     }
 
     /// Notes that `record` and all before it are durable. Returns the snapshot that became durable, if one did.
