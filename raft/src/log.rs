@@ -436,7 +436,18 @@ impl Log {
 
     /// Whether entries or a snapshot wait to be written.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.written < self.last || (self.snapshot.is_some() && !self.snapshot_written)
+        self.written < self.last || self.has_unwritten_snapshot()
+    }
+
+    /// Whether a snapshot waits to be written.
+    pub(crate) fn has_unwritten_snapshot(&self) -> bool {
+        self.snapshot.is_some() && !self.snapshot_written
+    }
+
+    /// Notes that entries need no writing.
+    pub(crate) fn skip_writing(&mut self) {
+        self.written = self.last;
+        self.stable = self.last;
     }
 
     /// The snapshot and entries that the next record must hold, and notes that they are being written.

@@ -210,16 +210,35 @@ impl Raft {
 
     /// Appends everything that must be done since the last call to `out`.
     pub fn flush(&mut self, out: &mut Vec<Action>) {
-        if self.fatal.is_some() {
-            return self.flush_fatal(out);
-        }
-        self.spread_reads();
-        if self.waiting.back().is_some_and(|(record, _)| *record == self.next_record) {
-            self.place_promises();
+        while self.fatal.is_none() {
+            self.spread_reads();
+            if self.config.in_memory {
+                self.log.skip_writing();
+            }
+            if self.waiting.back().is_some_and(|(record, _)| *record == self.next_record) {
+                self.place_promises();
+            }
             if self.fatal.is_some() {
-                return self.flush_fatal(out);
+                break;
+            }
+            self.flush_messages(out);
+            if self.must_write() {
+                self.flush_record(out);
+            } else if self.log.committed() != self.told_hard.commit && !self.config.in_memory {
+                self.flush_commit(out);
+            }
+            let handed = self.flush_applies(out);
+            if !self.events.is_empty() {
+                out.append(&mut self.events);
+            }
+            if !handed {
+                return;
             }
         }
+        self.flush_fatal(out);
+    }
+
+    fn flush_messages(&mut self, out: &mut Vec<Action>) {
         let role = (self.role, self.leader);
         if role != self.told_role {
             self.told_role = role;
@@ -228,21 +247,21 @@ impl Raft {
         if out.is_empty() {
             // The two buffers change places: no message is moved.
             core::mem::swap(out, &mut self.sends);
-        } else {
+        } else if !self.sends.is_empty() {
             out.append(&mut self.sends);
         }
-        if self.must_write() {
-            self.flush_record(out);
-        } else if self.log.committed() != self.told_hard.commit {
-            self.flush_commit(out);
+    }
+
+    /// Hands out committed entries. True if they count as applied by that, so that more may follow from them.
+    fn flush_applies(&mut self, out: &mut Vec<Action>) -> bool {
+        if !self.log.has_committed(self.config.apply_before_persisted) {
+            return false;
         }
-        if self.log.has_committed(self.config.apply_before_persisted) {
-            out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
-            self.proposals.settle(self.log.applying(), out);
-        }
-        if !self.events.is_empty() {
-            out.append(&mut self.events);
-        }
+        out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
+        let index = self.log.applying();
+        self.proposals.settle(index, out);
+        // What was handed out just now is no news to this machine.
+        self.config.apply_at_once && self.applied(index).is_ok()
     }
 
     fn flush_record(&mut self, out: &mut Vec<Action>) {
@@ -295,6 +314,9 @@ impl Raft {
 
     /// Whether something that promises rest on is not handed out for writing yet.
     fn must_write(&self) -> bool {
+        if self.config.in_memory {
+            return self.log.has_unwritten_snapshot();
+        }
         self.log.has_unwritten() || self.term != self.told_hard.term || self.vote != self.told_hard.vote
     }
 
