@@ -254,9 +254,16 @@ impl Log {
         if !self.matches(prev) {
             return Ok(None);
         }
+        if entries.is_empty() {
+            return Ok(Some((prev.index, None)));
+        }
         let matched = prev.index + entries.len() as u64;
-        let known = entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index }));
-        let known = known.count();
+        // What begins behind the last entry cannot be here already.
+        let known = if prev.index == self.last {
+            0
+        } else {
+            entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index })).count()
+        };
         let fresh = entries.narrowed(known, entries.len());
         let Some(first) = fresh.first().map(|entry| entry.index) else { return Ok(Some((matched, None))) };
         if first <= self.committed {
