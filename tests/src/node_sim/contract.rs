@@ -309,6 +309,11 @@ impl Contract {
         self.clients.iter().flat_map(|client| &client.asked).filter(creates).count() as u64
     }
 
+    /// Whether no channel is left that counts down, creations that nobody heard of included.
+    pub fn may_have_no_countdown(&self) -> bool {
+        self.creations() == 0 && self.channels.iter().all(|channel| channel.gone || channel.timeout.is_none())
+    }
+
     /// The node has queued an answer.
     pub fn answered(&mut self, now: Time, number: usize, response: &Response) {
         let status = response.status;
@@ -365,7 +370,11 @@ impl Contract {
         match status {
             200 if asked.gone.contains(&at) => return Err("it was gone before".to_owned()),
             200 => {}
-            404 if asked.sure.contains(&at) && self.removers(at) == 0 && !self.channels[at].timed_out => {
+            404 if asked.sure.contains(&at)
+                && self.removers(at) == 0
+                && self.last_reset < asked.tick
+                && !self.channels[at].timed_out =>
+            {
                 return Err("nobody else removed it".to_owned());
             }
             404 => {}

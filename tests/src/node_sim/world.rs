@@ -492,6 +492,7 @@ impl World {
             Input::Peer { peer, .. } => (6, usize::from(peer.0)),
             Input::Drain => (7, 0),
             Input::Timeout => (8, 0),
+            Input::Broken { .. } | Input::AcceptPaused { .. } | Input::AcceptResumed => (9, 0),
         };
         state.digest.add(&[here as u8, kind]);
         state.digest.add(&(size as u64).to_le_bytes());
@@ -847,7 +848,7 @@ impl World {
             self.state.contract.break_off(format!("conn {open} outlives the node"));
         }
         if let Some(timer) = self.shards.iter().find_map(Shard::deadline)
-            && self.state.contract.channels.iter().all(|channel| channel.gone || channel.timeout.is_none())
+            && self.state.contract.may_have_no_countdown()
         {
             self.state.contract.break_off(format!("a stopped shard waits for {timer:?}"));
         }
