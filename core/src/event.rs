@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::{Config, LogFormat};
-use crate::id::{ChannelId, ClientId, ShardId};
+use crate::id::{ChannelId, ClientId};
 use crate::metrics::Limit;
 use crate::pattern::Pattern;
 use crate::time::{Time, rfc_3339};
@@ -52,11 +52,6 @@ pub enum Event {
     ConfigDoubtful {
         /// The warning. The parser's, which shows no token.
         why: String,
-    },
-    /// A shard runs.
-    ShardStarted {
-        /// Which.
-        shard: ShardId,
     },
     /// A client got its 101.
     ClientJoined {
@@ -167,8 +162,7 @@ impl Event {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
-            Event::ShardStarted { .. }
-            | Event::ClientJoined { .. }
+            Event::ClientJoined { .. }
             | Event::ClientLeft { .. }
             | Event::ClientRefused { .. }
             | Event::ChannelCreated { .. }
@@ -195,7 +189,6 @@ impl Event {
         match self {
             Event::Listening { .. } => "listening",
             Event::ConfigDoubtful { .. } => "config-doubtful",
-            Event::ShardStarted { .. } => "shard-started",
             Event::ClientJoined { .. } => "client-joined",
             Event::ClientLeft { .. } => "client-left",
             Event::ClientRefused { .. } => "client-refused",
@@ -224,7 +217,6 @@ impl Event {
                 each("tls", Field::Flag(*tls))?;
                 each("shards", Field::Number((*shards).into()))
             }
-            Event::ShardStarted { shard } => each("shard", Field::Number(shard.0.into())),
             Event::ClientJoined { channel, client } | Event::SlowClient { channel, client } => {
                 each("channel", Field::Channel(*channel))?;
                 each("client", Field::Plain(client))
@@ -382,6 +374,7 @@ impl LimitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
     use serde_json::Value;
 
     const CHANNEL: u128 = 0xD679_05F5;
@@ -393,7 +386,6 @@ mod tests {
         vec![
             Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
             Event::ConfigDoubtful { why: why() },
-            Event::ShardStarted { shard: ShardId(1) },
             Event::ClientJoined { channel, client },
             Event::ClientLeft { channel, client, code: 4404 },
             Event::ClientRefused { from, status: 401 },
@@ -487,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_for_a_debug_log_is_no_line_without_one() {
-        let event = Event::ShardStarted { shard: ShardId(0) };
+        let event = Event::ClientRefused { from: IpAddr::from([192, 0, 2, 1]), status: 401 };
         let config = |debug| Config { debug, ..Config::default() };
         assert_eq!(event.level(), Level::Debug);
         assert!(event.line(&config(false), Duration::ZERO).is_none());

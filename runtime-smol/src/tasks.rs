@@ -43,6 +43,8 @@ impl Tasks {
         let alarm = Arc::new(Alarm { poll: poll.clone(), rung: AtomicBool::new(true) });
         let waker = Waker::from(alarm.clone());
         let run = Box::pin(async move { executor.run(std::future::pending::<()>()).await });
+        // Tasks begin to await what they await in their first turn, which must not need a connection to come.
+        poll.wake();
         Tasks { alarm, waker, run }
     }
 

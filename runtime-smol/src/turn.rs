@@ -12,8 +12,7 @@ use polling::{Event, Events};
 use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::event;
-use wrs_core::host::{Host, perform};
+use wrs_core::host::perform;
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
 use wrs_core::shard::Shard;
@@ -135,9 +134,10 @@ impl Turn {
         }
         self.flush(now);
         self.hands.wake_mailed();
-        match (&mut self.listener, self.hands.listening) {
-            (Some(listener), true) => listener.resume(now),
-            (listener, _) => *listener = None,
+        if !self.hands.listening {
+            self.listener = None;
+        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.tell(now, Input::AcceptResumed);
         }
     }
 
@@ -150,7 +150,7 @@ impl Turn {
         let Some(listener) = &mut self.listener else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
-            self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
             let shard = self.next % self.shards.max(1);
@@ -226,12 +226,13 @@ impl Turn {
         match incoming {
             Incoming::Open => {}
             Incoming::Ended => self.tell(now, Input::Ended { conn: id }),
-            Incoming::Broken => {
+            Incoming::Broken(why) => {
                 if let Some(conn) = self.hands.conns.get(id) {
                     // The alert, as far as the socket takes it.
                     conn.flush(&mut self.scratch);
+                    self.hands.conns.remove(id);
+                    self.tell(now, Input::Broken { conn: id, why });
                 }
-                self.lose(now, id);
             }
         }
     }

@@ -510,7 +510,8 @@ impl Shard {
 impl From<&crate::pages::Asset> for Answer {
     fn from(asset: &crate::pages::Asset) -> Answer {
         let mut answer = Answer::body(asset.content_type, asset.body.clone());
-        for (name, value) in asset.headers() {
+        // The body's type is written with its length.
+        for (name, value) in asset.headers().filter(|(name, _)| *name != "Content-Type") {
             answer.fields.push((name, value.to_owned().into()));
         }
         answer
