@@ -33,6 +33,8 @@ const PARCELS_PER_TURN: usize = 4096;
 const BYTES_PER_FLUSH: usize = 64 << 10;
 /// Sockets that are written with one call.
 const WRITES_PER_CALL: usize = 64;
+/// Bytes that are gathered for one call, so that they are still in the cache when it copies them.
+const BYTES_PER_CALL: usize = 128 << 10;
 /// So many sockets are worth it; fewer are written one by one.
 const WORTH_ONE_CALL: usize = 4;
 
@@ -266,7 +268,11 @@ impl Turn {
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
         self.taken = 0;
-        for group in std::mem::take(&mut self.hands.dirty).chunks(WRITES_PER_CALL) {
+        let dirty = std::mem::take(&mut self.hands.dirty);
+        let mut left = dirty.as_slice();
+        while !left.is_empty() {
+            let group;
+            (group, left) = left.split_at(self.together(left).clamp(1, left.len()));
             self.write(group);
             for id in group.iter().copied() {
                 let Some(conn) = self.hands.conns.get(id) else { continue };
@@ -279,6 +285,16 @@ impl Turn {
                 }
             }
         }
+    }
+
+    /// How many of the first of these sockets are written together.
+    fn together(&mut self, ids: &[ConnId]) -> usize {
+        let mut bytes = 0;
+        let fits = |id: &&ConnId| {
+            bytes += self.hands.conns.get(**id).map_or(0, |conn| conn.line.unsent());
+            bytes <= BYTES_PER_CALL
+        };
+        ids.iter().take(WRITES_PER_CALL).take_while(fits).count()
     }
 
     /// Writes to many sockets with one call. What one of them does not take, and why, shows itself when it is flushed.
