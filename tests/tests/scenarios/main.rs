@@ -2,7 +2,13 @@
 //!
 //! Each scenario starts servers of its own on ports of the system's choice, so that all of them run side by side. To add
 //! one, write a `pub fn name(runtime: &Runtime)` in its group's file and its name in the list.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "see wrs_tests::real")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "see wrs_tests::real"
+)]
 
 use std::io::Write;
 use std::sync::Once;
@@ -77,5 +83,58 @@ scenarios! {
         a_change_is_seen_everywhere_once_it_is_answered
         ids_never_collide_however_short
         limits_of_size_have_their_statuses
+    }
+    http {
+        a_connection_carries_many_requests
+        requests_are_answered_in_their_order
+        a_client_may_end_the_connection
+        http_1_0_ends_the_connection
+        a_chunked_body_is_a_body
+        a_body_waits_for_100_continue
+        shapes_of_smuggling_are_refused
+        rubbish_is_refused_and_harms_nobody
+        a_head_that_drips_is_cut_off
+        a_body_that_drips_is_cut_off
+        a_connection_that_says_nothing_is_ended
+        an_idle_connection_is_ended
+        an_answer_arrives_though_the_client_goes_on_sending
+        a_client_that_has_said_all_gets_its_answer
+        a_request_cut_anywhere_is_the_same_request
+    }
+    connect {
+        a_handshake_is_answered_as_rfc_6455_says
+        every_client_has_a_name_of_its_own
+        checks_come_in_the_contracts_order
+        a_bad_handshake_is_400
+        another_version_is_426_and_told_which
+        the_token_may_stand_in_any_of_its_places
+        subprotocols_are_negotiated
+        origins_are_checked_for_pages_alone
+        messages_behind_the_handshake_are_not_lost
+        a_refused_client_may_ask_again_on_the_same_connection
+    }
+    patterns {
+        echo_gives_a_message_back_to_its_sender_alone
+        pub_sub_gives_a_message_to_everyone
+        echo_false_keeps_a_clients_own_messages_from_it
+        text_and_binary_keep_their_type
+        order_is_kept_per_sender
+        push_pull_goes_round
+        push_pull_skips_the_sender
+        push_pull_alone_gives_the_message_back
+        pull_false_stands_in_no_queue
+        push_pull_is_exact_under_concurrent_senders
+        a_worker_that_leaves_gets_nothing_more
+        req_repl_brings_a_request_to_all_others_and_the_reply_back
+        a_request_keeps_every_byte_but_its_origin
+        replies_pass_byte_for_byte
+        what_is_no_envelope_is_malformed
+        a_request_without_a_recipient_says_so
+        a_reply_to_nobody_says_so
+        fan_in_out_gives_a_request_to_one
+        fan_in_out_is_exact_under_concurrent_senders
+        fan_in_out_with_pull_false
+        large_messages_arrive_whole
+        channels_do_not_hear_each_other
     }
 }
