@@ -11,8 +11,7 @@ use std::sync::mpsc::Receiver;
 use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::event;
-use wrs_core::host::{Host, perform};
+use wrs_core::host::perform;
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
 use wrs_core::shard::Shard;
@@ -53,6 +52,8 @@ pub struct Turn {
     next: usize,
     /// Bytes taken in since the last flush.
     taken: usize,
+    /// Whether there is more mail than a turn looks at.
+    mail_left: bool,
     read_buffer: usize,
     plain: Vec<u8>,
     scratch: Vec<u8>,
@@ -97,6 +98,7 @@ impl Turn {
             shards: parts.shards,
             next: 0,
             taken: 0,
+            mail_left: false,
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
             scratch: Vec::new(),
@@ -110,7 +112,7 @@ impl Turn {
         while !self.hands.stopped {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
-            let busy = !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
+            let busy = self.mail_left || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now))).await?;
             self.turn(clock::now(), &mut events);
@@ -120,6 +122,16 @@ impl Turn {
     }
 
     fn turn(&mut self, now: Time, events: &mut Vec<Event>) {
+        // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
+        // client does about it comes after.
+        self.mail_left = true;
+        for _ in 0..PARCELS_PER_TURN {
+            let Ok(parcel) = self.inbox.try_recv() else {
+                self.mail_left = false;
+                break;
+            };
+            self.open(now, parcel);
+        }
         for id in std::mem::take(&mut self.hands.resumed) {
             self.resume(now, id);
         }
@@ -132,18 +144,15 @@ impl Turn {
                 self.flush(now);
             }
         }
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else { break };
-            self.open(now, parcel);
-        }
         if self.shard.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
         self.flush(now);
         self.hands.wake_mailed();
-        match (&mut self.listener, self.hands.listening) {
-            (Some(listener), true) => listener.resume(now),
-            (listener, _) => *listener = None,
+        if !self.hands.listening {
+            self.listener = None;
+        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.tell(now, Input::AcceptResumed);
         }
     }
 
@@ -156,7 +165,7 @@ impl Turn {
         let Some(listener) = &mut self.listener else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
-            self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
             let shard = self.next % self.shards.max(1);
@@ -247,12 +256,13 @@ impl Turn {
         match incoming {
             Incoming::Open => {}
             Incoming::Ended => self.tell(now, Input::Ended { conn: id }),
-            Incoming::Broken => {
+            Incoming::Broken(why) => {
                 if let Some(conn) = self.hands.conns.get(id) {
                     // The alert, as far as the socket takes it.
                     conn.flush(&mut self.scratch);
+                    self.hands.conns.remove(id);
+                    self.tell(now, Input::Broken { conn: id, why });
                 }
-                self.lose(now, id);
             }
         }
     }

@@ -114,6 +114,12 @@ impl Turn {
 
     fn turn(&mut self, now: Time, events: &Events) {
         self.tasks.turn();
+        // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
+        // client does about it comes after.
+        for _ in 0..PARCELS_PER_TURN {
+            let Ok(parcel) = self.inbox.try_recv() else { break };
+            self.open(now, parcel);
+        }
         for event in events.iter() {
             if event.key == LISTENER {
                 self.accept(now);
@@ -124,10 +130,6 @@ impl Turn {
                     self.flush(now);
                 }
             }
-        }
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else { break };
-            self.open(now, parcel);
         }
         if self.shard.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
