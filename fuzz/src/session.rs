@@ -20,9 +20,9 @@ pub fn run(data: &[u8]) {
 
 fn answer(how: u8, stream: &[u8], step: usize) -> Vec<u8> {
     let mut node = Node::new(1);
-    let channel = Pattern::ALL.get(usize::from(how & 7)).and_then(|pattern| {
-        node.create(&format!("{{\"pattern\":\"{}\"}}", pattern.as_str()))
-    });
+    let channel = Pattern::ALL
+        .get(usize::from(how & 7))
+        .and_then(|pattern| node.create(&format!("{{\"pattern\":\"{}\"}}", pattern.as_str())));
     node.open(0, CONN);
     if let Some((id, token)) = channel {
         let deflate = if how & 8 != 0 { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
