@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_for_a_debug_log_is_no_line_without_one() {
-        let event = Event::ShardStarted { shard: ShardId(0) };
+        let event = Event::ClientRefused { from: IpAddr::from([192, 0, 2, 1]), status: 401 };
         let config = |debug| Config { debug, ..Config::default() };
         assert_eq!(event.level(), Level::Debug);
         assert!(event.line(&config(false), Duration::ZERO).is_none());
