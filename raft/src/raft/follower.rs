@@ -59,7 +59,7 @@ impl Raft {
             return Ok(());
         };
         if let Some(cut) = cut {
-            self.proposals.drop_from(cut, DropReason::Overwritten, &mut self.events);
+            self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
         let result = self.log.commit_to(commit.min(matched));
@@ -120,7 +120,7 @@ impl Raft {
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
         }
-        self.proposals.drop_from(0, DropReason::Unknown, &mut self.events);
+        self.proposals.drop_all(DropReason::Unknown, &mut self.events);
         self.snapshot = meta.clone();
         let conf = meta.conf.clone();
         self.log.restore(Box::new(meta.clone()));

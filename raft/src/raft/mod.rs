@@ -259,7 +259,7 @@ impl Raft {
         }
         out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
         let index = self.log.applying();
-        self.proposals.settle(index, out);
+        self.proposals.settle(&self.log, out);
         // What was handed out just now is no news to this machine.
         self.config.apply_at_once && self.applied(index).is_ok()
     }
