@@ -209,7 +209,6 @@ impl Start {
         };
         Turn::new(Parts {
             shard: Shard::new(self.here, self.boot),
-            shards: self.ways.len(),
             hands: Hands::new(self.here, self.ways, self.log),
             ring,
             buffers,

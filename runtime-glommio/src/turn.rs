@@ -47,8 +47,7 @@ pub struct Turn {
     inbox: Receiver<Parcel>,
     listener: Option<Listener>,
     certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to, and whose turn it is.
-    shards: usize,
+    /// Whose turn it is to get a connection.
     next: usize,
     /// Bytes taken in since the last flush.
     taken: usize,
@@ -77,8 +76,6 @@ pub struct Parts {
     pub listener: Option<Listener>,
     /// TLS for its connections.
     pub certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to.
-    pub shards: usize,
     /// Bytes that the shard takes at once.
     pub read_buffer: usize,
 }
@@ -95,7 +92,6 @@ impl Turn {
             inbox: parts.inbox,
             listener: parts.listener,
             certificates: parts.certificates,
-            shards: parts.shards,
             next: 0,
             taken: 0,
             mail_left: false,
@@ -168,7 +164,7 @@ impl Turn {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let shard = self.next % self.shards.max(1);
+            let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
                 self.adopt(now, socket, from);

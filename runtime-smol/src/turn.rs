@@ -45,8 +45,7 @@ pub struct Turn {
     listener: Option<Listener>,
     tasks: Tasks,
     certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to, and whose turn it is.
-    shards: usize,
+    /// Whose turn it is to get a connection.
     next: usize,
     /// Whether parcels were left in the inbox by the last turn.
     has_mail: bool,
@@ -73,8 +72,6 @@ pub struct Parts {
     pub tasks: Tasks,
     /// TLS for its connections.
     pub certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to.
-    pub shards: usize,
     /// Bytes that one read takes at most.
     pub read_buffer: usize,
 }
@@ -91,7 +88,6 @@ impl Turn {
             listener: parts.listener,
             tasks: parts.tasks,
             certificates: parts.certificates,
-            shards: parts.shards,
             next: 0,
             has_mail: false,
             taken: 0,
@@ -157,7 +153,7 @@ impl Turn {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let shard = self.next % self.shards.max(1);
+            let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
                 self.adopt(now, socket, from);
