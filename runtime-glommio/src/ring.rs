@@ -46,11 +46,14 @@ const NAP: Duration = Duration::from_millis(1);
 const REQUESTS: u32 = 512;
 /// Results that have room between two calls; the kernel keeps the rest.
 const RESULTS: u32 = 4096;
-/// Buffers that the sockets of a shard share, a power of two.
-const BUFFERS: u16 = 256;
-/// Bytes in each: as many as a busy client sends between two turns. The odd line keeps the buffers' starts, which are all
-/// that small messages touch, from falling on the same places of the cache.
-const BUFFER: usize = (16 << 10) + 64;
+/// Buffers that the sockets of a shard share, a power of two. Sockets that find none left wait for the next turn.
+const BUFFERS: u16 = 128;
+/// Bytes in each, as many as the core takes at a time: a request that has filled a buffer goes on in the next turn, so that
+/// smaller ones would split what belongs in one write. Memory is used as far as it has been filled.
+const BUFFER: usize = 64 << 10;
+/// From one buffer to the next. The odd line keeps their starts, which are all that small messages touch, from falling on the
+/// same places of the cache.
+const STRIDE: usize = BUFFER + 64;
 /// Sockets that the epoll instance names with one call.
 const WAITING_PER_CALL: usize = 64;
 /// The one group of buffers.
@@ -201,7 +204,7 @@ impl Buffers {
             if start.is_null() { handle_alloc_error(layout) } else { Ok(start) }
         };
         let entries = room(usize::from(BUFFERS) * size_of::<BufRingEntry>())?.cast();
-        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * BUFFER)?, tail: 0 };
+        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * STRIDE)?, tail: 0 };
         // SAFETY: the list has that many entries and is never freed.
         unsafe { uring.submitter().register_buf_ring_with_flags(entries as u64, BUFFERS, GROUP, 0)? };
         for buffer in 0..BUFFERS {
@@ -212,7 +215,7 @@ impl Buffers {
 
     fn start(&self, buffer: u16) -> *mut u8 {
         // SAFETY: results name only buffers that we gave out, and those are below `BUFFERS`.
-        unsafe { self.memory.add(usize::from(buffer % BUFFERS) * BUFFER) }
+        unsafe { self.memory.add(usize::from(buffer % BUFFERS) * STRIDE) }
     }
 
     /// What has arrived.
