@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use wrs_core::id::ConnId;
 use wrs_core::wire::line::Line;
 
+use crate::mesh::Share;
 use crate::poll::Watched;
 
 /// One socket.
@@ -22,6 +23,7 @@ pub struct Conn {
     /// Whether it is on the list of sockets to flush.
     pub dirty: bool,
     finished: bool,
+    _share: Share,
 }
 
 /// What a read brought.
@@ -38,8 +40,8 @@ pub enum Got {
 
 impl Conn {
     /// A new socket, read from the start.
-    pub fn new(watched: Watched, line: Line) -> Self {
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false }
+    pub fn new(watched: Watched, line: Line, share: Share) -> Self {
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, _share: share }
     }
 
     /// Reads once.

@@ -11,7 +11,7 @@ use wrs_core::id::{ConnId, ShardId};
 use wrs_core::peer::PeerMessage;
 
 use crate::conn::Conns;
-use crate::mesh::{Parcel, Way};
+use crate::mesh::{Parcel, Share, Way};
 
 /// What one shard can do.
 pub struct Hands {
@@ -53,6 +53,15 @@ impl Hands {
             way.push(parcel);
             *mailed = true;
         }
+    }
+
+    /// The shard with the fewest connections, and one more share of its load. Of several the first from `next` on, so
+    /// that equals have their turns.
+    pub fn deal(&self, next: usize) -> (usize, Option<Share>) {
+        let shards = self.ways.len().max(1);
+        let turns = (0..shards).map(|turn| (next + turn) % shards);
+        let shard = turns.min_by_key(|shard| self.ways.get(*shard).map(Way::connections)).unwrap_or(0);
+        (shard, self.ways.get(shard).map(Way::share))
     }
 
     /// Wakes the shards that have mail.

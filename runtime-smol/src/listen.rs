@@ -1,7 +1,8 @@
 //! The listening socket, and who gets the next connection.
 //!
-//! Shard 0 accepts and deals connections out in turn, so that shards differ by one connection at most, whatever the
-//! kernel's hash would have made of the clients' addresses.
+//! Shard 0 accepts and deals each connection to the shard that has the fewest, whatever the kernel's hash would have made
+//! of the clients' addresses. In turn alone would not do: clients that ask over REST before each WebSocket would bring
+//! every WebSocket to the same shards.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -206,7 +206,6 @@ impl Start {
         let tasks = Tasks::new(executor, &self.poll);
         Turn::new(Parts {
             shard: Shard::new(self.here, self.boot),
-            shards: self.ways.len(),
             hands: Hands::new(self.here, self.ways, self.log),
             poll: self.poll,
             inbox: self.inbox,

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustls::ServerConfig;
@@ -19,7 +20,7 @@ pub enum Parcel {
     /// A sibling says something.
     Peer(ShardId, PeerMessage),
     /// A connection that another shard accepted.
-    Connection(Socket, IpAddr),
+    Connection(Socket, IpAddr, Share),
     /// New certificates for the connections to come.
     Certificates(Arc<ServerConfig>),
     /// The node is to stop.
@@ -31,6 +32,16 @@ pub enum Parcel {
 pub struct Way {
     queue: Sender<Parcel>,
     poll: Poll,
+    connections: Arc<AtomicUsize>,
+}
+
+/// A connection's share of its shard's load: it counts from when the connection is dealt out until it has ended.
+pub struct Share(Arc<AtomicUsize>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Way {
@@ -38,6 +49,17 @@ impl Way {
     pub fn push(&self, parcel: Parcel) {
         // An error means that the shard has stopped: the process is about to end.
         let _ = self.queue.send(parcel);
+    }
+
+    /// How many connections the shard has.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more connection.
+    pub fn share(&self) -> Share {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Share(self.connections.clone())
     }
 
     /// Makes the shard look into its inbox.
@@ -55,5 +77,5 @@ impl Way {
 /// An inbox and the way to it, for a shard that sleeps in `poll`.
 pub fn inbox(poll: &Poll) -> (Way, Receiver<Parcel>) {
     let (queue, inbox) = channel();
-    (Way { queue, poll: poll.clone() }, inbox)
+    (Way { queue, poll: poll.clone(), connections: Arc::default() }, inbox)
 }

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
 use crate::listen::Listener;
-use crate::mesh::Parcel;
+use crate::mesh::{Parcel, Share};
 use crate::poll::Poll;
 use crate::tasks::Tasks;
 
@@ -46,8 +46,7 @@ pub struct Turn {
     listener: Option<Listener>,
     tasks: Tasks,
     certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to, and whose turn it is.
-    shards: usize,
+    /// Whose turn it is to get a connection, of shards that have equally many.
     next: usize,
     /// Bytes read since the last flush.
     taken: usize,
@@ -72,8 +71,6 @@ pub struct Parts {
     pub tasks: Tasks,
     /// TLS for its connections.
     pub certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to.
-    pub shards: usize,
     /// Bytes that one read takes at most.
     pub read_buffer: usize,
 }
@@ -90,7 +87,6 @@ impl Turn {
             listener: parts.listener,
             tasks: parts.tasks,
             certificates: parts.certificates,
-            shards: parts.shards,
             next: 0,
             taken: 0,
             buffer: vec![0; parts.read_buffer],
@@ -155,12 +151,13 @@ impl Turn {
             self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let shard = self.next % self.shards.max(1);
+            let (shard, share) = self.hands.deal(self.next);
+            let Some(share) = share else { continue };
             self.next = shard + 1;
             if shard == 0 {
-                self.adopt(now, socket, from);
+                self.adopt(now, socket, from, share);
             } else {
-                self.hands.mail(shard, Parcel::Connection(socket, from));
+                self.hands.mail(shard, Parcel::Connection(socket, from, share));
             }
         }
     }
@@ -168,14 +165,14 @@ impl Turn {
     fn open(&mut self, now: Time, parcel: Parcel) {
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
-            Parcel::Connection(socket, from) => self.adopt(now, socket, from),
+            Parcel::Connection(socket, from, share) => self.adopt(now, socket, from, share),
             Parcel::Certificates(certificates) => self.certificates = Some(certificates),
             Parcel::Drain => self.tell(now, Input::Drain),
         }
     }
 
     /// A new connection of this shard.
-    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr) {
+    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr, share: Share) {
         let line = match &self.certificates {
             None => Ok(Line::plain()),
             Some(certificates) => Line::encrypted(certificates.clone()),
@@ -185,7 +182,7 @@ impl Turn {
         let (Ok(line), Ok(watched)) = (line, self.poll.watch(socket, id.index as usize)) else {
             return self.hands.conns.remove(id);
         };
-        self.hands.conns.insert(id, Conn::new(watched, line));
+        self.hands.conns.insert(id, Conn::new(watched, line, share));
         self.tell(now, Input::Opened { conn: id, from });
     }
 
