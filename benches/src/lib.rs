@@ -1,5 +1,18 @@
 //! Micro-benches of the core as counts, and the socket bench.
 //!
+//! # The micro-benches
+//! Instructions and allocations per unit of work (a message read, a request, a delivery) of the core, driven by hand
+//! through its public API with everything that an adapter does but the system calls. Counts, not times: a busy machine
+//! gives the same. Instructions need valgrind; without it their column is empty.
+//! ```sh
+//! cargo run --release -p wrs-benches --bin micro                         # all
+//! cargo run --release -p wrs-benches --bin micro -- --cases publish      # those whose names begin so
+//! ```
+//! The table goes to stdout as Markdown; the exit code is 1 if a budget is broken: allocations per unit, bytes of what is
+//! idle, and the instructions of a request with 100,000 channels as a multiple of those with one. The budgets stand
+//! beside the cases in [`micro`]; `cargo test` holds the core to those in memory, and where it is built with `--release`
+//! to those in instructions too.
+//!
 //! # The socket bench
 //! Deliveries per CPU-second of the server process, wrs beside servers of the same kind, in one run: each round starts
 //! every server anew in every cell, in turn (A B C, B C A, …), with the server on core 0 (wrs with `WRS_SHARDS=1`) and
@@ -69,3 +82,5 @@ pub mod load;
 pub mod report;
 
 pub mod arguments;
+pub mod counting;
+pub mod micro;

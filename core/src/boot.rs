@@ -54,15 +54,10 @@ impl Boot {
         )
     }
 
-    /// What an operator should know before the first request; one line each.
+    /// What an operator should know of the rules in `WRS_AUTH_RESOURCES`; one line each. The configuration's own warnings
+    /// came with it.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.config.is_open() {
-            warnings.push(format!(
-                "listening on {} without WRS_AUTH: whoever reaches this machine may create and delete channels",
-                self.config.bind
-            ));
-        }
         if let Some(auth) = &self.config.auth {
             let resources = Resources { id_length: self.config.id_length, browser_only: self.config.browser_only };
             let examples = resources.examples();

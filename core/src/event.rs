@@ -8,10 +8,11 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::id::{ChannelId, ClientId, ShardId};
+use crate::config::{Config, LogFormat};
+use crate::id::{ChannelId, ClientId};
 use crate::metrics::Limit;
 use crate::pattern::Pattern;
-use crate::time::Time;
+use crate::time::{Time, rfc_3339};
 
 /// How much an event matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,11 +52,6 @@ pub enum Event {
     ConfigDoubtful {
         /// The warning. The parser's, which shows no token.
         why: String,
-    },
-    /// A shard runs.
-    ShardStarted {
-        /// Which.
-        shard: ShardId,
     },
     /// A client got its 101.
     ClientJoined {
@@ -166,8 +162,7 @@ impl Event {
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
-            Event::ShardStarted { .. }
-            | Event::ClientJoined { .. }
+            Event::ClientJoined { .. }
             | Event::ClientLeft { .. }
             | Event::ClientRefused { .. }
             | Event::ChannelCreated { .. }
@@ -194,7 +189,6 @@ impl Event {
         match self {
             Event::Listening { .. } => "listening",
             Event::ConfigDoubtful { .. } => "config-doubtful",
-            Event::ShardStarted { .. } => "shard-started",
             Event::ClientJoined { .. } => "client-joined",
             Event::ClientLeft { .. } => "client-left",
             Event::ClientRefused { .. } => "client-refused",
@@ -223,7 +217,6 @@ impl Event {
                 each("tls", Field::Flag(*tls))?;
                 each("shards", Field::Number((*shards).into()))
             }
-            Event::ShardStarted { shard } => each("shard", Field::Number(shard.0.into())),
             Event::ClientJoined { channel, client } | Event::SlowClient { channel, client } => {
                 each("channel", Field::Channel(*channel))?;
                 each("client", Field::Plain(client))
@@ -279,6 +272,19 @@ impl Event {
     /// The event as one JSON object, without a line end. `time` is what the adapter's clock says, as RFC 3339 has it.
     pub fn json<'a>(&'a self, time: &'a str, id_length: usize) -> impl Display + 'a {
         Json { event: self, time, id_length }
+    }
+
+    /// The event as one line of the log that the configuration asks for; `None` if it is for a debug log that is off.
+    /// `since_epoch` is what the wall clock of the adapter says.
+    pub fn line(&self, config: &Config, since_epoch: Duration) -> Option<String> {
+        if self.level() == Level::Debug && !config.debug {
+            return None;
+        }
+        let time = rfc_3339(since_epoch);
+        Some(match config.log_format {
+            LogFormat::Text => format!("{time} {}", self.text(config.id_length)),
+            LogFormat::Json => self.json(&time, config.id_length).to_string(),
+        })
     }
 }
 
@@ -368,6 +374,7 @@ impl LimitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
     use serde_json::Value;
 
     const CHANNEL: u128 = 0xD679_05F5;
@@ -379,7 +386,6 @@ mod tests {
         vec![
             Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
             Event::ConfigDoubtful { why: why() },
-            Event::ShardStarted { shard: ShardId(1) },
             Event::ClientJoined { channel, client },
             Event::ClientLeft { channel, client, code: 4404 },
             Event::ClientRefused { from, status: 401 },
@@ -458,5 +464,25 @@ mod tests {
         assert_eq!(said, [(0, 1), (10_000, 1_000), (20_000, 1_000)]);
         let other = log.hit(Time::from_millis(20_001), Limit::Channels);
         assert_eq!(other, Some(Event::LimitReached { limit: Limit::Channels, times: 1 }));
+    }
+
+    #[test]
+    fn a_line_has_the_time_and_the_format_that_the_configuration_asks_for() {
+        let event = Event::AcceptPaused { why: "too many files".to_owned() };
+        let at = Duration::from_millis(951_782_400_007);
+        let text = Config { log_format: LogFormat::Text, ..Config::default() };
+        assert!(event.line(&text, at).is_some_and(|line| line.starts_with("2000-02-29T00:00:00.007Z ")));
+        let json = Config { log_format: LogFormat::Json, ..Config::default() };
+        let line: Value = serde_json::from_str(&event.line(&json, at).unwrap()).unwrap();
+        assert_eq!(line["time"], "2000-02-29T00:00:00.007Z");
+    }
+
+    #[test]
+    fn what_is_for_a_debug_log_is_no_line_without_one() {
+        let event = Event::ClientRefused { from: IpAddr::from([192, 0, 2, 1]), status: 401 };
+        let config = |debug| Config { debug, ..Config::default() };
+        assert_eq!(event.level(), Level::Debug);
+        assert!(event.line(&config(false), Duration::ZERO).is_none());
+        assert!(event.line(&config(true), Duration::ZERO).is_some());
     }
 }

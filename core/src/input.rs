@@ -44,6 +44,20 @@ pub enum Input<'a> {
         /// The socket.
         conn: ConnId,
     },
+    /// The other end broke TLS; the socket is gone.
+    Broken {
+        /// The socket.
+        conn: ConnId,
+        /// What was wrong.
+        why: String,
+    },
+    /// The system gives no further connection for a while: it is out of files, say.
+    AcceptPaused {
+        /// Its reason.
+        why: String,
+    },
+    /// Connections are accepted again.
+    AcceptResumed,
     /// A sibling shard says something.
     Peer {
         /// Which.

@@ -112,11 +112,12 @@ impl Links {
         let Some(link) = self.links.get_mut(usize::from(peer.0)) else { return Vec::new() };
         let used = link.under_way.of(leg);
         *used = used.saturating_sub(bytes);
-        if link.under_way.ask.max(link.under_way.land) > half {
-            return Vec::new();
-        }
-        let resumed = std::mem::take(&mut link.paused);
-        for (source, bytes) in std::mem::take(&mut link.kept) {
+        // What is kept back waits for this link's later leg alone: if it waited for the earlier one too, two homes could
+        // wait for each other.
+        let kept = if link.under_way.land <= half { std::mem::take(&mut link.kept) } else { Vec::new() };
+        let room = link.under_way.ask.max(link.under_way.land) <= half;
+        let resumed = if room { std::mem::take(&mut link.paused) } else { BTreeSet::new() };
+        for (source, bytes) in kept {
             self.dealt(source, Leg::Ask, bytes, out);
         }
         resumed.into_iter().filter(|conn| !self.is_paused(*conn)).collect()
@@ -179,5 +180,21 @@ mod tests {
             paid.as_slice(),
             [Action::Forward { peer: ShardId(1), message: PeerMessage::Credit(Leg::Ask, 700) }]
         ));
+    }
+
+    #[test]
+    fn two_homes_that_ask_each_other_do_not_wait_for_each_other() {
+        let (mut links, mut out) = (Links::new(2, 1_000), Actions::new());
+        let ask = PeerMessage::Ask {
+            channel: ChannelId::from_bits(1, 4),
+            frame: Bytes::from(vec![0; 2_000]),
+            from: ClientId { node: 0, shard: ShardId(0), serial: 1 },
+            wish: crate::peer::Wish::Pull,
+        };
+        assert!(links.sent(ShardId(1), &ask));
+        assert!(links.sent(ShardId(1), &land(2_000)));
+        links.keep_back(ShardId(1), ShardId(1), 700);
+        assert!(links.credited(ShardId(1), Leg::Land, 2_128, &mut out).is_empty(), "the earlier leg is full");
+        assert_eq!(out.drain().count(), 1, "the credit is paid all the same");
     }
 }

@@ -54,6 +54,11 @@ pub struct Local {
 }
 
 impl Local {
+    /// Serial numbers of clients that wait until every other shard knows of this one's interest.
+    pub fn waiting(&self) -> &[u64] {
+        &self.held
+    }
+
     /// Whether a message of `sender` could reach anybody but it.
     pub fn has_others(&self, sender: ClientId, here: ShardId) -> bool {
         let own = sender.shard == here && self.members.contains_key(&sender.serial);

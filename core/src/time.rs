@@ -64,9 +64,38 @@ impl fmt::Debug for Time {
     }
 }
 
+/// A wall clock's time, given as the span since 1970-01-01T00:00:00Z, as RFC 3339 writes it: in UTC, with milliseconds
+/// (the civil calendar from days: Hinnant, "chrono-compatible low-level date algorithms").
+pub fn rfc_3339(since_epoch: Duration) -> String {
+    let (days, second) = (since_epoch.as_secs() / 86_400, since_epoch.as_secs() % 86_400);
+    let z = days + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since_epoch.subsec_millis()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339_says() {
+        let at = |seconds: u64, millis: u64| rfc_3339(Duration::from_millis(seconds * 1000 + millis));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.007Z");
+        assert_eq!(at(1_795_240_799, 999), "2026-11-21T05:59:59.999Z");
+    }
 
     #[test]
     fn adding_beyond_the_end_is_never() {

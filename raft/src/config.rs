@@ -50,6 +50,14 @@ pub struct Config {
     /// Whether committed entries are handed to the application before this node has them on disk. A quorum has. Only for a
     /// state machine that is rebuilt from snapshot and log at each start, else it can be ahead of its log after a crash.
     pub apply_before_persisted: bool,
+    /// Whether nothing is kept on disk: every write counts as done, and only a snapshot that replaces the application's state is
+    /// an [`Action::Persist`](crate::Action::Persist). Such a node must never come back as itself: each start is a new
+    /// [`Incarnation`] with [`Boot::empty`](crate::Boot::empty) that joins as a learner, after its old self is removed; and a
+    /// group all of whose nodes restart at once has lost its state.
+    pub in_memory: bool,
+    /// Whether the application applies entries before it gives the next input, so that they count as applied when they are
+    /// handed out and [`Input::Applied`](crate::Input::Applied) need not be given.
+    pub apply_at_once: bool,
     /// Whether a leader skips the check that a membership change fits the configuration (etcd
     /// `DisableConfChangeValidation`). A change that does not fit when it is applied is then ignored by every node.
     pub skip_conf_validation: bool,
@@ -68,6 +76,12 @@ pub struct Config {
     pub applying_bytes_max: u64,
     /// Reads that wait; above it reads fail.
     pub reads_max: usize,
+    /// Promises to peers that wait for the disk. Above it they are dropped, as if lost on the way: the peers ask again.
+    pub held_messages_max: usize,
+    /// Bytes of entries in the log above which the application is asked for a snapshot
+    /// ([`Action::SnapshotWanted`](crate::Action::SnapshotWanted)), and above which no tail stays behind one.
+    /// [`Entry::size_bytes`](crate::Entry::size_bytes) counts.
+    pub log_bytes_max: u64,
     /// Entries that stay in the log behind a snapshot, so that a peer that is a little behind needs none.
     /// [`u64::MAX`] keeps all until [`Input::Compact`](crate::Input::Compact).
     pub log_tail_entries: u64,
@@ -91,6 +105,8 @@ impl Config {
             reads: ReadMode::Quorum,
             forward_proposals: false,
             apply_before_persisted: false,
+            in_memory: false,
+            apply_at_once: false,
             skip_conf_validation: false,
             append_bytes_max: 1024 * 1024,
             inflight_messages_max: 256,
@@ -99,6 +115,8 @@ impl Config {
             proposals_max: 65_536,
             applying_bytes_max: 16 * 1024 * 1024,
             reads_max: 65_536,
+            held_messages_max: 65_536,
+            log_bytes_max: 64 * 1024 * 1024,
             log_tail_entries: 4096,
         }
     }

@@ -28,8 +28,6 @@ struct Write {
     upto: Index,
     /// The index of the snapshot in the record, or 0.
     snapshot: Index,
-    /// Whether promises wait for it.
-    sync: bool,
 }
 
 /// The log of one node.
@@ -42,6 +40,8 @@ pub struct Log {
     /// Where each term begins, ascending, for the entries held.
     terms: VecDeque<EntryId>,
     last: Index,
+    /// The sizes of the entries held.
+    bytes: u64,
     committed: Index,
     applying: Index,
     applied: Index,
@@ -78,6 +78,7 @@ impl Log {
             runs: VecDeque::new(),
             terms: VecDeque::new(),
             last: base.index,
+            bytes: 0,
             committed: base.index,
             applying: base.index,
             applied: base.index,
@@ -116,6 +117,12 @@ impl Log {
     #[must_use]
     pub fn last_index(&self) -> Index {
         self.last
+    }
+
+    /// The sizes of the entries held, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The index up to which entries are committed.
@@ -210,6 +217,7 @@ impl Log {
             if entry.kind == EntryKind::Conf {
                 self.conf_changes.push_back(entry.index);
             }
+            self.bytes += entry.size_bytes();
         }
         self.runs.push_back(entries);
     }
@@ -220,6 +228,8 @@ impl Log {
 
     /// Cuts the log from `from` on.
     fn truncate(&mut self, from: Index) {
+        let gone: u64 = self.range(from, self.last).map(Entry::size_bytes).sum();
+        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.back_mut() {
             let first = run.first_index();
             if first < from {
@@ -256,9 +266,16 @@ impl Log {
         if !self.matches(prev) {
             return Ok(None);
         }
+        if entries.is_empty() {
+            return Ok(Some((prev.index, None)));
+        }
         let matched = prev.index + entries.len() as u64;
-        let known = entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index }));
-        let known = known.count();
+        // What begins behind the last entry cannot be here already.
+        let known = if prev.index == self.last {
+            0
+        } else {
+            entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index })).count()
+        };
         let fresh = entries.narrowed(known, entries.len());
         let Some(first) = fresh.first().map(|entry| entry.index) else { return Ok(Some((matched, None))) };
         if first <= self.committed {
@@ -438,7 +455,18 @@ impl Log {
 
     /// Whether entries or a snapshot wait to be written.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.written < self.last || (self.snapshot.is_some() && !self.snapshot_written)
+        self.written < self.last || self.has_unwritten_snapshot()
+    }
+
+    /// Whether a snapshot waits to be written.
+    pub(crate) fn has_unwritten_snapshot(&self) -> bool {
+        self.snapshot.is_some() && !self.snapshot_written
+    }
+
+    /// Notes that entries need no writing.
+    pub(crate) fn skip_writing(&mut self) {
+        self.written = self.last;
+        self.stable = self.last;
     }
 
     /// The snapshot and entries that the next record must hold, and notes that they are being written.
@@ -451,13 +479,13 @@ impl Log {
     }
 
     /// Notes that `record`, which holds what [`Log::take_unwritten`] gave, is on its way to the disk.
-    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index, sync: bool) {
-        self.writes.push_back(Write { record, upto: self.last, snapshot, sync });
+    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index) {
+        self.writes.push_back(Write { record, upto: self.last, snapshot });
     }
 
-    /// The newest record under way that promises must wait for.
-    pub(crate) fn newest_sync_write(&self) -> Option<RecordId> {
-        self.writes.iter().rev().find(|write| write.sync).map(|write| write.record)
+    /// The newest record under way.
+    pub(crate) fn newest_write(&self) -> Option<RecordId> {
+        self.writes.back().map(|write| write.record)
     }
 
     /// Notes that `record` and all before it are durable. Returns the snapshot that became durable, if one did.
@@ -500,6 +528,7 @@ impl Log {
         self.runs.clear();
         self.terms.clear();
         self.last = index;
+        self.bytes = 0;
         self.committed = index;
         self.stable = index;
         self.written = index;
@@ -527,6 +556,8 @@ impl Log {
             return false;
         }
         let Some(term) = self.term(upto) else { return false };
+        let gone: u64 = self.range(self.base.index + 1, upto).map(Entry::size_bytes).sum();
+        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.front_mut() {
             let first = run.first_index();
             if first > upto {

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use wrs_core::config::{Config, LogFormat};
-use wrs_core::event::{Event, Level};
+use wrs_core::config::Config;
+use wrs_core::event::Event;
 use wrs_core::host::Host;
 use wrs_core::id::{ConnId, ShardId};
 use wrs_core::peer::PeerMessage;
@@ -139,51 +140,10 @@ impl Log {
 
     /// Writes one line, unless the event is for a debug log that is off.
     pub fn write(&self, event: &Event) {
-        if event.level() == Level::Debug && !self.config.debug {
-            return;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Some(line) = event.line(&self.config, wall) {
+            // A log that nobody reads any more must not end the service.
+            let _ = writeln!(io::stdout().lock(), "{line}");
         }
-        let time = humantime(std::time::SystemTime::now());
-        let mut out = io::stdout().lock();
-        // A log that nobody reads any more must not end the service.
-        let _ = match self.config.log_format {
-            LogFormat::Text => writeln!(out, "{time} {}", event.text(self.config.id_length)),
-            LogFormat::Json => writeln!(out, "{}", event.json(&time, self.config.id_length)),
-        };
-    }
-}
-
-/// RFC 3339 in UTC with milliseconds (the civil calendar from days: Hinnant, "chrono-compatible low-level date algorithms").
-fn humantime(time: std::time::SystemTime) -> String {
-    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_millis()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_rfc_3339_says() {
-        let at = |seconds: u64, millis: u64| humantime(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis));
-        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.007Z");
-        assert_eq!(at(1_795_240_799, 999), "2026-11-21T05:59:59.999Z");
     }
 }

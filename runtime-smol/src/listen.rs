@@ -84,12 +84,13 @@ impl Listener {
         self.paused_until
     }
 
-    /// Goes on accepting if the pause is over.
-    pub fn resume(&mut self, now: Time) {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
+    /// Goes on accepting if a pause is over; true if it was.
+    pub fn resume(&mut self, now: Time) -> bool {
+        let over = self.paused_until.take_if(|until| *until <= now).is_some();
+        if over {
             let _ = self.watched.want(true, false);
         }
+        over
     }
 }
 

@@ -25,7 +25,7 @@ use rustls::ServerConfig;
 use smol::LocalExecutor;
 use socket2::Socket;
 use wrs_core::boot::Boot;
-use wrs_core::config::{Command, Config, HostFacts, Parsed, VERSION, help};
+use wrs_core::config::{Command, Config, HostFacts, LogFormat, Parsed, VERSION, help};
 use wrs_core::event::Event;
 use wrs_core::id::ShardId;
 use wrs_core::shard::Shard;
@@ -116,7 +116,14 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
     }
     let shards = Shards::prepare(&config).map_err(cannot("cannot poll sockets"))?;
     let signals = signals::take().map_err(cannot("cannot hear signals"))?;
-    say(&boot.greeting("smol", port));
+    match config.log_format {
+        LogFormat::Text => drop(say(&boot.greeting("smol", port))),
+        LogFormat::Json => log.write(&Event::Listening {
+            address: SocketAddr::new(config.bind, port),
+            tls: config.tls.is_some(),
+            shards: config.shards,
+        }),
+    }
     shards.run(boot, (socket, signals), certificates, &log).map_err(cannot("a shard stopped"))
 }
 

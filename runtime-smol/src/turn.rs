@@ -12,8 +12,7 @@ use polling::{Event, Events};
 use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::event;
-use wrs_core::host::{Host, perform};
+use wrs_core::host::perform;
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
 use wrs_core::shard::Shard;
@@ -48,6 +47,8 @@ pub struct Turn {
     certificates: Option<Arc<ServerConfig>>,
     /// Whose turn it is to get a connection, of shards that have equally many.
     next: usize,
+    /// Whether parcels were left in the inbox by the last turn.
+    has_mail: bool,
     /// Bytes read since the last flush.
     taken: usize,
     buffer: Vec<u8>,
@@ -88,6 +89,7 @@ impl Turn {
             tasks: parts.tasks,
             certificates: parts.certificates,
             next: 0,
+            has_mail: false,
             taken: 0,
             buffer: vec![0; parts.read_buffer],
             plain: Vec::new(),
@@ -101,7 +103,7 @@ impl Turn {
         while !self.hands.stopped {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
-            let busy = !self.hands.dirty.is_empty();
+            let busy = self.has_mail || !self.hands.dirty.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.poll.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &events);
@@ -113,10 +115,9 @@ impl Turn {
         self.tasks.turn();
         // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
         // client does about it comes after.
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else { break };
-            self.open(now, parcel);
-        }
+        let opened = (0..PARCELS_PER_TURN).take_while(|_| self.open_next(now)).count();
+        // Whoever wrote what is left will not wake this shard again.
+        self.has_mail = opened == PARCELS_PER_TURN;
         for event in events.iter() {
             if event.key == LISTENER {
                 self.accept(now);
@@ -133,9 +134,10 @@ impl Turn {
         }
         self.flush(now);
         self.hands.wake_mailed();
-        match (&mut self.listener, self.hands.listening) {
-            (Some(listener), true) => listener.resume(now),
-            (listener, _) => *listener = None,
+        if !self.hands.listening {
+            self.listener = None;
+        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.tell(now, Input::AcceptResumed);
         }
     }
 
@@ -148,7 +150,7 @@ impl Turn {
         let Some(listener) = &mut self.listener else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
-            self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
             let (shard, share) = self.hands.deal(self.next);
@@ -162,13 +164,16 @@ impl Turn {
         }
     }
 
-    fn open(&mut self, now: Time, parcel: Parcel) {
+    /// Deals with one parcel; false if there was none.
+    fn open_next(&mut self, now: Time) -> bool {
+        let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
             Parcel::Connection(socket, from, share) => self.adopt(now, socket, from, share),
             Parcel::Certificates(certificates) => self.certificates = Some(certificates),
             Parcel::Drain => self.tell(now, Input::Drain),
         }
+        true
     }
 
     /// A new connection of this shard.
@@ -225,12 +230,13 @@ impl Turn {
         match incoming {
             Incoming::Open => {}
             Incoming::Ended => self.tell(now, Input::Ended { conn: id }),
-            Incoming::Broken => {
+            Incoming::Broken(why) => {
                 if let Some(conn) = self.hands.conns.get(id) {
                     // The alert, as far as the socket takes it.
                     conn.flush(&mut self.scratch);
+                    self.hands.conns.remove(id);
+                    self.tell(now, Input::Broken { conn: id, why });
                 }
-                self.lose(now, id);
             }
         }
     }

@@ -100,7 +100,29 @@ describe('pages', { skip: withoutChromium }, () => {
       assert.doesNotMatch(headers['content-security-policy'], /unsafe|\*|https?:/, path);
       assert.equal(headers['x-content-type-options'], 'nosniff', path);
       assert.equal(headers['referrer-policy'], 'no-referrer', path);
+      const names = (await response.headersArray()).map(({ name }) => name.toLowerCase());
+      assert.equal(new Set(names).size, names.length, `${path} gives a header twice: ${names}`);
       await leave();
+    }
+  });
+
+  test('where everything is guarded, a page asked for with the token in its address works', async () => {
+    const guarded = await startNode({ WRS_AUTH: 'true', WRS_AUTH_TOKEN: 'open+sesame/=' });
+    const auth = `?auth=${encodeURIComponent('open+sesame/=')}`;
+    try {
+      assert.equal((await fetch(`${guarded.origin}/`)).status, 401);
+      const landing = await visit(browser, guarded.origin, `/${auth}`);
+      await eventually(() => landing.page.textContent('#count-channels'), '0');
+      await landing.leave();
+      const docs = await visit(browser, guarded.origin, `/docs${auth}`);
+      await docs.page.waitForSelector('.opblock');
+      await docs.page.click('#operations-channels-listChannels .opblock-summary-control');
+      await docs.page.click('#operations-channels-listChannels .execute');
+      const status = docs.page.locator('.live-responses-table .response .response-col_status');
+      await eventually(async () => (await status.first().textContent()).trim(), '200');
+      await docs.leave();
+    } finally {
+      await guarded.stop();
     }
   });
 

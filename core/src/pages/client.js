@@ -169,7 +169,7 @@ function fromLink() {
   const given = new URLSearchParams(location.hash.slice(1));
   const [id, token] = [given.get('id'), given.get('token')];
   if (!id || !token) return;
-  history.replaceState(null, '', location.pathname);
+  history.replaceState(null, '', location.pathname + location.search);
   place('join-id').value = id;
   place('join-token').value = token;
   join(id, token);
@@ -200,5 +200,7 @@ place('clear').onclick = () => cards.forEach((card) => card.reset());
 const describe = () => { place('pattern-help').textContent = PATTERNS[place('pattern').value].says; };
 place('pattern').onchange = describe;
 describe();
+// Where everything is guarded, this page was asked for with the API token in its address.
+place('api-token').value = new URLSearchParams(location.search).get('auth') ?? '';
 addEventListener('hashchange', fromLink);
 fromLink();

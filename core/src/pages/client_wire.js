@@ -58,6 +58,8 @@ function envelope(text) {
   }
 }
 
+const CALL_MS_MAX = 15000;
+
 // One REST call. Throws what the node says is wrong.
 async function call(method, path, apiToken, body) {
   const headers = {};
@@ -65,7 +67,7 @@ async function call(method, path, apiToken, body) {
   if (body) headers['Content-Type'] = 'application/json';
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: 'no-store' });
+    response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: 'no-store', signal: AbortSignal.timeout(CALL_MS_MAX) });
   } catch {
     throw Object.assign(new Error('The node does not answer.'), { status: 0 });
   }

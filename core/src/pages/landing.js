@@ -21,9 +21,13 @@ function state(mark, words) {
   document.getElementById('fresh').textContent = words;
 }
 
+// Where everything is guarded, this page was asked for with the API token in its address.
+const token = new URLSearchParams(location.search).get('auth');
+const headers = token ? { Authorization: `Bearer ${token}` } : {};
+
 let before;
 async function refresh() {
-  const response = await fetch('/metrics', { cache: 'no-store' });
+  const response = await fetch('/metrics', { headers, cache: 'no-store', signal: AbortSignal.timeout(5 * REFRESH_MS) });
   if (response.status === 401) return state('', 'The counts stand behind this node\'s API token.');
   if (!response.ok) return state('off', `This node answers ${response.status} to /metrics.`);
   const sums = readMetrics(await response.text());

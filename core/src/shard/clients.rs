@@ -84,7 +84,9 @@ impl Shard {
     /// The answer to a wish to join.
     pub(super) fn seated(&mut self, now: Time, client: ClientId, verdict: Verdict, out: &mut Actions) {
         let Some(joining) = self.joining.remove(&client.serial) else { return };
+        // The channel may have gone on this shard while its home still had a seat.
         let here = self.router.roster.find(joining.channel) == Some(joining.slot);
+        let counted = verdict == Verdict::Seated;
         let verdict = if here { verdict } else { Verdict::Absent };
         let session = self.sessions.take(joining.conn);
         match (session, verdict) {
@@ -93,12 +95,11 @@ impl Shard {
                 self.put_back(session);
             }
             (session, verdict) => {
-                let seated_in_vain = verdict == Verdict::Seated;
                 if let Some(mut session) = session {
                     self.turn_away(now, &mut session, joining.terms, verdict, out);
                     self.put_back(session);
                 }
-                if seated_in_vain {
+                if counted {
                     let home = self.router.home(joining.channel);
                     self.say(home, PeerMessage::Leave(client, joining.channel), out);
                     self.say(ShardId(0), PeerMessage::Uncount(joining.from), out);
@@ -129,8 +130,8 @@ impl Shard {
         }));
         self.router.metrics.joined();
         self.report(Event::ClientJoined { channel, client }, out);
-        if session.ended {
-            return self.close_client(now, session, CloseCode::GOING_AWAY, "", out);
+        if session.ended || self.is_draining() {
+            return self.close_client(now, session, CloseCode::GOING_AWAY, "the node shuts down", out);
         }
         self.go_on(now, session, out);
     }
@@ -290,6 +291,12 @@ impl Shard {
             self.timers.set(&mut home.timer, Wake::Channel(channel), None);
         }
         let Some(local) = self.router.roster.remove(channel) else { return };
+        // Those that wait for the other shards to know of them will hear nothing more about this channel.
+        for serial in local.waiting() {
+            if let Some(client) = self.joining.get(serial).map(|joining| joining.client) {
+                self.seated(now, client, Verdict::Absent, out);
+            }
+        }
         let reason = if code == CloseCode::CHANNEL_DELETED { "channel deleted" } else { "channel timed out" };
         for member in local.members.into_values() {
             if let Some(mut session) = self.sessions.take(member.conn) {

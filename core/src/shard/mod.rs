@@ -149,6 +149,12 @@ impl Shard {
             Input::Flushed { conn, unsent } => self.flushed(now, conn, unsent, out),
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Broken { conn, why } => self.broken(now, conn, why, out),
+            Input::AcceptPaused { why } => {
+                self.router.metrics.limited(Limit::OpenFiles);
+                self.report(Event::AcceptPaused { why }, out);
+            }
+            Input::AcceptResumed => self.report(Event::AcceptResumed, out),
             Input::Peer { peer, message } => self.heard(now, peer, message, out),
             Input::Drain => self.start_drain(now, out),
             Input::Timeout => self.time_is_up(now, out),
@@ -305,12 +311,19 @@ impl Shard {
     }
 
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
-        let Some(mut session) = self.sessions.take(conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unsent = unsent;
+        // Every receiver of every message comes by here: nothing is to be done about a client that keeps up.
+        if matches!(session.phase, Phase::Client(_)) && unsent <= self.config.send_buffer_bytes_max {
+            return;
+        }
+        let Some(mut session) = self.sessions.take(conn) else { return };
+        if self.is_draining() && session.is_idle() {
+            // Its last answer was under way when the drain began.
+            return self.drop_session(now, *session, true, out);
+        }
         match &mut session.phase {
-            Phase::Client(_) if unsent > self.config.send_buffer_bytes_max => {
-                self.too_slow(now, &mut session, out);
-            }
+            Phase::Client(_) => self.too_slow(now, &mut session, out),
             Phase::Listing(listing, _) => {
                 listing.moved = now;
                 self.list_on(now, &mut session, out);
@@ -339,6 +352,14 @@ impl Shard {
 
     fn closed(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
         if let Some(session) = self.sessions.take(conn) {
+            self.drop_session(now, *session, false, out);
+        }
+    }
+
+    fn broken(&mut self, now: Time, conn: ConnId, why: String, out: &mut Actions) {
+        if let Some(session) = self.sessions.take(conn) {
+            self.router.metrics.add(Counter::TlsFaults, 1);
+            self.report(Event::TlsFault { from: session.from, why }, out);
             self.drop_session(now, *session, false, out);
         }
     }

@@ -41,11 +41,6 @@ impl Shard {
         }
         match &session.phase {
             Phase::Head { idle: true, .. } => return self.drop_session(now, *session, true, out),
-            // The other end of a connection that said nothing at all is owed no answer.
-            Phase::Head { .. } if session.held.is_empty() => {
-                self.limit_reached(now, Limit::HandshakeTimeout, out);
-                return self.drop_session(now, *session, true, out);
-            }
             Phase::Head { .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
@@ -146,6 +141,9 @@ impl Shard {
         if matches!(self.drain, Drain::Until(_)) && self.sessions.is_empty() {
             self.drain = Drain::Done;
             self.timers.set(&mut self.drain_timer, Wake::Drain, None);
+            if self.here.0 == 0 {
+                self.report(Event::Drained, out);
+            }
             out.push(Action::Stop);
         }
     }

@@ -49,6 +49,12 @@ pub const fn deflated_bytes_max(inflated: u64) -> u64 {
     inflated.saturating_add(inflated / 8).saturating_add(64)
 }
 
+/// Room for what our own compressor can make of so many bytes, its flush included: 9 bits a literal, and the heads of
+/// the blocks (zlib's `deflateBound` for the fixed code).
+const fn compressed_bytes_max(bytes: usize) -> usize {
+    bytes.saturating_add(bytes / 8).saturating_add(bytes / 64).saturating_add(64)
+}
+
 /// A shard's compressors, each made when first used and kept: 240 KiB and four times its window, which is 242 KiB at 9
 /// bits and 368 KiB at 15; at most seven, 2 MiB in all.
 pub struct Deflate {
@@ -93,13 +99,15 @@ impl Deflate {
         let level = self.level;
         let compress = slot.get_or_insert_with(|| Box::new(Compress::new_with_window_bits(level, false, window.0)));
         compress.reset();
-        // Room for what is worth sending and its end, and a byte that stays free: a full buffer is a flush cut short.
+        // Room for all that can come out, and a byte that stays free: a full buffer is a flush cut short, and zlib-rs
+        // 0.6.8 panics at its level 1 when a compressor is used again after one.
         self.scratch.clear();
-        self.scratch.reserve_exact(payload.len() + FLUSH.len());
+        self.scratch.reserve_exact(compressed_bytes_max(payload.len()));
         let room = self.scratch.capacity();
         let flushed = compress.compress_vec(payload, &mut self.scratch, FlushCompress::Sync);
         let whole = compress.total_in() == payload.len() as u64 && self.scratch.len() < room;
         if flushed.is_err() || !whole {
+            *slot = None;
             return None;
         }
         self.scratch.strip_suffix(&FLUSH).filter(|compressed| compressed.len() < payload.len())
@@ -225,6 +233,33 @@ mod tests {
     fn repetitive(bytes: usize) -> Vec<u8> {
         let words: Vec<String> = (0..200u32).map(|i| format!("word{} ", i.wrapping_mul(2_654_435_761))).collect();
         words.iter().cycle().flat_map(|word| word.bytes()).take(bytes).collect()
+    }
+
+    /// zlib-rs 0.6.8 panicked here when compressed data had less room than it needed and the compressor was used again.
+    #[test]
+    fn a_compressor_outlives_thousands_of_messages_that_do_not_compress() {
+        let mut random = crate::random::Random::from_key([9; 32]);
+        let (mut deflate, mut inflate) = (Deflate::new(), Inflate::new());
+        for round in 0..120u64 {
+            let mut payload = vec![0; random.below(70_000) as usize];
+            match round % 3 {
+                0 => random.fill(&mut payload),
+                1 => payload.iter_mut().for_each(|byte| *byte = b"abcdefgh"[random.below(8) as usize]),
+                _ => payload.chunks_mut(1_000).step_by(2).for_each(|part| random.fill(part)),
+            }
+            let mut out = BytesMut::new();
+            deflate.encode(&mut out, OpCode::Binary, Window::new(9 + (round % 7) as u8).unwrap(), &payload);
+            let compressed = out[0] & 0x40 != 0;
+            let header = if out[1] == 127 {
+                10
+            } else if out[1] == 126 {
+                4
+            } else {
+                2
+            };
+            let got = if compressed { inflate.inflate(&out[header..], 70_000).unwrap() } else { &out[header..] };
+            assert!(got == payload, "round {round}");
+        }
     }
 
     #[test]

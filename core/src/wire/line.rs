@@ -60,14 +60,14 @@ impl Encrypted {
 }
 
 /// What the other end's bytes came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incoming {
     /// Plaintext may have come out; go on.
     Open,
     /// The other end has said that it sends no more.
     Ended,
-    /// It does not speak TLS: write what is queued (an alert) and end the socket.
-    Broken,
+    /// It does not speak TLS, for this reason: write what is queued (an alert) and end the socket.
+    Broken(String),
 }
 
 /// One connection's outgoing side, and its TLS in both directions.
@@ -111,7 +111,7 @@ impl Line {
         let incoming = match encrypted.tls.received(cipher, plain) {
             Ok(false) => Incoming::Open,
             Ok(true) => Incoming::Ended,
-            Err(TlsFault(_)) => Incoming::Broken,
+            Err(TlsFault(why)) => Incoming::Broken(why.to_string()),
         };
         encrypted.tls.take(&mut encrypted.cipher);
         incoming

@@ -39,10 +39,10 @@ impl Raft {
         session: Index,
         prev: EntryId,
         commit: Index,
-        entries: Entries,
+        entries: &Entries,
     ) -> Result<(), Ignored> {
         let newest = entries.last().map_or(0, |entry| entry.term);
-        if check_chain(prev, &entries).is_err() || newest > self.term || prev.term > self.term {
+        if check_chain(prev, entries).is_err() || newest > self.term || prev.term > self.term {
             return Err(Ignored::Malformed);
         }
         // Below the commit index, and so below a snapshot too, all is known to match (study id R2).
@@ -50,7 +50,7 @@ impl Raft {
             self.send(from, session, Body::Appended { index: self.log.committed() });
             return Ok(());
         }
-        let result = self.log.maybe_append(prev, &entries);
+        let result = self.log.maybe_append(prev, entries);
         let Some(appended) = self.or_stop(result) else { return Ok(()) };
         let Some((matched, cut)) = appended else {
             let hint = self.log.find_conflict_by_term(prev.index.min(self.log.last_index()), prev.term);
@@ -59,7 +59,7 @@ impl Raft {
             return Ok(());
         };
         if let Some(cut) = cut {
-            self.proposals.drop_from(cut, DropReason::Overwritten, &mut self.events);
+            self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
         let result = self.log.commit_to(commit.min(matched));
@@ -90,7 +90,7 @@ impl Raft {
         Ok(())
     }
 
-    pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: Box<SnapshotMeta>) -> Result<(), Ignored> {
+    pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: &SnapshotMeta) -> Result<(), Ignored> {
         let sound = meta.index > 0 && meta.index < NUMBER_MAX && meta.term > 0 && meta.term <= self.term;
         if !sound || meta.conf.check().is_err() {
             return Err(Ignored::Malformed);
@@ -110,7 +110,7 @@ impl Raft {
     ///
     /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
     /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
-    fn restore(&mut self, meta: Box<SnapshotMeta>) -> bool {
+    fn restore(&mut self, meta: &SnapshotMeta) -> bool {
         if meta.index <= self.log.committed() {
             return false;
         }
@@ -120,10 +120,11 @@ impl Raft {
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
         }
-        self.proposals.drop_from(0, DropReason::Unknown, &mut self.events);
-        self.snapshot = (*meta).clone();
+        self.proposals.drop_all(DropReason::Unknown, &mut self.events);
+        self.snapshot = meta.clone();
+        self.snapshot_wanted = false;
         let conf = meta.conf.clone();
-        self.log.restore(meta);
+        self.log.restore(Box::new(meta.clone()));
         // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
         self.activated = id.index;
         self.confs.clear();
@@ -141,9 +142,14 @@ impl Raft {
             self.confs.pop_front();
         }
         let upto = meta.index.saturating_sub(self.config.log_tail_entries);
+        let index = meta.index;
         self.snapshot = meta;
+        self.snapshot_wanted = false;
         // Nothing to forget is as good.
         let _ = self.compact(upto);
+        if self.log.bytes() > self.config.log_bytes_max {
+            let _ = self.compact(index);
+        }
         Ok(())
     }
 
