@@ -70,7 +70,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
             break;
         }
     }
-    if !world.is_broken() && seed % 2 == 0 {
+    if !world.is_broken() && seed.is_multiple_of(2) {
         world.long_silence();
         world.check();
     }

@@ -103,6 +103,11 @@ impl Program {
         matches!(self.kind, Kind::Rude)
     }
 
+    /// Whether it is owed the whole of every answer, even once it has sent all that it will.
+    pub fn is_user(&self) -> bool {
+        matches!(self.kind, Kind::User { .. })
+    }
+
     /// It sends no more but answers to pings.
     pub fn falls_silent(&mut self) {
         self.silent = true;
