@@ -289,10 +289,14 @@ impl Router {
         source: Option<ConnId>,
         out: &mut Actions,
     ) -> Option<ShardId> {
-        let queue = self.homes.get_mut(&channel).map(|home| &mut home.queue);
+        let Some(home) = self.homes.get_mut(&channel) else {
+            // The channel is gone; word of it, and a close with a code, is on its way to everybody on it.
+            self.metrics.add(Counter::Undelivered, 1);
+            return None;
+        };
         let chosen = match wish {
-            Wish::Pull => Some(queue.and_then(|queue| queue.choose(from)).unwrap_or(from)),
-            Wish::Request => queue.and_then(|queue| queue.choose_other(from)),
+            Wish::Pull => Some(home.queue.choose(from).unwrap_or(from)),
+            Wish::Request => home.queue.choose_other(from),
             Wish::Reply(origin) => Some(origin),
         };
         match chosen {

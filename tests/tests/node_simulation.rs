@@ -1,6 +1,7 @@
 //! Replays seeds of the node's simulation.
 //!
-//! `WRS_SIM_SEEDS=from..to` runs others, `WRS_SIM_SEED=n` runs one and says what it came to.
+//! `WRS_SIM_SEEDS=from..to` runs others, `WRS_SIM_SEED=n` runs one; `WRS_SIM_FIRST=1` stops at the first that fails;
+//! `WRS_SIM_TRACE=1` says all that happens (with `-- --nocapture`).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -47,9 +48,15 @@ fn every_promise_holds_for_every_seed() {
             Err(why) => {
                 let command = format!("WRS_SIM_SEED={seed} cargo test -p wrs-tests --test node_simulation");
                 failures.push(format!("{why}\n  again: {command}"));
+                if std::env::var_os("WRS_SIM_FIRST").is_some() {
+                    break;
+                }
             }
         }
     }
-    eprintln!("{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}", seeds.end - seeds.start);
+    eprintln!(
+        "{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}",
+        seeds.end - seeds.start
+    );
     assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.end - seeds.start, failures.join("\n"));
 }

@@ -219,7 +219,8 @@ impl Contract {
 
     /// Clients of a channel that are there.
     pub fn there(&self, channel: usize) -> Vec<usize> {
-        let on = |(number, client): (usize, &Client)| (client.is_there() && client.channel == channel).then_some(number);
+        let on =
+            |(number, client): (usize, &Client)| (client.is_there() && client.channel == channel).then_some(number);
         self.clients.iter().enumerate().filter_map(on).collect()
     }
 
@@ -309,6 +310,11 @@ impl Contract {
         self.clients.iter().flat_map(|client| &client.asked).filter(creates).count() as u64
     }
 
+    /// Whether no channel is left that counts down, creations that nobody heard of included.
+    pub fn may_have_no_countdown(&self) -> bool {
+        self.creations() == 0 && self.channels.iter().all(|channel| channel.gone || channel.timeout.is_none())
+    }
+
     /// The node has queued an answer.
     pub fn answered(&mut self, now: Time, number: usize, response: &Response) {
         let status = response.status;
@@ -343,7 +349,9 @@ impl Contract {
                 (status == 200).then_some(()).ok_or("a reset failed".to_owned())
             }
             Want::List => self.listed(now, &asked, response),
-            Want::Status(statuses) => statuses.contains(&status).then_some(()).ok_or(format!("not one of {statuses:?}")),
+            Want::Status(statuses) => {
+                statuses.contains(&status).then_some(()).ok_or(format!("not one of {statuses:?}"))
+            }
         };
         if let Err(why) = told {
             self.break_off(format!("conn {number} asked {:?} and got {status}: {why}: {}", asked.want, response.head));
@@ -365,10 +373,15 @@ impl Contract {
         match status {
             200 if asked.gone.contains(&at) => return Err("it was gone before".to_owned()),
             200 => {}
-            404 if asked.sure.contains(&at) && self.removers(at) == 0 && !self.channels[at].timed_out => {
+            404 if asked.sure.contains(&at)
+                && self.removers(at) == 0
+                && self.last_reset < asked.tick
+                && !self.channels[at].timed_out =>
+            {
                 return Err("nobody else removed it".to_owned());
             }
-            404 => {}
+            // Somebody else's removal may not have come to every shard yet.
+            404 => return Ok(()),
             _ => return Err("neither removed nor gone".to_owned()),
         }
         self.channels[at].gone = true;
@@ -404,10 +417,6 @@ impl Contract {
         let (Some(id), Some(token)) = (response.text("id"), response.text("token")) else {
             return Err("no id or token".to_owned());
         };
-        let sure = self.channels.iter().filter(|channel| Self::is_sure(channel, now)).count() as u64;
-        if sure >= self.channels_max {
-            return Err("more channels than may be".to_owned());
-        }
         if response.field("location") != Some(&format!("/channels/{id}")) {
             return Err("another location".to_owned());
         }
@@ -457,13 +466,7 @@ impl Contract {
         }
     }
 
-    fn join_answered(
-        &mut self,
-        now: Time,
-        number: usize,
-        response: &Response,
-        asked: &Asked,
-    ) -> Result<(), String> {
+    fn join_answered(&mut self, now: Time, number: usize, response: &Response, asked: &Asked) -> Result<(), String> {
         let at = self.clients[number].channel;
         let limited = self.channels[at].limit.is_some() || self.per_address_max > 0;
         match response.status {
@@ -512,7 +515,15 @@ impl Contract {
     }
 
     /// The node has queued a close frame.
-    pub fn close_sent(&mut self, now: Time, number: usize, payload: &[u8], unsent: usize, limit: usize, ping: Option<Duration>) {
+    pub fn close_sent(
+        &mut self,
+        now: Time,
+        number: usize,
+        payload: &[u8],
+        unsent: usize,
+        limit: usize,
+        ping: Option<Duration>,
+    ) {
         let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
         *self.codes.entry(code).or_default() += 1;
         let client = &self.clients[number];
@@ -528,7 +539,9 @@ impl Contract {
             };
         if !right {
             let faults = client.faults.clone();
-            self.break_off(format!("conn {number} is closed with {code} for nothing (faults {faults:?}, unsent {unsent})"));
+            self.break_off(format!(
+                "conn {number} is closed with {code} for nothing (faults {faults:?}, unsent {unsent})"
+            ));
         }
         self.left(number);
     }
@@ -658,6 +671,10 @@ impl Contract {
                 }
             }
         }
+        let sure = self.channels.iter().filter(|channel| Self::is_sure(channel, now)).count() as u64;
+        if sure > self.channels_max {
+            self.break_off(format!("{sure} channels, more than may be"));
+        }
         self.check_errors(&errors);
         self.check_turns();
         self.check_times(now);
@@ -741,7 +758,8 @@ impl Contract {
             }
             (Pattern::FanInOut, Verb::Request) => {
                 let pulling: Vec<&Client> = others.iter().map(|(_, client)| *client).filter(|c| c.pull).collect();
-                let steady = |client: &&&Client| client.seated.is_some() && client.seated < taken && client.gone.is_none();
+                let steady =
+                    |client: &&&Client| client.seated.is_some() && client.seated < taken && client.gone.is_none();
                 match (got, pulling.is_empty()) {
                     (0, true) => Ok(Some(("no-recipient", 1, 1))),
                     (0, false) if pulling.iter().filter(steady).count() == pulling.len() => Err("lost".to_owned()),
@@ -769,7 +787,8 @@ impl Contract {
             let queued: Vec<usize> = self.there(at).into_iter().filter(|number| self.clients[*number].pull).collect();
             let channel = &mut self.channels[at];
             let (version, given) = std::mem::take(&mut channel.turns);
-            let exact = version == channel.version && !channel.mixed && !channel.vague && channel.pattern == Pattern::PushPull;
+            let exact =
+                version == channel.version && !channel.mixed && !channel.vague && channel.pattern == Pattern::PushPull;
             if exact && !queued.is_empty() {
                 let counts: Vec<u64> = queued.iter().map(|number| given.get(number).copied().unwrap_or(0)).collect();
                 let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());

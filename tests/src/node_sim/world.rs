@@ -330,7 +330,8 @@ impl State {
         let count = most.min(conn.socket.outbound.len());
         let bytes: Vec<u8> = conn.socket.outbound.drain(..count).collect();
         if conn.opaque {
-            conn.socket.fin |= conn.socket.node_fin && conn.socket.outbound.is_empty() && conn.socket.line.unsent() == 0;
+            conn.socket.fin |=
+                conn.socket.node_fin && conn.socket.outbound.is_empty() && conn.socket.line.unsent() == 0;
             return;
         }
         conn.seen.feed(&bytes);
@@ -492,6 +493,7 @@ impl World {
             Input::Peer { peer, .. } => (6, usize::from(peer.0)),
             Input::Drain => (7, 0),
             Input::Timeout => (8, 0),
+            Input::Broken { .. } | Input::AcceptPaused { .. } | Input::AcceptResumed => (9, 0),
         };
         state.digest.add(&[here as u8, kind]);
         state.digest.add(&(size as u64).to_le_bytes());
@@ -657,7 +659,8 @@ impl World {
 
     fn readers(&self) -> Vec<usize> {
         let reads = |conn: &Conn| conn.reading != Reading::Never && !conn.socket.reset;
-        let alive = |conn: &Conn| reads(conn) && (!conn.socket.outbound.is_empty() || conn.socket.node_fin && !conn.socket.fin);
+        let alive =
+            |conn: &Conn| reads(conn) && (!conn.socket.outbound.is_empty() || conn.socket.node_fin && !conn.socket.fin);
         (0..self.state.conns.len()).filter(|number| alive(&self.state.conns[*number])).collect()
     }
 
@@ -847,7 +850,7 @@ impl World {
             self.state.contract.break_off(format!("conn {open} outlives the node"));
         }
         if let Some(timer) = self.shards.iter().find_map(Shard::deadline)
-            && self.state.contract.channels.iter().all(|channel| channel.gone || channel.timeout.is_none())
+            && self.state.contract.may_have_no_countdown()
         {
             self.state.contract.break_off(format!("a stopped shard waits for {timer:?}"));
         }
