@@ -102,8 +102,10 @@ async fn trips(socket: &mut Socket, output: &mut Output, plan: &Plan, tally: &mu
         let ours = Bytes::copy_from_slice(&message);
         let start = Instant::now();
         socket.send(Message::Binary(ours.clone())).await.map_err(|error| Failure::from(End::from(error)))?;
+        let back = trip(socket, &ours, plan.timeout).await?;
+        // Only now: one that Ctrl-C finds on its way is not lost.
         tally.sent += 1;
-        let line = match trip(socket, &ours, plan.timeout).await? {
+        let line = match back {
             true => {
                 let time = start.elapsed();
                 latency::record(&mut tally.round_trips, time);

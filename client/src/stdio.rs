@@ -7,10 +7,13 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Stdin, Stdout, Write};
 
 use smol::Unblock;
-use smol::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::failure::Failure;
 use crate::limits::{MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX};
+
+/// Bytes that one read of standard input takes at most.
+const READ_BYTES: usize = 64 << 10;
 
 /// A line on standard error, without control characters of strangers.
 pub fn note(text: &str) {
@@ -81,12 +84,19 @@ fn cannot_write(error: io::Error) -> Failure {
 
 /// Standard input.
 #[derive(Debug)]
-pub struct Input(BufReader<Unblock<Stdin>>);
+pub struct Input {
+    pipe: Unblock<Stdin>,
+    /// What was read.
+    read: Vec<u8>,
+    /// How much of it was taken.
+    taken: usize,
+    ended: bool,
+}
 
 impl Input {
     /// The standard input of this program. Nothing is read before the first question.
     pub fn new() -> Self {
-        Input(BufReader::new(Unblock::new(io::stdin())))
+        Input { pipe: Unblock::new(io::stdin()), read: Vec::new(), taken: 0, ended: false }
     }
 
     /// The next line without its end; `None` behind the last one.
@@ -94,26 +104,18 @@ impl Input {
     /// # Errors
     /// A line of more than [`MESSAGE_BYTES_MAX`], or what the system says.
     pub async fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let mut line = Vec::new();
+        let mut looked_at = self.taken;
         loop {
-            let found = self.0.fill_buf().await.map_err(cannot_read)?;
-            if found.is_empty() {
+            let rest = self.read.get(looked_at..).unwrap_or_default();
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n').map(|end| looked_at + end) {
+                let line = self.read.get(self.taken..end).unwrap_or_default();
+                self.taken = end + 1;
+                return Ok(Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec()));
+            }
+            looked_at = self.read.len() - self.taken;
+            if !self.more().await? {
+                let line = std::mem::take(&mut self.read);
                 return Ok((!line.is_empty()).then_some(line));
-            }
-            let end = found.iter().position(|byte| *byte == b'\n');
-            line.extend_from_slice(found.get(..end.unwrap_or(found.len())).unwrap_or_default());
-            let used = end.map_or(found.len(), |end| end + 1);
-            self.0.consume(used);
-            if line.len() > MESSAGE_BYTES_MAX {
-                return Err(Failure::refused(format!(
-                    "a line of standard input is longer than {MESSAGE_BYTES_MAX} bytes"
-                )));
-            }
-            if end.is_some() {
-                if line.last() == Some(&b'\r') {
-                    line.pop();
-                }
-                return Ok(Some(line));
             }
         }
     }
@@ -123,19 +125,25 @@ impl Input {
     /// # Errors
     /// More than [`MESSAGE_BYTES_MAX`], or what the system says.
     pub async fn rest(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut all = Vec::new();
-        loop {
-            let found = self.0.fill_buf().await.map_err(cannot_read)?;
-            if found.is_empty() {
-                return Ok(all);
-            }
-            all.extend_from_slice(found);
-            let used = found.len();
-            self.0.consume(used);
-            if all.len() > MESSAGE_BYTES_MAX {
-                return Err(Failure::refused(format!("standard input is longer than {MESSAGE_BYTES_MAX} bytes")));
-            }
+        while self.more().await? {}
+        Ok(std::mem::take(&mut self.read))
+    }
+
+    /// Forgets what was taken and reads on. Whether there was anything: behind the end nothing is asked for any more, or a terminal would have to
+    /// say a second time that it has ended.
+    async fn more(&mut self) -> Result<bool, Failure> {
+        self.read.drain(..std::mem::take(&mut self.taken));
+        if self.read.len() > MESSAGE_BYTES_MAX {
+            let why = format!("a line or message of standard input is longer than {MESSAGE_BYTES_MAX} bytes");
+            return Err(Failure::refused(why));
         }
+        if !self.ended {
+            let mut piece = vec![0; READ_BYTES];
+            let count = self.pipe.read(&mut piece).await.map_err(cannot_read)?;
+            self.read.extend_from_slice(piece.get(..count).unwrap_or_default());
+            self.ended = count == 0;
+        }
+        Ok(!self.ended)
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Router {
     run: Option<Run>,
     messages: u64,
     buffer: BytesMut,
+    /// Where a request gets its origin: working memory, as long as the longest request.
+    request: BytesMut,
     deflate: Deflate,
 }
 
@@ -99,6 +101,7 @@ impl Router {
             run: None,
             messages: 0,
             buffer: BytesMut::with_capacity(BUFFER),
+            request: BytesMut::new(),
             deflate: Deflate::new(),
         }
     }
@@ -156,18 +159,19 @@ impl Router {
                 };
             }
         };
-        let mut message = BytesMut::with_capacity(payload.len() + envelope::ORIGIN_BYTES_MAX);
+        let mut message = std::mem::take(&mut self.request);
+        message.clear();
         envelope::write_request(&mut message, payload, request, sender.client);
+        let here = self.here;
         if pattern == Pattern::FanInOut {
             let frame = self.encode(kind, &message, out);
-            return self.wish(sender, frame, Wish::Request, out);
-        }
-        let here = self.here;
-        if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
+            self.wish(sender, frame, Wish::Request, out);
+        } else if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
             self.gather(Run::All { sender, back: false }, kind, &message, out);
         } else {
             self.refuse(sender, Undelivered::NoRecipient, out);
         }
+        self.request = message;
     }
 
     /// Adds a message to the run, which is sent first if it goes another way.
@@ -204,11 +208,16 @@ impl Router {
             }
             Run::All { sender, back } => {
                 self.fan_out(sender.slot, &frames, messages, sender.client, back, out);
-                let peers = self.roster.at(sender.slot).map(|local| (local.id, local.elsewhere.clone()));
-                let (channel, peers) = peers.unwrap_or((sender.channel, Default::default()));
-                for peer in peers {
+                let Some(local) = self.roster.at(sender.slot) else { return };
+                let channel = local.id;
+                // Lent, not copied: who is elsewhere does not change while they are told.
+                let elsewhere = std::mem::take(&mut local.elsewhere);
+                for peer in &elsewhere {
                     let message = PeerMessage::Publish { channel, frames: frames.clone(), from: sender.client, back };
-                    self.forward(peer, message, Some(sender.conn), out);
+                    self.forward(*peer, message, Some(sender.conn), out);
+                }
+                if let Some(local) = self.roster.at(sender.slot) {
+                    local.elsewhere = elsewhere;
                 }
             }
         }

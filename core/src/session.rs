@@ -267,6 +267,11 @@ impl Client {
     }
 
     fn deadline(&self, interval: Option<Duration>) -> Option<Time> {
-        [self.lost(interval), self.next_ping(interval), self.resume].into_iter().flatten().min()
+        // There are both or none.
+        let pulse = self.lost(interval).min(self.next_ping(interval));
+        match (pulse, self.resume) {
+            (Some(pulse), Some(resume)) => Some(pulse.min(resume)),
+            (pulse, resume) => pulse.or(resume),
+        }
     }
 }

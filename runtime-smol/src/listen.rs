@@ -1,7 +1,8 @@
 //! The listening socket, and who gets the next connection.
 //!
-//! Shard 0 accepts and deals connections out in turn, so that shards differ by one connection at most, whatever the
-//! kernel's hash would have made of the clients' addresses.
+//! Shard 0 accepts and gives each connection to a shard that has the fewest, so that they differ by few, whatever the
+//! kernel's hash would have made of the clients' addresses, and whatever rhythm clients have: where each asks over one
+//! connection and stays on the next, two shards that take turns would leave one with all that stay.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

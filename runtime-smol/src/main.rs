@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use async_signal::Signals;
 use rustls::ServerConfig;
 use smol::LocalExecutor;
 use socket2::Socket;
@@ -114,6 +115,7 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
         log.write(&Event::ConfigDoubtful { why: warning });
     }
     let shards = Shards::prepare(&config).map_err(cannot("cannot poll sockets"))?;
+    let signals = signals::take().map_err(cannot("cannot hear signals"))?;
     match config.log_format {
         LogFormat::Text => drop(say(&boot.greeting("smol", port))),
         LogFormat::Json => log.write(&Event::Listening {
@@ -122,7 +124,7 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
             shards: config.shards,
         }),
     }
-    shards.run(boot, socket, certificates, &log).map_err(cannot("a shard stopped"))
+    shards.run(boot, (socket, signals), certificates, &log).map_err(cannot("a shard stopped"))
 }
 
 /// The shards of this node before they run: where each sleeps, and its inbox.
@@ -143,15 +145,15 @@ impl Shards {
         Ok(shards)
     }
 
-    /// One thread for each shard; returns when all have drained.
+    /// One thread for each shard; returns when all have drained. `control` is shard 0's.
     fn run(
         self,
         boot: Boot,
-        socket: Socket,
+        control: (Socket, Signals),
         certificates: Option<Arc<ServerConfig>>,
         log: &Log,
     ) -> io::Result<ExitCode> {
-        let mut listening = Some(socket);
+        let mut control = Some(control);
         let ways = self.ways;
         let mut threads = Vec::new();
         for (index, (poll, inbox)) in self.polls.into_iter().enumerate() {
@@ -162,7 +164,7 @@ impl Shards {
                 ways: ways.clone(),
                 poll,
                 inbox,
-                socket: listening.take(),
+                control: control.take(),
                 certificates: certificates.clone(),
                 log: log.clone(),
             };
@@ -188,7 +190,8 @@ struct Start {
     ways: Vec<Way>,
     poll: Poll,
     inbox: Receiver<Parcel>,
-    socket: Option<Socket>,
+    /// What comes to the node from outside, for shard 0: connections and signals.
+    control: Option<(Socket, Signals)>,
     certificates: Option<Arc<ServerConfig>>,
     log: Log,
 }
@@ -200,9 +203,9 @@ impl Start {
             pin(self.here);
         }
         let executor = Rc::new(LocalExecutor::new());
-        let listener = match self.socket {
-            Some(socket) => {
-                signals::attend(&executor, config.clone(), self.ways.clone(), self.log.clone())?;
+        let listener = match self.control {
+            Some((socket, signals)) => {
+                signals::attend(signals, &executor, config.clone(), self.ways.clone(), self.log.clone());
                 Some(Listener::new(socket, &self.poll, LISTENER)?)
             }
             None => None,
@@ -210,7 +213,6 @@ impl Start {
         let tasks = Tasks::new(executor, &self.poll);
         Turn::new(Parts {
             shard: Shard::new(self.here, self.boot),
-            shards: self.ways.len(),
             hands: Hands::new(self.here, self.ways, self.log),
             poll: self.poll,
             inbox: self.inbox,

@@ -13,13 +13,17 @@ use wrs_core::event::Event;
 use crate::host::Log;
 use crate::mesh::{Parcel, Way};
 
-/// Starts the task that hears signals, on the executor of shard 0.
-pub fn attend(executor: &LocalExecutor<'static>, config: Arc<Config>, ways: Vec<Way>, log: Log) -> io::Result<()> {
+/// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
+pub fn take() -> io::Result<Signals> {
     #[cfg(unix)]
     let wanted = [Signal::Term, Signal::Int, Signal::Hup];
     #[cfg(not(unix))]
     let wanted = [Signal::Int];
-    let mut signals = Signals::new(wanted)?;
+    Signals::new(wanted)
+}
+
+/// Starts the task that hears signals, on the executor of shard 0.
+pub fn attend(mut signals: Signals, executor: &LocalExecutor<'static>, config: Arc<Config>, ways: Vec<Way>, log: Log) {
     let task = async move {
         let mut draining = false;
         while let Some(Ok(signal)) = signals.next().await {
@@ -34,7 +38,6 @@ pub fn attend(executor: &LocalExecutor<'static>, config: Arc<Config>, ways: Vec<
         }
     };
     executor.spawn(task).detach();
-    Ok(())
 }
 
 /// New connections get the certificates that the files hold now; files that cannot be used change nothing.

@@ -45,9 +45,10 @@ pub struct Turn {
     listener: Option<Listener>,
     tasks: Tasks,
     certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to, and whose turn it is.
-    shards: usize,
+    /// Whose turn it is to get a connection.
     next: usize,
+    /// Whether parcels were left in the inbox by the last turn.
+    has_mail: bool,
     /// Bytes read since the last flush.
     taken: usize,
     buffer: Vec<u8>,
@@ -71,8 +72,6 @@ pub struct Parts {
     pub tasks: Tasks,
     /// TLS for its connections.
     pub certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to.
-    pub shards: usize,
     /// Bytes that one read takes at most.
     pub read_buffer: usize,
 }
@@ -89,8 +88,8 @@ impl Turn {
             listener: parts.listener,
             tasks: parts.tasks,
             certificates: parts.certificates,
-            shards: parts.shards,
             next: 0,
+            has_mail: false,
             taken: 0,
             buffer: vec![0; parts.read_buffer],
             plain: Vec::new(),
@@ -104,7 +103,7 @@ impl Turn {
         while !self.hands.stopped {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
-            let busy = !self.hands.dirty.is_empty();
+            let busy = self.has_mail || !self.hands.dirty.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.poll.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &events);
@@ -114,6 +113,11 @@ impl Turn {
 
     fn turn(&mut self, now: Time, events: &Events) {
         self.tasks.turn();
+        // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
+        // client does about it comes after.
+        let opened = (0..PARCELS_PER_TURN).take_while(|_| self.open_next(now)).count();
+        // Whoever wrote what is left will not wake this shard again.
+        self.has_mail = opened == PARCELS_PER_TURN;
         for event in events.iter() {
             if event.key == LISTENER {
                 self.accept(now);
@@ -124,10 +128,6 @@ impl Turn {
                     self.flush(now);
                 }
             }
-        }
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else { break };
-            self.open(now, parcel);
         }
         if self.shard.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
@@ -153,7 +153,7 @@ impl Turn {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let shard = self.next % self.shards.max(1);
+            let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
                 self.adopt(now, socket, from);
@@ -163,13 +163,16 @@ impl Turn {
         }
     }
 
-    fn open(&mut self, now: Time, parcel: Parcel) {
+    /// Deals with one parcel; false if there was none.
+    fn open_next(&mut self, now: Time) -> bool {
+        let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
             Parcel::Connection(socket, from) => self.adopt(now, socket, from),
             Parcel::Certificates(certificates) => self.certificates = Some(certificates),
             Parcel::Drain => self.tell(now, Input::Drain),
         }
+        true
     }
 
     /// A new connection of this shard.

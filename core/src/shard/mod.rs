@@ -311,16 +311,19 @@ impl Shard {
     }
 
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
-        let Some(mut session) = self.sessions.take(conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.unsent = unsent;
+        // Every receiver of every message comes by here: nothing is to be done about a client that keeps up.
+        if matches!(session.phase, Phase::Client(_)) && unsent <= self.config.send_buffer_bytes_max {
+            return;
+        }
+        let Some(mut session) = self.sessions.take(conn) else { return };
         if self.is_draining() && session.is_idle() {
             // Its last answer was under way when the drain began.
             return self.drop_session(now, *session, true, out);
         }
         match &mut session.phase {
-            Phase::Client(_) if unsent > self.config.send_buffer_bytes_max => {
-                self.too_slow(now, &mut session, out);
-            }
+            Phase::Client(_) => self.too_slow(now, &mut session, out),
             Phase::Listing(listing, _) => {
                 listing.moved = now;
                 self.list_on(now, &mut session, out);

@@ -15,6 +15,11 @@ impl Sessions {
         Self::default()
     }
 
+    /// A session where it stands; `None` if it is gone, or if its index belongs to another by now.
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.slots.get_mut(conn.index as usize)?.as_deref_mut().filter(|session| session.conn == conn)
+    }
+
     /// Takes a session out; `None` if it is gone, or if its index belongs to another by now.
     pub(super) fn take(&mut self, conn: ConnId) -> Option<Box<Session>> {
         let slot = self.slots.get_mut(conn.index as usize)?;

@@ -82,6 +82,12 @@ pub enum Action {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
+    /// The log has outgrown [`Config::log_bytes_max`](crate::Config::log_bytes_max): take a snapshot, and give
+    /// [`Input::SnapshotTaken`](super::Input::SnapshotTaken). Told once for each snapshot.
+    SnapshotWanted {
+        /// The newest index that it can be taken at: what is applied.
+        index: Index,
+    },
     /// Entries up to `upto` are no longer in the log: their segments may be deleted.
     Compacted {
         /// The last entry that is gone.
@@ -142,9 +148,10 @@ pub enum DropReason {
     Malformed,
     /// A membership change is refused; nothing but an empty entry was appended.
     Conf(ConfRefusal),
-    /// Another leader's entries took its place: it has not taken effect and will not.
+    /// Another leader's entries are committed in its place: it has not taken effect and will not.
     Overwritten,
-    /// A snapshot took the place of the log: it may or may not have taken effect.
+    /// A snapshot took the place of the log: it may or may not have taken effect. Or, of several entries proposed at once, only
+    /// the first ones have.
     Unknown,
     /// The machine has stopped: it may or may not take effect.
     Stopped,

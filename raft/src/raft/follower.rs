@@ -59,7 +59,7 @@ impl Raft {
             return Ok(());
         };
         if let Some(cut) = cut {
-            self.proposals.drop_from(cut, DropReason::Overwritten, &mut self.events);
+            self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
         let result = self.log.commit_to(commit.min(matched));
@@ -120,8 +120,9 @@ impl Raft {
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
         }
-        self.proposals.drop_from(0, DropReason::Unknown, &mut self.events);
+        self.proposals.drop_all(DropReason::Unknown, &mut self.events);
         self.snapshot = meta.clone();
+        self.snapshot_wanted = false;
         let conf = meta.conf.clone();
         self.log.restore(Box::new(meta.clone()));
         // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
@@ -141,9 +142,14 @@ impl Raft {
             self.confs.pop_front();
         }
         let upto = meta.index.saturating_sub(self.config.log_tail_entries);
+        let index = meta.index;
         self.snapshot = meta;
+        self.snapshot_wanted = false;
         // Nothing to forget is as good.
         let _ = self.compact(upto);
+        if self.log.bytes() > self.config.log_bytes_max {
+            let _ = self.compact(index);
+        }
         Ok(())
     }
 

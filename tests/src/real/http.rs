@@ -32,11 +32,13 @@ impl Response {
     }
 
     /// The body as JSON.
+    #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
     /// Checks that this is an error with a status, as RFC 9457 and the contract write it; its detail.
+    #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("Content-Type"), Some("application/problem+json"));
@@ -69,6 +71,7 @@ impl Http {
     }
 
     /// Sends a request; a body comes with its length.
+    #[track_caller]
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         let mut text = format!("{method} {path} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| *name == "Host") {
@@ -84,17 +87,20 @@ impl Http {
     }
 
     /// A request and its answer.
+    #[track_caller]
     pub fn call(&mut self, method: &str, path: &str, body: &str) -> Response {
         self.send(method, path, &[], body);
         self.read_to(method)
     }
 
     /// Reads the answer to a GET or to what has its kind of answer.
+    #[track_caller]
     pub fn read(&mut self) -> Response {
         self.read_to("GET")
     }
 
     /// Reads the answer to a method.
+    #[track_caller]
     pub fn read_to(&mut self, method: &str) -> Response {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
@@ -119,6 +125,7 @@ impl Http {
         response
     }
 
+    #[track_caller]
     fn read_body(&mut self, response: &Response) -> Vec<u8> {
         if response.header("Transfer-Encoding") == Some("chunked") {
             assert_eq!(response.header("Content-Length"), None);
@@ -133,6 +140,7 @@ impl Http {
         }
     }
 
+    #[track_caller]
     fn read_chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
@@ -152,6 +160,7 @@ impl Http {
         }
     }
 
+    #[track_caller]
     fn take(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             assert!(self.fill(), "the connection ended within a body");
@@ -160,6 +169,7 @@ impl Http {
     }
 
     /// Reads once; false at the end.
+    #[track_caller]
     fn fill(&mut self) -> bool {
         let mut piece = [0; 16 << 10];
         match self.stream.read(&mut piece) {
@@ -173,12 +183,14 @@ impl Http {
     }
 
     /// Waits for the end; what came before it.
+    #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.buffer)
     }
 
     /// Waits for the end, before which nothing may come.
+    #[track_caller]
     pub fn ends(&mut self) {
         let rest = self.rest();
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));

@@ -162,6 +162,7 @@ impl Server {
     }
 
     /// One request on a connection of its own, whose bytes are given whole.
+    #[track_caller]
     pub fn raw(&self, bytes: impl AsRef<[u8]>) -> Response {
         let mut http = self.http();
         http.write(bytes);
@@ -169,6 +170,7 @@ impl Server {
     }
 
     /// One request on a connection of its own.
+    #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut http = self.http();
         http.send(method, path, headers, body);
@@ -191,36 +193,43 @@ impl Server {
     }
 
     /// Creates a channel from a JSON body.
+    #[track_caller]
     pub fn create(&self, body: &str) -> Channel {
         channel_of(&self.post("/channels", body))
     }
 
     /// Creates a channel of a pattern, with the defaults.
+    #[track_caller]
     pub fn channel(&self, pattern: &str) -> Channel {
         self.create(&format!(r#"{{"pattern":"{pattern}"}}"#))
     }
 
     /// Joins a channel.
+    #[track_caller]
     pub fn join(&self, channel: &Channel) -> Ws {
         self.join_as(channel, "")
     }
 
     /// Joins a channel with more in the query (`&echo=false`).
+    #[track_caller]
     pub fn join_as(&self, channel: &Channel, more: &str) -> Ws {
         self.connect(&channel.path(more), &[])
     }
 
     /// Opens a WebSocket.
+    #[track_caller]
     pub fn connect(&self, path: &str, headers: &[(&str, &str)]) -> Ws {
         Ws::connect(self.stream(), self.port, path, headers)
     }
 
     /// Asks for a WebSocket and hands out the answer, whatever it is.
+    #[track_caller]
     pub fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         self.raw(upgrade_request(path, headers))
     }
 
     /// What `GET /channels/{id}` says of a channel; `None` if it has gone.
+    #[track_caller]
     pub fn look(&self, channel: &Channel) -> Option<Value> {
         let response = self.get(&channel.resource());
         match response.status {
@@ -231,11 +240,13 @@ impl Server {
     }
 
     /// How many clients a channel has now.
+    #[track_caller]
     pub fn clients(&self, channel: &Channel) -> u64 {
         self.look(channel).expect("the channel is there")["clients"].as_u64().unwrap()
     }
 
     /// A figure of `GET /metrics` by its series.
+    #[track_caller]
     pub fn metric(&self, series: &str) -> u64 {
         let text = self.get("/metrics").text();
         let figure = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
@@ -243,6 +254,7 @@ impl Server {
     }
 
     /// The first line of the log with `text`.
+    #[track_caller]
     pub fn logged(&self, text: &str) -> String {
         self.out.wait_for(text).unwrap_or_else(|| panic!("no {text:?} in {:?}", self.out.all()))
     }
@@ -282,6 +294,7 @@ impl Server {
 }
 
 /// The channel that a 201 speaks of.
+#[track_caller]
 fn channel_of(response: &Response) -> Channel {
     assert_eq!(response.status, 201, "{}", response.text());
     let body = response.json();

@@ -66,11 +66,13 @@ impl Ws {
     }
 
     /// Sends a text message.
+    #[track_caller]
     pub fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }
 
     /// Sends a binary message.
+    #[track_caller]
     pub fn send_binary(&mut self, bytes: &[u8]) {
         self.socket.send(Message::binary(bytes.to_vec())).unwrap();
     }
@@ -83,6 +85,7 @@ impl Ws {
     }
 
     /// What comes next; pings are answered, pongs pass by.
+    #[track_caller]
     pub fn next(&mut self) -> Got {
         loop {
             match self.socket.read() {
@@ -106,6 +109,7 @@ impl Ws {
     }
 
     /// The other end closes the socket after the close frames.
+    #[track_caller]
     fn see_the_end(&mut self) {
         loop {
             match self.socket.read() {
@@ -119,6 +123,7 @@ impl Ws {
     }
 
     /// The next text message.
+    #[track_caller]
     pub fn text(&mut self) -> String {
         match self.next() {
             Got::Text(text) => text,
@@ -127,6 +132,7 @@ impl Ws {
     }
 
     /// The next binary message.
+    #[track_caller]
     pub fn binary(&mut self) -> Vec<u8> {
         match self.next() {
             Got::Binary(bytes) => bytes,
@@ -135,11 +141,13 @@ impl Ws {
     }
 
     /// The next text message as JSON.
+    #[track_caller]
     pub fn json(&mut self) -> serde_json::Value {
         serde_json::from_str(&self.text()).unwrap()
     }
 
     /// Waits for the close frame, which must be next; its code.
+    #[track_caller]
     pub fn closed(&mut self) -> u16 {
         match self.next() {
             Got::Closed(code, _) => code,
@@ -148,6 +156,7 @@ impl Ws {
     }
 
     /// Sends a close frame and waits for the answer; its code.
+    #[track_caller]
     pub fn leave(mut self, code: u16) -> u16 {
         let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: "".into() };
         self.socket.close(Some(frame)).unwrap();

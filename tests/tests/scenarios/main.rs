@@ -84,4 +84,143 @@ scenarios! {
         ids_never_collide_however_short
         limits_of_size_have_their_statuses
     }
+    http {
+        a_connection_carries_many_requests
+        requests_are_answered_in_their_order
+        a_client_may_end_the_connection
+        http_1_0_ends_the_connection
+        a_chunked_body_is_a_body
+        a_body_waits_for_100_continue
+        shapes_of_smuggling_are_refused
+        rubbish_is_refused_and_harms_nobody
+        a_head_that_drips_is_cut_off
+        a_body_that_drips_is_cut_off
+        a_connection_that_says_nothing_is_ended
+        an_idle_connection_is_ended
+        an_answer_arrives_though_the_client_goes_on_sending
+        a_client_that_has_said_all_gets_its_answer
+        a_request_cut_anywhere_is_the_same_request
+    }
+    connect {
+        a_handshake_is_answered_as_rfc_6455_says
+        every_client_has_a_name_of_its_own
+        checks_come_in_the_contracts_order
+        a_bad_handshake_is_400
+        another_version_is_426_and_told_which
+        the_token_may_stand_in_any_of_its_places
+        subprotocols_are_negotiated
+        origins_are_checked_for_pages_alone
+        messages_behind_the_handshake_are_not_lost
+        a_refused_client_may_ask_again_on_the_same_connection
+    }
+    patterns {
+        echo_gives_a_message_back_to_its_sender_alone
+        pub_sub_gives_a_message_to_everyone
+        echo_false_keeps_a_clients_own_messages_from_it
+        text_and_binary_keep_their_type
+        order_is_kept_per_sender
+        push_pull_goes_round
+        push_pull_skips_the_sender
+        push_pull_alone_gives_the_message_back
+        pull_false_stands_in_no_queue
+        push_pull_is_exact_under_concurrent_senders
+        a_worker_that_leaves_gets_nothing_more
+        req_repl_brings_a_request_to_all_others_and_the_reply_back
+        a_request_keeps_every_byte_but_its_origin
+        replies_pass_byte_for_byte
+        what_is_no_envelope_is_malformed
+        a_request_without_a_recipient_says_so
+        a_reply_to_nobody_says_so
+        fan_in_out_gives_a_request_to_one
+        fan_in_out_is_exact_under_concurrent_senders
+        fan_in_out_with_pull_false
+        large_messages_arrive_whole
+        channels_do_not_hear_each_other
+    }
+    times {
+        a_timeout_of_0_deletes_at_once_after_the_201
+        a_channel_ends_after_its_timeout
+        a_message_prolongs_a_channel
+        a_message_answered_with_an_error_prolongs_too
+        a_client_that_says_nothing_prolongs_nothing
+        the_countdown_is_exact
+        times_saturate
+    }
+    limits {
+        a_client_limit_is_exact_under_racing_joins
+        a_client_limit_of_0_lets_nobody_in
+        a_seat_is_free_once_a_close_is_answered
+        a_node_takes_so_many_clients
+        an_address_has_so_many_clients
+        an_address_behind_a_trusted_proxy_is_its_own
+        an_address_creates_so_many_channels
+        a_client_that_sends_too_fast_is_paused_and_loses_nothing
+        there_are_so_many_channels
+        a_message_that_is_too_long_is_1009
+        a_slow_reader_is_1013_after_the_frame_in_flight
+        a_reader_of_a_byte_at_a_time_harms_nobody
+        without_files_connections_wait_and_the_node_recovers
+    }
+    auth {
+        the_api_token_may_stand_in_any_of_its_places
+        a_wrong_api_token_is_401_before_anything_else
+        no_spelling_gets_round_a_rule
+        rules_guard_what_they_name
+        a_request_is_checked_as_all_that_it_does
+        a_bearer_counts_for_whichever_token_it_equals
+        health_and_preflights_are_never_guarded
+        no_token_is_ever_shown
+        serving_beyond_loopback_without_auth_is_a_warning
+        a_rule_that_covers_nothing_is_a_warning
+    }
+    close {
+        a_close_is_answered_with_its_code
+        a_broken_frame_is_1002
+        text_that_is_not_utf_8_is_1007
+        a_deleted_channel_closes_with_4404
+        pings_are_answered
+        an_idle_client_is_pinged
+        a_silent_client_is_dropped_with_1008
+        a_client_that_answers_pings_stays
+        a_lost_connection_frees_its_seat
+        fragments_are_one_message
+    }
+    browser_only {
+        get_creates_and_deletes_channels
+        a_wrong_parameter_is_named
+        a_foreign_page_changes_nothing
+    }
+    tls {
+        rest_and_websockets_work_by_tls
+        certificates_are_read_again_on_sighup
+        a_bad_certificate_leaves_the_old_one
+        plain_http_on_the_tls_port_harms_nobody
+        rubbish_on_the_tls_port_harms_nobody
+        a_handshake_that_takes_too_long_is_cut_off
+        large_messages_pass_by_tls
+        a_drain_by_tls_says_1001
+    }
+    drain {
+        sigterm_closes_clients_with_1001_and_exits_0
+        sigint_drains_too
+        a_second_signal_exits_at_once
+        a_node_that_will_drain_is_not_ready_but_serves
+        idle_connections_end_at_once_and_none_is_taken
+        a_request_under_way_is_answered
+        a_client_that_never_reads_cannot_hold_up_the_exit
+    }
+    start {
+        the_node_says_where_it_listens
+        a_bad_value_is_one_line_and_exit_2
+        a_port_in_use_is_exit_1
+        flags_override_variables
+        help_and_version_are_printed
+        an_unknown_variable_is_a_warning
+        the_theses_spellings_are_accepted
+        the_log_can_be_json
+    }
+    shards {
+        connections_are_spread_evenly
+        a_channel_spans_all_shards
+    }
 }

@@ -274,7 +274,7 @@ pub fn the_openapi_document_describes_every_resource(runtime: &Runtime) {
     {
         assert!(paths.contains_key(wanted), "{wanted}");
     }
-    for path in paths.keys().filter(|path| !path.contains('{')) {
+    for path in paths.keys().filter(|path| !path.contains('{') && *path != "/channels/create") {
         assert_ne!(server.get(path).status, 404, "{path}");
     }
 }

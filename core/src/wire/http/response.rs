@@ -65,7 +65,8 @@ impl<'a> ResponseHead<'a> {
     /// Writes a header field. A value that could end the line is not written, nor its name: values may come from
     /// outside, and no value is better than one that a client wrote for another.
     pub fn header(self, name: &'static str, value: &str) -> Self {
-        if value.bytes().all(is_value_byte) {
+        // All bytes are looked at, without a branch for each: answers are written more often than refused.
+        if value.bytes().fold(true, |good, byte| good & is_value_byte(byte)) {
             self.out.put_slice(name.as_bytes());
             self.out.put_slice(b": ");
             self.out.put_slice(value.as_bytes());
