@@ -594,6 +594,39 @@ fn send_message(state: &mut State, number: usize) -> bool {
     true
 }
 
+/// A probe sends a message to the queue: its mark.
+pub fn send_from_probe(state: &mut State, number: usize, pattern: Pattern, serial: u64) -> u64 {
+    let mark = state.contract.next_message;
+    state.contract.next_message += 1;
+    let (own, channel) = (state.contract.clients[number].id.clone(), state.contract.clients[number].channel);
+    let (verb, sent, payload) = match pattern {
+        Pattern::FanInOut => (
+            Verb::Request,
+            format!("{{\"type\":\"request\",\"m\":\"#{mark}#\"}}"),
+            format!("{{\"origin\":\"{own}\",\"type\":\"request\",\"m\":\"#{mark}#\"}}"),
+        ),
+        _ => (Verb::Plain, format!("#{mark}#"), format!("#{mark}#")),
+    };
+    let mut out = Vec::new();
+    frame(&mut out, 0x81, sent.as_bytes(), [5, 6, 7, 8]);
+    let message = Message {
+        sender: number,
+        channel,
+        number: serial,
+        opcode: 1,
+        payload: payload.into_bytes(),
+        verb,
+        taken: None,
+        handed_over: false,
+        there: Vec::new(),
+        got: Vec::new(),
+    };
+    state.contract.messages.insert(mark, message);
+    state.program_sends(number, &out);
+    state.program_marks(number, Mark::Message(mark));
+    mark
+}
+
 /// A message of the two patterns that read it: what it wants, as it is sent, as it is to arrive.
 fn envelope(state: &mut State, number: usize, tag: &str, own: &str) -> (Verb, String, String) {
     let Kind::Member(member) = &mut state.conns[number].program.kind else { unreachable!("only members send") };
