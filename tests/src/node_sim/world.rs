@@ -854,7 +854,15 @@ impl World {
             for _ in 0..self.state.random.below(4) {
                 self.step();
             }
-            self.tell((first + n) % shards, Input::Drain);
+            let here = (first + n) % shards;
+            if self.state.random.below(2) == 0 {
+                // The word comes in the middle of a turn: requests are answered, and nothing of that is written yet.
+                super::program::ask_something(self, here);
+                self.read_sockets(here);
+                let most = self.state.random.below(4) as usize;
+                self.open_parcels(here, most);
+            }
+            self.tell(here, Input::Drain);
         }
         if config.drain_delay.is_zero() {
             for _ in 0..self.state.random.below(60) {
