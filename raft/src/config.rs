@@ -149,7 +149,9 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             ConfigError::NoId => "id: must not be 0",
             ConfigError::Timeouts => "heartbeat_interval: must be above zero and below election_timeout",
-            ConfigError::Inflight => "inflight_messages_max must not be 0, inflight_bytes_max not below append_bytes_max",
+            ConfigError::Inflight => {
+                "inflight_messages_max must not be 0, inflight_bytes_max not below append_bytes_max"
+            }
             ConfigError::LeaseWithoutCheckQuorum => "reads: a lease needs check_quorum",
         })
     }

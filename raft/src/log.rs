@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Entries, Entry, EntryKind, prefix_within};
+use crate::entry::{ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryKind, prefix_within};
 use crate::message::SnapshotMeta;
 use crate::raft::Fatal;
 use crate::{Index, RecordId, Term};
@@ -78,6 +78,18 @@ impl Log {
             snapshot_written: false,
             writes: VecDeque::new(),
         }
+    }
+
+    /// A log as recovered: everything in it is durable.
+    pub(crate) fn recovered(base: EntryId, entries: Entries, committed: Index, applied: Index, bytes_max: u64) -> Log {
+        let mut log = Log::new(base, bytes_max);
+        log.append(entries);
+        log.stable = log.last;
+        log.written = log.last;
+        log.committed = committed;
+        log.applying = applied;
+        log.applied = applied;
+        log
     }
 
     /// The first index held.
@@ -353,16 +365,19 @@ impl Log {
         entries
     }
 
-    /// Notes that the application has applied up to `index`, which must have been handed out.
-    pub(crate) fn applied_to(&mut self, index: Index) {
+    /// Notes that the application has applied up to `index`, which must have been handed out. Returns the payload bytes that
+    /// were applied.
+    pub(crate) fn applied_to(&mut self, index: Index) -> u64 {
         if index <= self.applied {
-            return;
+            return 0;
         }
-        let bytes: u64 = self.range(self.applied + 1, index).map(Entry::size_bytes).sum();
+        let payload: u64 = self.range(self.applied + 1, index).map(Entry::payload_bytes).sum();
+        let bytes = payload + ENTRY_OVERHEAD_BYTES * (index - self.applied);
         self.applied = index;
         self.applying = self.applying.max(index);
         self.applying_bytes = self.applying_bytes.saturating_sub(bytes);
         self.applying_paused = self.applying_bytes >= self.applying_bytes_max;
+        payload
     }
 
     // Durability.

@@ -6,7 +6,7 @@ use core::fmt;
 use std::collections::VecDeque;
 
 use crate::confchange::{Changed, Conf};
-use crate::{Incarnation, Index, NodeId, Time};
+use crate::{Index, NodeId, Time};
 
 /// How the leader sends to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,8 +94,6 @@ pub struct Progress {
     /// Which stay in the group this is: the index of the change that added the peer. Answers that carry another session
     /// belong to an earlier stay and are ignored (study id R4).
     pub session: Index,
-    /// The peer's incarnation, once heard (study id R5).
-    pub incarnation: Incarnation,
     /// The newest heartbeat round that the peer has echoed.
     pub acked_round: u64,
     /// When that round was sent.
@@ -105,6 +103,14 @@ pub struct Progress {
 impl Progress {
     pub(crate) fn new(next: Index, session: Index) -> Progress {
         Progress { next, session, recent_active: true, ..Progress::default() }
+    }
+
+    /// Begins anew at a change of role, `next` being the index after the log's last. The peer's stay and name remain.
+    pub(crate) fn reset(&mut self, next: Index) {
+        let inflights = core::mem::take(&mut self.inflights);
+        let Progress { learner, session, .. } = *self;
+        *self = Progress { next, learner, session, inflights, ..Progress::default() };
+        self.inflights.clear();
     }
 
     fn reset_state(&mut self, state: ProgressState) {

@@ -241,7 +241,9 @@ impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fatal::WriteFailed => f.write_str("a write to the log failed"),
-            Fatal::LogLost { commit, last } => write!(f, "entries are committed up to {commit}, the log ends at {last}"),
+            Fatal::LogLost { commit, last } => {
+                write!(f, "entries are committed up to {commit}, the log ends at {last}")
+            }
             Fatal::Diverged { index } => write!(f, "the log contradicts a committed entry at {index}"),
             Fatal::UnreadableConf { index } => write!(f, "the membership change at {index} cannot be read"),
             Fatal::Driver { reported } => write!(f, "the driver reported {reported} out of order"),
@@ -250,4 +252,3 @@ impl fmt::Display for Fatal {
 }
 
 impl core::error::Error for Fatal {}
-

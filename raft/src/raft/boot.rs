@@ -80,7 +80,9 @@ impl fmt::Display for BootError {
             BootError::Conf(error) => error.fmt(f),
             BootError::ConfWithoutSnapshot => f.write_str("a configuration needs a snapshot"),
             BootError::Entries { index } => write!(f, "the entry at {index} does not follow the one before it"),
-            BootError::Commit { commit, last } => write!(f, "entries are committed up to {commit}, the log ends at {last}"),
+            BootError::Commit { commit, last } => {
+                write!(f, "entries are committed up to {commit}, the log ends at {last}")
+            }
             BootError::Applied { applied } => write!(f, "{applied} is applied, and is not in the log"),
             BootError::UnreadableConf { index } => write!(f, "the membership change at {index} cannot be read"),
         }

@@ -64,8 +64,7 @@ pub enum Input {
     /// The application has a durable snapshot of its state. The log behind it may go, but for
     /// [`Config::log_tail_entries`](crate::Config::log_tail_entries).
     SnapshotTaken {
-        /// What it stands for. `conf` is what the newest [`Action::Configured`](super::Action::Configured) at or before
-        /// `index` told.
+        /// What it stands for, from [`Raft::snapshot_meta`](super::Raft::snapshot_meta). Any other is ignored.
         meta: SnapshotMeta,
     },
     /// Forget entries up to `upto`, as far as the newest snapshot holds them.

@@ -1,19 +1,94 @@
-//! The machine.
+//! The machine: its state, the way in ([`Raft::step`]), the way out ([`Raft::flush`]) and the rule of terms between.
+//!
+//! What each role does with each message is one table, [`Raft::dispatch`]. The parts stand beside it: `election`, `leader`,
+//! `follower`, `propose`, `reads`, `membership`. Transitions are etcd's (`raft.go`), so that its transcripts replay.
 
 mod action;
 mod boot;
+mod election;
+mod follower;
 mod input;
+mod leader;
+mod membership;
+mod propose;
+mod reads;
+
+use core::time::Duration;
+use std::collections::VecDeque;
 
 pub use action::{Action, ConfRefusal, DropReason, Fatal, Ignored, Role, RoleChange};
 pub use boot::{Boot, BootError};
 pub use input::Input;
 
-use crate::{Config, NodeId, RecordId, Message, Status, Time};
+use crate::confchange::{Changed, Conf};
+use crate::entry::Entries;
+use crate::log::{EntryId, Log};
+use crate::message::{Body, Message, SnapshotMeta};
+use crate::progress::ProgressMap;
+use crate::random::Random;
+use crate::record::{HardState, Record};
+use crate::{Config, Incarnation, Index, NodeId, ReadMode, RecordId, Status, Term, Time};
+use propose::Proposals;
+use reads::Reads;
 
-/// One group on one node.
+/// One group on one node: a state machine that is given what happens and says what to do.
+///
+/// See the crate's front page for the run loop.
 #[derive(Debug)]
 pub struct Raft {
     config: Config,
+    random: Random,
+    /// The newest instant that was told.
+    now: Time,
+
+    log: Log,
+    term: Term,
+    vote: Option<NodeId>,
+    role: Role,
+    leader: Option<NodeId>,
+    /// The words of the voters in this election.
+    votes: Vec<(NodeId, bool)>,
+
+    /// Since when a leader is silent; on a leader, since when the quorum is not checked.
+    election_since: Time,
+    heartbeat_since: Time,
+    /// How long this node waits before it asks for an election, drawn anew with each change of role.
+    election_after: Duration,
+    /// With lease reads: until when this node has promised, by answering a heartbeat, to elect no other leader.
+    promised_until: Time,
+
+    conf: Conf,
+    /// Membership changes up to here have taken effect.
+    activated: Index,
+    progress: ProgressMap,
+    /// The incarnation under which each member was first heard (study id R5).
+    incarnations: Vec<(NodeId, Incarnation)>,
+    /// The newest stay in the group that this term's leader has told this node of (study id R4).
+    session_seen: Index,
+    /// Membership changes are refused until this index is applied (study id M1).
+    pending_conf_index: Index,
+    transferring_to: Option<NodeId>,
+    uncommitted_bytes: u64,
+    /// The newest snapshot.
+    snapshot: SnapshotMeta,
+    /// Each configuration since that snapshot and the index from which it holds, so that the next snapshot gets the right one.
+    confs: VecDeque<(Index, Conf)>,
+
+    proposals: Proposals,
+    reads: Reads,
+
+    // What `flush` hands out.
+    sends: Vec<Action>,
+    events: Vec<Action>,
+    /// Promises made since the last flush.
+    held: Vec<Message>,
+    /// Promises that wait for a record, in the order of their records.
+    waiting: VecDeque<(RecordId, Message)>,
+    told_role: (Role, Option<NodeId>),
+    told_hard: HardState,
+    next_record: RecordId,
+    fatal: Option<Fatal>,
+    fatal_told: bool,
 }
 
 impl Raft {
@@ -22,48 +97,424 @@ impl Raft {
     /// # Errors
     /// The settings do not agree, or what the disk held contradicts itself.
     pub fn new(config: Config, boot: Boot, now: Time) -> Result<Raft, BootError> {
-        let _ = (boot, now);
-        Ok(Raft { config })
+        config.check().map_err(BootError::Config)?;
+        let Boot { hard, snapshot, entries, applied } = boot;
+        snapshot.conf.check().map_err(BootError::Conf)?;
+        if snapshot.index == 0 && !snapshot.conf.members().is_empty() {
+            return Err(BootError::ConfWithoutSnapshot);
+        }
+        let base = EntryId { term: snapshot.term, index: snapshot.index };
+        let entries: Entries = entries.into_iter().filter(|entry| entry.index > base.index).collect();
+        check_chain(base, &entries).map_err(|index| BootError::Entries { index })?;
+        let last = base.index + entries.len() as u64;
+        let applied = applied.max(base.index);
+        let commit = hard.commit.max(applied);
+        if applied > last {
+            return Err(BootError::Applied { applied });
+        }
+        if commit > last {
+            return Err(BootError::Commit { commit, last });
+        }
+        let log = Log::recovered(base, entries, commit, applied, config.applying_bytes_max);
+        let mut raft = Raft {
+            random: Random::new(config.seed),
+            now,
+            term: hard.term,
+            vote: hard.vote,
+            role: Role::Follower,
+            leader: None,
+            votes: Vec::new(),
+            election_since: now,
+            heartbeat_since: now,
+            election_after: config.election_timeout,
+            promised_until: if config.lease_reads() { now + config.election_timeout } else { Time::ZERO },
+            conf: Conf::default(),
+            activated: base.index,
+            progress: ProgressMap::default(),
+            incarnations: Vec::new(),
+            session_seen: 0,
+            pending_conf_index: 0,
+            transferring_to: None,
+            uncommitted_bytes: 0,
+            confs: VecDeque::new(),
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            sends: Vec::new(),
+            events: Vec::new(),
+            held: Vec::new(),
+            waiting: VecDeque::new(),
+            told_role: (Role::Follower, None),
+            told_hard: HardState { commit, ..hard },
+            next_record: RecordId(1),
+            fatal: None,
+            fatal_told: false,
+            log,
+            snapshot,
+            config,
+        };
+        let founded = Changed { created: raft.snapshot.conf.members(), conf: raft.snapshot.conf.clone() };
+        raft.progress.switch(&founded, last, 0);
+        raft.confs.push_back((base.index, founded.conf.clone()));
+        raft.conf = founded.conf;
+        raft.recover_conf(applied)?;
+        raft.events.clear();
+        raft.become_follower(raft.term, None);
+        Ok(raft)
     }
 
-    /// Takes one input and appends what must be done to `out`. Never fails: what has no effect is ignored, what must not be is
-    /// an [`Action::Fatal`].
+    /// Takes one input and appends what must be done to `out`. Never fails: what has no effect is ignored, and what must stop
+    /// the machine is an [`Action::Fatal`].
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+        // An input without effect needs nothing from the driver.
         let _ = self.step(now, input);
         self.flush(out);
     }
 
-    /// Takes one input and keeps what must be done for [`Raft::flush`]. Several inputs that wait together cost one record, and
-    /// so one write, if the actions are drawn once after all of them.
+    /// Takes one input and keeps what must be done for [`Raft::flush`]. Inputs that wait together cost one record, and so one
+    /// write, if the actions are drawn once after all of them.
     ///
     /// # Errors
-    /// The input had no effect. Nothing needs to be done about it.
+    /// The input had no effect. Nothing needs to be done about it; counters and transcripts may want to know.
     pub fn step(&mut self, now: Time, input: Input) -> Result<(), Ignored> {
-        let _ = (now, input);
-        Ok(())
+        self.now = self.now.max(now);
+        if self.fatal.is_some() {
+            return self.refuse(input);
+        }
+        match input {
+            Input::Receive(message) => self.receive(message),
+            Input::Timeout => {
+                self.tick();
+                Ok(())
+            }
+            Input::Propose { ticket, payload } => self.propose_one(ticket, payload),
+            Input::ProposeMany { ticket, payloads } => self.propose_many(ticket, payloads),
+            Input::ProposeConf { ticket, change } => self.propose_conf(ticket, change),
+            Input::Read { token } => self.read(token),
+            Input::Persisted { record } => self.persisted(record),
+            Input::PersistFailed { record } => {
+                let _ = record;
+                self.stop(Fatal::WriteFailed);
+                Ok(())
+            }
+            Input::Activate { index } => self.activate(index),
+            Input::Applied { index } => self.applied(index),
+            Input::SnapshotTaken { meta } => self.snapshot_taken(meta),
+            Input::Compact { upto } => self.compact(upto),
+            Input::SnapshotSent { to, delivered } => self.snapshot_sent(to, delivered),
+            Input::Unreachable { peer } => self.unreachable(peer),
+            Input::Campaign => self.campaign_by_hand(),
+            Input::TransferLeader { to } => self.transfer_leader(to),
+            Input::ForgetLeader => self.forget_leader(),
+        }
     }
 
     /// Appends everything that must be done since the last call to `out`.
     pub fn flush(&mut self, out: &mut Vec<Action>) {
-        let _ = out;
+        if self.fatal.is_some() {
+            return self.flush_fatal(out);
+        }
+        self.spread_reads();
+        self.release_free();
+        if self.fatal.is_some() {
+            return self.flush_fatal(out);
+        }
+        let role = (self.role, self.leader);
+        if role != self.told_role {
+            self.told_role = role;
+            out.push(Action::Role(RoleChange { term: self.term, role: self.role, leader: self.leader }));
+        }
+        out.append(&mut self.sends);
+        self.flush_record(out);
+        let entries = self.log.take_committed(self.config.apply_before_persisted);
+        if !entries.is_empty() {
+            out.push(Action::Apply(entries));
+            self.proposals.settle(self.log.applying(), out);
+        }
+        out.append(&mut self.events);
     }
 
-    /// When to give [`Input::Timeout`] next, unless another input comes first. `None`: not at all.
+    fn flush_record(&mut self, out: &mut Vec<Action>) {
+        let hard = self.hard_state();
+        let changed = hard != self.told_hard;
+        if !changed && !self.log.has_unwritten() {
+            return;
+        }
+        let sync = self.must_write();
+        let (snapshot, entries) = self.log.take_unwritten();
+        let id = self.next_record;
+        self.next_record = RecordId(id.0 + 1);
+        self.told_hard = hard;
+        self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index), sync);
+        if !self.held.is_empty() {
+            let record = if sync { id } else { self.log.newest_sync_write().unwrap_or(id) };
+            self.waiting.extend(self.held.drain(..).map(|message| (record, message)));
+        }
+        out.push(Action::Persist(Record { id, sync, hard: changed.then_some(hard), snapshot, entries }));
+    }
+
+    fn flush_fatal(&mut self, out: &mut Vec<Action>) {
+        self.sends.clear();
+        self.held.clear();
+        self.waiting.clear();
+        self.proposals.drop_all(DropReason::Stopped, &mut self.events);
+        self.reads.fail_all(None, &mut self.events);
+        out.append(&mut self.events);
+        if let (Some(fatal), false) = (self.fatal, self.fatal_told) {
+            self.fatal_told = true;
+            out.push(Action::Fatal(fatal));
+        }
+    }
+
+    /// Tells the fate of a proposal or read that came after the end.
+    fn refuse(&mut self, input: Input) -> Result<(), Ignored> {
+        match input {
+            Input::Propose { ticket, .. } | Input::ProposeMany { ticket, .. } | Input::ProposeConf { ticket, .. } => {
+                self.events.push(Action::Dropped { ticket, reason: DropReason::Stopped });
+            }
+            Input::Read { token } => self.events.push(Action::ReadFailed { token, leader: None }),
+            _ => {}
+        }
+        Err(Ignored::Stopped)
+    }
+
+    /// Whether something that promises rest on is not handed out for writing yet.
+    fn must_write(&self) -> bool {
+        self.log.has_unwritten() || self.term != self.told_hard.term || self.vote != self.told_hard.vote
+    }
+
+    /// Lets promises go that nothing unwritten stands behind.
+    fn release_free(&mut self) {
+        while !self.held.is_empty() && !self.must_write() && self.log.newest_sync_write().is_none() {
+            for message in core::mem::take(&mut self.held) {
+                self.release(message);
+            }
+        }
+    }
+
+    fn release(&mut self, message: Message) {
+        if message.to == self.config.id {
+            // A vote for oneself, or entries of one's own: they count from now on.
+            let _ = self.by_term(message);
+        } else {
+            self.sends.push(Action::Send(message));
+        }
+    }
+
+    fn persisted(&mut self, record: RecordId) -> Result<(), Ignored> {
+        if record >= self.next_record {
+            self.stop(Fatal::Driver { reported: record.0 });
+            return Ok(());
+        }
+        while let Some((id, _)) = self.waiting.front() {
+            if *id > record {
+                break;
+            }
+            if let Some((_, message)) = self.waiting.pop_front() {
+                self.release(message);
+            }
+        }
+        if let Some(index) = self.log.write_ended(record) {
+            self.log.snapshot_applied(index);
+            self.after_applied();
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, fatal: Fatal) {
+        self.fatal.get_or_insert(fatal);
+    }
+
+    fn hard_state(&self) -> HardState {
+        HardState { term: self.term, vote: self.vote, commit: self.log.committed() }
+    }
+
+    // Messages in.
+
+    fn receive(&mut self, message: Message) -> Result<(), Ignored> {
+        let strange = message.cluster.0 != 0 && self.config.cluster.0 != 0 && message.cluster != self.config.cluster;
+        if strange {
+            return Err(Ignored::OtherCluster);
+        }
+        if message.to != self.config.id {
+            return Err(Ignored::NotForMe);
+        }
+        let termless = message.body.is_termless();
+        if message.from == self.config.id || message.from == NodeId(0) || (message.term == 0) != termless {
+            return Err(Ignored::Malformed);
+        }
+        self.check_incarnation(message.from, message.incarnation)?;
+        if message.body.is_answer() && self.progress.get(message.from).is_none() {
+            return Err(Ignored::UnknownPeer);
+        }
+        self.by_term(message)
+    }
+
+    /// The rule of terms (thesis section 3.3, etcd `Step`), then the table.
+    fn by_term(&mut self, message: Message) -> Result<(), Ignored> {
+        if !message.body.is_termless() {
+            if message.term > self.term {
+                self.newer_term(&message)?;
+            } else if message.term < self.term {
+                return self.older_term(&message);
+            }
+        }
+        self.dispatch(message)
+    }
+
+    fn newer_term(&mut self, message: &Message) -> Result<(), Ignored> {
+        match message.body {
+            Body::Vote { transfer: true, .. } => self.become_follower(message.term, None),
+            Body::Vote { .. } | Body::PreVote { .. } if self.hears_leader() => return Err(Ignored::LeaderAlive),
+            // A question about a later term is not a later term; nor is a yes to it.
+            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
+            Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
+                self.become_follower(message.term, Some(message.from));
+            }
+            // Answers too: a leader learns from them that it is deposed (study id E8).
+            _ => self.become_follower(message.term, None),
+        }
+        Ok(())
+    }
+
+    fn older_term(&mut self, message: &Message) -> Result<(), Ignored> {
+        match message.body {
+            // The old leader must learn the term, else this node, which grants no votes, is stuck (study id E3).
+            Body::Heartbeat { .. } | Body::Append { .. } if self.config.check_quorum || self.config.pre_vote => {
+                self.send(message.from, message.session, Body::Appended { index: 0 });
+            }
+            // The asker must learn the term, else both may wait for ever (study id E4).
+            Body::PreVote { .. } => self.send(message.from, 0, Body::PreVoteReply { granted: false }),
+            _ => {}
+        }
+        Err(Ignored::StaleTerm)
+    }
+
+    /// What each role does with each message. The term is this node's, but for pre-votes and what belongs to no term.
+    fn dispatch(&mut self, message: Message) -> Result<(), Ignored> {
+        let Message { from, term, session, body, .. } = message;
+        match (body, self.role) {
+            (Body::Vote { last_index, last_term, transfer }, _) => {
+                self.on_vote(from, term, EntryId { term: last_term, index: last_index }, transfer)
+            }
+            (Body::PreVote { last_index, last_term }, _) => {
+                self.on_pre_vote(from, term, EntryId { term: last_term, index: last_index })
+            }
+
+            // There is one leader in a term: another one's word cannot be true.
+            (Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. }, Role::Leader) => {
+                Err(Ignored::Malformed)
+            }
+            (Body::Append { prev_index, prev_term, commit, entries }, _) => {
+                self.check_session(session)?;
+                self.follow(from);
+                self.on_append(from, session, EntryId { term: prev_term, index: prev_index }, commit, entries)
+            }
+            (Body::Heartbeat { commit, round }, _) => {
+                self.check_session(session)?;
+                self.follow(from);
+                self.on_heartbeat(from, session, commit, round)
+            }
+            (Body::Snapshot { meta }, _) => {
+                self.check_session(session)?;
+                self.follow(from);
+                self.on_snapshot(from, session, meta)
+            }
+
+            (Body::Appended { index }, Role::Leader) => self.on_appended(from, session, index),
+            (Body::Rejected { index, hint_index, hint_term }, Role::Leader) => {
+                self.on_rejected(from, session, index, EntryId { term: hint_term, index: hint_index })
+            }
+            (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, round),
+            (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
+
+            (Body::VoteReply { granted }, Role::Candidate) | (Body::PreVoteReply { granted }, Role::PreCandidate) => {
+                self.on_word(from, granted);
+                Ok(())
+            }
+            // Answers to an election that is over (study id E7).
+            (Body::VoteReply { .. } | Body::PreVoteReply { .. }, _) => Err(Ignored::NotNow),
+
+            (Body::TimeoutNow, Role::Follower) => self.hup(election::Campaign::Transfer),
+            (Body::TimeoutNow, _) => Err(Ignored::NotNow),
+
+            (Body::Propose { payloads }, _) => self.on_propose(payloads),
+            (Body::ProposeConf { change }, _) => self.on_propose_conf(*change),
+            (Body::TransferLeader { to }, _) => self.transfer_leader(to),
+            (Body::Read { number }, _) => self.on_read(from, number),
+            (Body::ReadReply { number, index }, _) => self.on_read_reply(number, index),
+        }
+    }
+
+    // Messages out.
+
+    /// Sends `body`, or holds it where it promises something that must be durable first.
+    fn send(&mut self, to: NodeId, session: Index, body: Body) {
+        let term = if body.is_termless() { 0 } else { self.term };
+        self.send_at(to, term, session, body);
+    }
+
+    fn send_at(&mut self, to: NodeId, term: Term, session: Index, body: Body) {
+        let promise = body.is_promise();
+        let Config { id, cluster, incarnation, .. } = self.config;
+        let message = Message { cluster, from: id, incarnation, to, term, session, body };
+        if promise {
+            self.held.push(message);
+        } else {
+            self.sends.push(Action::Send(message));
+        }
+    }
+
+    // What can be seen.
+
+    /// When to give [`Input::Timeout`] next, unless another input comes first; it may have passed. `None`: not at all.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        None
+        if self.fatal.is_some() {
+            return None;
+        }
+        let own = match self.role {
+            Role::Leader => {
+                let heartbeat = self.heartbeat_since + self.config.heartbeat_interval;
+                Some(heartbeat.min(self.election_since + self.config.election_timeout))
+            }
+            Role::Follower | Role::PreCandidate | Role::Candidate => {
+                self.promotable().then(|| self.election_since + self.election_after)
+            }
+        };
+        own.into_iter().chain(self.reads.deadline(self.config.election_timeout)).min()
     }
 
     /// A picture of the machine.
     #[must_use]
     pub fn status(&self) -> Status {
-        todo!()
-    }
-
-    /// Why the machine has stopped, if it has.
-    #[must_use]
-    pub fn fatal(&self) -> Option<Fatal> {
-        None
+        let last = self.log.last_id();
+        let leads = self.role == Role::Leader;
+        Status {
+            id: self.config.id,
+            incarnation: self.config.incarnation,
+            term: self.term,
+            vote: self.vote,
+            role: self.role,
+            leader: self.leader,
+            transferring_to: self.transferring_to,
+            first_index: self.log.first_index(),
+            last_index: last.index,
+            last_term: last.term,
+            stable: self.log.stable(),
+            commit: self.log.committed(),
+            applying: self.log.applying(),
+            applied: self.log.applied(),
+            snapshot: self.snapshot.index,
+            conf: self.conf.clone(),
+            conf_settled: self.pending_conf_index <= self.log.applied(),
+            progress: if leads { self.progress.clone() } else { ProgressMap::default() },
+            uncommitted_bytes: self.uncommitted_bytes,
+            proposals_pending: self.proposals.len(),
+            reads_pending: self.reads.len(),
+            records_pending: self.log.writes_pending(),
+            messages_held: self.waiting.len() + self.held.len(),
+            fatal: self.fatal,
+        }
     }
 
     /// This node's settings.
@@ -72,9 +523,49 @@ impl Raft {
         &self.config
     }
 
-    /// Promises that wait for a record: who is to get what once which record is durable. For transcripts and checks.
-    pub fn held(&self) -> impl Iterator<Item = (RecordId, &Message)> {
-        let _ = NodeId(0);
-        core::iter::empty()
+    /// The log, to look into.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
     }
+
+    /// What a snapshot of the application's state as of `index` stands for: the entry's term, and the configuration as of it
+    /// (study id M5). `None` where `index` is not applied, or lies before the newest snapshot.
+    #[must_use]
+    pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
+        if index > self.log.applied() {
+            return None;
+        }
+        let (_, conf) = self.confs.iter().rev().find(|(from, _)| *from <= index)?;
+        Some(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() })
+    }
+
+    /// Why the machine has stopped, if it has.
+    #[must_use]
+    pub fn fatal(&self) -> Option<Fatal> {
+        self.fatal
+    }
+
+    /// Promises that wait for a record to be durable, in order. Those to this node itself are its own vote and its own entries.
+    /// For transcripts and checks.
+    pub fn held(&self) -> impl Iterator<Item = (RecordId, &Message)> {
+        self.waiting.iter().map(|(record, message)| (*record, message))
+    }
+
+    /// Fixes the present election timeout, which chance had drawn, until the role changes. For transcripts and tests.
+    pub fn set_election_timeout(&mut self, after: Duration) {
+        self.election_after = after;
+    }
+}
+
+/// Whether `entries` follow `base` and one another. The first index that does not, else.
+fn check_chain(base: EntryId, entries: &[crate::Entry]) -> Result<(), Index> {
+    let mut before = base;
+    for entry in entries {
+        if Some(entry.index) != before.index.checked_add(1) || entry.term < before.term || entry.index == Index::MAX {
+            return Err(entry.index);
+        }
+        before = EntryId { term: entry.term, index: entry.index };
+    }
+    Ok(())
 }

@@ -1,0 +1,148 @@
+//! What a follower does with a leader's words. Thesis section 3.5, Raft figure 13; etcd `handleAppendEntries` and following.
+
+use super::{Action, DropReason, Ignored, Raft, check_chain};
+use crate::confchange::Changed;
+use crate::entry::Entries;
+use crate::log::EntryId;
+use crate::message::{Body, SnapshotMeta};
+use crate::{Incarnation, Index, NodeId};
+
+impl Raft {
+    /// Refuses words meant for an earlier stay of this node in the group (study id R4).
+    pub(super) fn check_session(&mut self, session: Index) -> Result<(), Ignored> {
+        if session < self.session_seen {
+            return Err(Ignored::OtherSession);
+        }
+        self.session_seen = session;
+        Ok(())
+    }
+
+    /// Refuses a member that comes back with another disk: it has forgotten votes and entries (study id R5). A membership
+    /// change that adds it anew lets it back in.
+    pub(super) fn check_incarnation(&mut self, from: NodeId, incarnation: Incarnation) -> Result<(), Ignored> {
+        if incarnation == Incarnation(0) || !self.conf.contains(from) {
+            return Ok(());
+        }
+        match self.incarnations.iter().find(|(node, _)| *node == from) {
+            Some((_, known)) if *known != incarnation => Err(Ignored::OtherIncarnation),
+            Some(_) => Ok(()),
+            None => {
+                self.incarnations.push((from, incarnation));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn on_append(
+        &mut self,
+        from: NodeId,
+        session: Index,
+        prev: EntryId,
+        commit: Index,
+        entries: Entries,
+    ) -> Result<(), Ignored> {
+        let newest = entries.last().map_or(0, |entry| entry.term);
+        if check_chain(prev, &entries).is_err() || newest > self.term || prev.term > self.term {
+            return Err(Ignored::Malformed);
+        }
+        // Below the commit index, and so below a snapshot too, all is known to match (study id R2).
+        if prev.index < self.log.committed() {
+            self.send(from, session, Body::Appended { index: self.log.committed() });
+            return Ok(());
+        }
+        let result = self.log.maybe_append(prev, &entries);
+        let Some(appended) = self.or_stop(result) else { return Ok(()) };
+        let Some((matched, cut)) = appended else {
+            let hint = self.log.find_conflict_by_term(prev.index.min(self.log.last_index()), prev.term);
+            let body = Body::Rejected { index: prev.index, hint_index: hint.index, hint_term: hint.term };
+            self.send(from, session, body);
+            return Ok(());
+        };
+        if let Some(cut) = cut {
+            self.proposals.drop_from(cut, DropReason::Overwritten, &mut self.events);
+        }
+        // Not beyond what this very message has verified (study id R3).
+        let result = self.log.commit_to(commit.min(matched));
+        if self.or_stop(result).is_some() {
+            self.send(from, session, Body::Appended { index: matched });
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_heartbeat(
+        &mut self,
+        from: NodeId,
+        session: Index,
+        commit: Index,
+        round: u64,
+    ) -> Result<(), Ignored> {
+        if commit > self.log.last_index() && self.conf.members().is_empty() {
+            // A node that has never held anything has lost nothing: these words were for one before it.
+            return Err(Ignored::OtherSession);
+        }
+        let result = self.log.commit_to(commit);
+        if self.or_stop(result).is_some() {
+            if self.config.lease_reads() {
+                self.promised_until = self.now + self.config.election_timeout;
+            }
+            self.send(from, session, Body::HeartbeatEcho { round });
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: Box<SnapshotMeta>) -> Result<(), Ignored> {
+        let sound = meta.index > 0 && meta.index < Index::MAX && meta.term > 0 && meta.term <= self.term;
+        if !sound || meta.conf.check().is_err() {
+            return Err(Ignored::Malformed);
+        }
+        let index = if self.restore(meta) { self.log.last_index() } else { self.log.committed() };
+        self.send(from, session, Body::Appended { index });
+        Ok(())
+    }
+
+    /// Takes a snapshot in place of the log. False if it brings nothing, or is not for this node.
+    fn restore(&mut self, meta: Box<SnapshotMeta>) -> bool {
+        if meta.index <= self.log.committed() || !meta.conf.contains(self.config.id) {
+            return false;
+        }
+        let id = EntryId { term: meta.term, index: meta.index };
+        if self.log.matches(id) {
+            // The log holds the entry already: only its commitment is news.
+            let result = self.log.commit_to(meta.index);
+            return self.or_stop(result).is_none();
+        }
+        self.proposals.drop_from(0, DropReason::Unknown, &mut self.events);
+        self.snapshot = (*meta).clone();
+        let conf = meta.conf.clone();
+        self.log.restore(meta);
+        // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
+        self.activated = id.index;
+        self.confs.clear();
+        let changed = Changed { created: conf.members(), conf };
+        self.switch_conf(changed, id.index);
+        true
+    }
+
+    /// Notes a snapshot that the application has taken, and forgets the log behind it but for the tail.
+    pub(super) fn snapshot_taken(&mut self, meta: SnapshotMeta) -> Result<(), Ignored> {
+        if meta.index <= self.snapshot.index || self.snapshot_meta(meta.index).as_ref() != Some(&meta) {
+            return Err(Ignored::Malformed);
+        }
+        while self.confs.get(1).is_some_and(|(from, _)| *from <= meta.index) {
+            self.confs.pop_front();
+        }
+        let upto = meta.index.saturating_sub(self.config.log_tail_entries);
+        self.snapshot = meta;
+        // Nothing to forget is as good.
+        let _ = self.compact(upto);
+        Ok(())
+    }
+
+    pub(super) fn compact(&mut self, upto: Index) -> Result<(), Ignored> {
+        if !self.log.compact(upto.min(self.snapshot.index)) {
+            return Err(Ignored::NotNow);
+        }
+        self.events.push(Action::Compacted { upto: self.log.first_index() - 1 });
+        Ok(())
+    }
+}

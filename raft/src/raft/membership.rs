@@ -1,0 +1,117 @@
+//! Membership in force: changes take effect when they are applied (etcd's way; study id M2 says what that needs).
+
+use super::{Action, BootError, Fatal, Ignored, Raft, Role};
+use crate::Index;
+use crate::confchange::{Changed, ConfChange};
+use crate::entry::EntryKind;
+
+impl Raft {
+    /// Brings the membership change at `index` into force, before [`Raft::applied`] does.
+    pub(super) fn activate(&mut self, index: Index) -> Result<(), Ignored> {
+        if index > self.log.applying() {
+            self.stop(Fatal::Driver { reported: index });
+            return Ok(());
+        }
+        if index <= self.activated {
+            return Err(Ignored::NotNow);
+        }
+        self.activate_upto(index);
+        Ok(())
+    }
+
+    /// Everything up to `index` is applied; membership changes among it are in force.
+    pub(super) fn applied(&mut self, index: Index) -> Result<(), Ignored> {
+        if index > self.log.applying() {
+            self.stop(Fatal::Driver { reported: index });
+            return Ok(());
+        }
+        if index <= self.log.applied() {
+            return Err(Ignored::NotNow);
+        }
+        self.activate_upto(index);
+        let bytes = self.log.applied_to(index);
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(bytes);
+        self.after_applied();
+        Ok(())
+    }
+
+    /// Leaves a joint configuration that wants to be left (study id M3). Tried after each application, so that neither a
+    /// transfer nor a change of leader can lose it; the entry has no payload, so that no limit refuses it.
+    pub(super) fn after_applied(&mut self) {
+        let due = self.conf.auto_leave && self.log.applied() >= self.pending_conf_index;
+        if due && self.role == Role::Leader {
+            // Refused during a transfer: then the next leader does it, or this one at its next entry.
+            let _ = self.append_conf(None, &ConfChange::leave_joint());
+        }
+    }
+
+    fn activate_upto(&mut self, index: Index) {
+        while self.fatal.is_none() && self.activated < index {
+            let next = self.log.range(self.activated + 1, index).find(|entry| entry.kind == EntryKind::Conf);
+            let Some((at, payload)) = next.map(|entry| (entry.index, entry.payload.clone())) else {
+                self.activated = index;
+                return;
+            };
+            self.activated = at;
+            let Some(change) = ConfChange::decode(&payload) else {
+                return self.stop(Fatal::UnreadableConf { index: at });
+            };
+            match self.conf.after(&change) {
+                Ok(changed) => self.switch_conf(changed, at),
+                // Every node refuses it alike, since it depends on nothing but the log.
+                Err(error) => {
+                    let conf = self.conf.clone();
+                    self.events.push(Action::Configured { index: at, conf, refused: Some(error) });
+                }
+            }
+        }
+    }
+
+    /// At start: the changes between the snapshot and what the application holds.
+    pub(super) fn recover_conf(&mut self, applied: Index) -> Result<(), BootError> {
+        self.activate_upto(applied);
+        match self.fatal {
+            Some(Fatal::UnreadableConf { index }) => Err(BootError::UnreadableConf { index }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn switch_conf(&mut self, changed: Changed, index: Index) {
+        self.progress.switch(&changed, self.log.last_index(), index);
+        let Changed { conf, created } = changed;
+        self.conf = conf;
+        self.confs.push_back((index, self.conf.clone()));
+        let members = &self.conf;
+        self.incarnations.retain(|(node, _)| members.contains(*node) && !created.contains(node));
+        self.events.push(Action::Configured { index, conf: self.conf.clone(), refused: None });
+
+        let own = self.progress.get(self.config.id);
+        let votes = own.is_some_and(|progress| !progress.learner);
+        if self.role != Role::Leader {
+            return;
+        }
+        if !votes {
+            // Removed or demoted (study id M6).
+            if self.config.step_down_on_removal {
+                self.become_follower(self.term, None);
+            }
+            return;
+        }
+        if self.maybe_commit() {
+            self.release_pending_reads();
+            self.broadcast_append();
+        } else {
+            // New members need not wait for a heartbeat.
+            let mut at = 0;
+            while let Some(node) = self.progress.id_at(at) {
+                at += 1;
+                if node != self.config.id {
+                    self.send_append(node, false);
+                }
+            }
+        }
+        if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
+            self.transferring_to = None;
+        }
+    }
+}
