@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 #![forbid(unsafe_code)]
 
+pub mod raft_sim;
 pub mod sim;

@@ -10,6 +10,7 @@ mod follower;
 mod input;
 mod leader;
 mod membership;
+mod peek;
 mod propose;
 mod reads;
 
