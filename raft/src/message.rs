@@ -176,11 +176,17 @@ impl Body {
         }
     }
 
-    /// Whether this promises something that must be durable first: a vote, or entries held (etcd `raft.send`).
+    /// Whether this promises something that must be durable first: a vote, or entries held (etcd `raft.send`). A request for
+    /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
+    /// grants for it would count for a second candidacy in the same term.
     pub(crate) fn is_promise(&self) -> bool {
         matches!(
             self,
-            Body::Appended { .. } | Body::Rejected { .. } | Body::VoteReply { .. } | Body::PreVoteReply { .. }
+            Body::Appended { .. }
+                | Body::Rejected { .. }
+                | Body::Vote { .. }
+                | Body::VoteReply { .. }
+                | Body::PreVoteReply { .. }
         )
     }
 

@@ -140,9 +140,10 @@ pub enum DropReason {
     Malformed,
     /// A membership change is refused; nothing but an empty entry was appended.
     Conf(ConfRefusal),
-    /// Another leader's entries took its place: it has not taken effect and will not.
+    /// Another leader's entries are committed in its place: it has not taken effect and will not.
     Overwritten,
-    /// A snapshot took the place of the log: it may or may not have taken effect.
+    /// A snapshot took the place of the log: it may or may not have taken effect. Or, of several entries proposed at once, only
+    /// the first ones have.
     Unknown,
     /// The machine has stopped: it may or may not take effect.
     Stopped,

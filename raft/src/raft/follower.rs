@@ -59,7 +59,7 @@ impl Raft {
             return Ok(());
         };
         if let Some(cut) = cut {
-            self.proposals.drop_from(cut, DropReason::Overwritten, &mut self.events);
+            self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
         let result = self.log.commit_to(commit.min(matched));
@@ -100,9 +100,10 @@ impl Raft {
         Ok(())
     }
 
-    /// Takes a snapshot in place of the log. False if it brings nothing, or is not for this node.
+    /// Takes a snapshot in place of the log. False if it brings nothing.
     fn restore(&mut self, meta: Box<SnapshotMeta>) -> bool {
-        if meta.index <= self.log.committed() || !meta.conf.contains(self.config.id) {
+        // A new member's first snapshot may be older than the change that added it: the log behind it tells.
+        if meta.index <= self.log.committed() {
             return false;
         }
         let id = EntryId { term: meta.term, index: meta.index };
@@ -111,7 +112,7 @@ impl Raft {
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
         }
-        self.proposals.drop_from(0, DropReason::Unknown, &mut self.events);
+        self.proposals.drop_all(DropReason::Unknown, &mut self.events);
         self.snapshot = (*meta).clone();
         let conf = meta.conf.clone();
         self.log.restore(meta);

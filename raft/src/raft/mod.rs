@@ -229,7 +229,7 @@ impl Raft {
         let entries = self.log.take_committed(self.config.apply_before_persisted);
         if !entries.is_empty() {
             out.push(Action::Apply(entries));
-            self.proposals.settle(self.log.applying(), out);
+            self.proposals.settle(&self.log, out);
         }
         out.append(&mut self.events);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Action, ConfRefusal, DropReason, Ignored, Raft, Role};
 use crate::confchange::{CHANGES_MAX, CONTEXT_BYTES_MAX, ConfChange};
 use crate::entry::EntryKind;
+use crate::log::Log;
 use crate::message::Body;
 use crate::{Index, Term, Ticket};
 
@@ -19,19 +20,27 @@ struct Proposal {
     last: Index,
 }
 
-/// The proposals whose fate is open, in the order of their entries.
+/// The proposals whose fate is open.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
+    /// Those in the log, in the order of their entries.
     open: VecDeque<Proposal>,
+    /// Those that were cut from this log, whole or in part. Another node may still hold them and bring them back (Raft figure
+    /// 8), so their fate is known only once something is committed in their place.
+    cut: Vec<Proposal>,
 }
 
 impl Proposals {
     pub(super) fn len(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.cut.len()
     }
 
-    /// Those up to `index` are committed.
-    pub(super) fn settle(&mut self, index: Index, out: &mut Vec<Action>) {
+    /// What is handed out of `log` to be applied is committed.
+    pub(super) fn settle(&mut self, log: &Log, out: &mut Vec<Action>) {
+        let index = log.applying();
+        if !self.cut.is_empty() {
+            self.cut.retain(|proposal| !settle_cut(proposal, log, index, out));
+        }
         while let Some(Proposal { ticket, term, first, last }) = self.open.front().copied() {
             if last > index {
                 break;
@@ -41,15 +50,34 @@ impl Proposals {
         }
     }
 
-    /// Those that end at `index` or later are gone.
-    pub(super) fn drop_from(&mut self, index: Index, reason: DropReason, out: &mut Vec<Action>) {
+    /// Those that end at `index` or later are cut from the log.
+    pub(super) fn cut_from(&mut self, index: Index) {
         let keep = self.open.partition_point(|proposal| proposal.last < index);
-        out.extend(self.open.drain(keep..).map(|Proposal { ticket, .. }| Action::Dropped { ticket, reason }));
+        self.cut.extend(self.open.drain(keep..));
     }
 
     pub(super) fn drop_all(&mut self, reason: DropReason, out: &mut Vec<Action>) {
-        self.drop_from(0, reason, out);
+        let all = self.cut.drain(..).chain(self.open.drain(..));
+        out.extend(all.map(|Proposal { ticket, .. }| Action::Dropped { ticket, reason }));
     }
+}
+
+/// Tells the fate of a proposal that was cut, if what is committed up to `index` decides it.
+fn settle_cut(proposal: &Proposal, log: &Log, index: Index, out: &mut Vec<Action>) -> bool {
+    let Proposal { ticket, term, first, last } = *proposal;
+    if first > index {
+        return false;
+    }
+    let reached = last.min(index);
+    let dropped = |reason| Action::Dropped { ticket, reason };
+    out.push(match (log.term(first), log.term(reached)) {
+        (Some(there), _) if there != term => dropped(DropReason::Overwritten),
+        (Some(_), Some(there)) if there == term && reached == last => Action::Committed { ticket, term, first, last },
+        (Some(_), Some(there)) if there == term => return false,
+        // Its head is committed, its tail is not; or the log no longer tells.
+        _ => dropped(DropReason::Unknown),
+    });
+    true
 }
 
 impl Raft {

@@ -23,8 +23,6 @@ pub struct Client {
     hint: usize,
     /// Whether the hint was told by a node, rather than exhausted by silence.
     told: bool,
-    /// Writes that were acknowledged.
-    pub acknowledged: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +197,6 @@ impl World {
             return self.fail("writes are linearizable", detail);
         }
         self.clients[client].waiting = None;
-        self.clients[client].acknowledged += 1;
         self.clients[client].hint = slot;
         self.set_client(client, self.plan.think_mean);
     }

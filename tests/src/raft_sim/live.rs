@@ -6,6 +6,7 @@
 use wrs_raft::{Conf, NodeId, Raft};
 
 use super::check::holds_quorum;
+use super::client::NOBODY;
 use super::history::Fate;
 use super::node::State;
 use super::plan::NODES;
@@ -27,12 +28,7 @@ impl World {
             return;
         };
         self.heal(&core);
-        let acknowledged = self.acknowledged();
-        let target = self.history.committed.last();
-        let core_works = |world: &World| {
-            world.acknowledged() > acknowledged && world.led(&core).is_some_and(|leader| world.nodes[leader].view.commit > target)
-        };
-        if !self.run_until(LEADER_TIMEOUTS, core_works) {
+        if !self.core_commits(&core) {
             return self.fail("a healed core commits", self.picture(&core));
         }
         // Everybody heals; who was removed is switched off.
@@ -57,14 +53,29 @@ impl World {
             self.turn();
         }
         let beats = 4 * self.plan.election / self.plan.config.heartbeat_interval.as_nanos() as u64;
-        let bound = 200 + beats * NODES as u64 * 4;
+        let bound = 500 + beats * NODES as u64 * 6;
         if self.events - from > bound {
             self.fail("an idle group is quiet", format!("{} events, at most {bound}", self.events - from));
         }
     }
 
-    fn acknowledged(&self) -> u64 {
-        self.clients.iter().map(|client| client.acknowledged).sum()
+    /// Proposes at the core's leader, once in each election timeout, until one proposal is told to be committed.
+    fn core_commits(&mut self, core: &[bool]) -> bool {
+        let first = self.history.attempts.len();
+        let told = |world: &World| {
+            let probes = world.history.attempts.get(first..).unwrap_or_default();
+            probes.iter().any(|attempt| attempt.client == NOBODY && attempt.fate == Fate::Committed)
+        };
+        for _ in 0..LEADER_TIMEOUTS {
+            if self.run_until(1, told) {
+                return true;
+            }
+            if let Some(leader) = self.led(core) {
+                self.burst(leader, 1, 20);
+                self.drain();
+            }
+        }
+        false
     }
 
     /// Runs for at most `timeouts` election timeouts until `done`. False if it never was.

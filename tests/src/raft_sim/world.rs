@@ -279,7 +279,7 @@ impl World {
         true
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some((slot, life, input)) = self.inputs.pop_front() {
             if self.nodes[slot].life == life {
                 self.give(slot, input);
@@ -765,9 +765,7 @@ impl World {
         node.forget();
         node.state = State::Lost { removed };
         node.lost_at = newest.max(self.history.committed.last());
-        node.durable = Shadow::default();
-        node.written = Shadow::default();
-        node.durable_hard = HardState::default();
+        // What it had made durable counted when it was acknowledged; it is void only once the node joins anew.
         node.unsynced.clear();
     }
 
