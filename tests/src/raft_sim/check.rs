@@ -316,7 +316,9 @@ impl World {
                 self.check_vote(slot, message.term, node.id);
             }
             Body::Appended { index } if *index > 0 => {
-                if kept.term < message.term || node.durable.last() < *index {
+                // An answer of an earlier term may leave when what it told of is cut already: whoever cut it was elected
+                // without what a quorum held.
+                if kept.term < message.term || (kept.term == message.term && node.durable.last() < *index) {
                     let detail = format!(
                         "node {who} acknowledges {index} of term {}, durable are {} and {kept:?}",
                         message.term,

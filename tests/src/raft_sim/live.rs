@@ -27,6 +27,7 @@ impl World {
             self.coverage.hit("liveness not owed");
             return;
         };
+        self.coverage.hit("liveness checked");
         self.heal(&core);
         if !self.core_commits(&core) {
             return self.fail("a healed core commits", self.picture(&core));
@@ -47,6 +48,11 @@ impl World {
 
     /// An idle group speaks no more than its heartbeats need.
     fn check_idle(&mut self) {
+        // What was on its way arrives first.
+        let until = self.agenda.now() + 10 * self.plan.election;
+        while self.agenda.next_at().is_some_and(|at| at < until) && self.violation.is_none() {
+            self.turn();
+        }
         let from = self.events;
         let until = self.agenda.now() + 4 * self.plan.election;
         while self.agenda.next_at().is_some_and(|at| at < until) && self.violation.is_none() {
@@ -66,9 +72,17 @@ impl World {
             let probes = world.history.attempts.get(first..).unwrap_or_default();
             probes.iter().any(|attempt| attempt.client == NOBODY && attempt.fate == Fate::Committed)
         };
-        for _ in 0..LEADER_TIMEOUTS {
+        let (mut idle, mut progress) = (0, 0);
+        for _ in 0..10 * LEADER_TIMEOUTS {
             if self.run_until(1, told) {
                 return true;
+            }
+            // A peer that is far behind takes as long as it takes.
+            let held = self.nodes.iter().map(|node| node.durable.last()).sum::<u64>() + self.history.committed.last();
+            idle = if held > progress { 0 } else { idle + 1 };
+            progress = held;
+            if idle > LEADER_TIMEOUTS {
+                break;
             }
             if let Some(leader) = self.led(core) {
                 self.burst(leader, 1, 20);
@@ -135,6 +149,7 @@ impl World {
             node.crash_in = None;
         }
         self.plan.batch_ppm = 0;
+        self.plan.think_mean = self.plan.think_mean.max(self.plan.election / 8);
         self.wake_all(core);
     }
 

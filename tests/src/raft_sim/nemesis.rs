@@ -174,7 +174,7 @@ impl World {
             self.nodes[slot].clock.drift(now, drift);
         }
         // The timer was set by the old clock.
-        self.nodes[slot].timer_at = u64::MAX;
+        self.nodes[slot].timer_at = now;
         let life = self.nodes[slot].life;
         self.agenda.at(now, Event::Timer { node: slot, life });
     }

@@ -145,7 +145,6 @@ impl Plan {
         config.reads = if lease { ReadMode::Lease { drift_ppm_max: 1_000 } } else { ReadMode::Quorum };
         config.forward_proposals = random.below(4) == 0;
         config.apply_before_persisted = random.below(6) == 0;
-        config.step_down_on_removal = random.below(8) > 0;
         config.append_bytes_max = *random.pick(&[1, 100, 1_000, 1 << 20]).unwrap_or(&1);
         config.inflight_messages_max = *random.pick(&[1, 2, 4, 256]).unwrap_or(&256);
         config.inflight_bytes_max = config.append_bytes_max.max(*random.pick(&[1, 2_000, 1 << 24]).unwrap_or(&1));

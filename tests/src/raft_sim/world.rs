@@ -352,6 +352,10 @@ impl World {
     fn timer(&mut self, slot: usize) {
         let now = self.agenda.now();
         let node = &mut self.nodes[slot];
+        if node.timer_at > now {
+            // An earlier one took its place; were it heeded, timers would breed.
+            return;
+        }
         node.timer_at = u64::MAX;
         let local = Time::from_nanos(node.clock.local(now));
         let due = node.machine.as_ref().and_then(Raft::deadline).is_some_and(|at| at <= local);
