@@ -110,11 +110,6 @@ impl Entries {
     pub fn payload_bytes(&self) -> u64 {
         self.iter().map(Entry::payload_bytes).sum()
     }
-
-    /// The longest prefix whose entries sum to at most `bytes_max`, and at least one entry if there is one.
-    pub(crate) fn limited(&self, bytes_max: u64) -> Entries {
-        self.narrowed(0, prefix_within(self, bytes_max))
-    }
 }
 
 /// How many of `entries` fit `bytes_max`, the first always among them.

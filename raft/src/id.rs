@@ -7,6 +7,10 @@ pub type Term = u64;
 /// The position of an entry in the log, from 1. Zero is "before the first entry".
 pub type Index = u64;
 
+/// Terms and indexes from here on are refused wherever they come from: no group lives so long, and arithmetic on those below
+/// cannot overflow.
+pub const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// A node of the group. Zero is no node and is refused by [`Config`](crate::Config) and by membership changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);

@@ -56,6 +56,18 @@ pub struct Log {
     snapshot: Option<Box<SnapshotMeta>>,
     snapshot_written: bool,
     writes: VecDeque<Write>,
+    /// Membership changes that are not applied, ascending.
+    conf_changes: VecDeque<Index>,
+    /// What was handed out to be applied and is not yet reported: so that reports cost nothing per entry.
+    batches: VecDeque<Batch>,
+}
+
+/// Entries that were handed out together.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    last: Index,
+    bytes: u64,
+    payload_bytes: u64,
 }
 
 impl Log {
@@ -77,6 +89,8 @@ impl Log {
             snapshot: None,
             snapshot_written: false,
             writes: VecDeque::new(),
+            conf_changes: VecDeque::new(),
+            batches: VecDeque::new(),
         }
     }
 
@@ -193,6 +207,9 @@ impl Log {
                 self.terms.push_back(EntryId { term: entry.term, index: entry.index });
                 term = entry.term;
             }
+            if entry.kind == EntryKind::Conf {
+                self.conf_changes.push_back(entry.index);
+            }
         }
         self.runs.push_back(entries);
     }
@@ -213,6 +230,9 @@ impl Log {
         }
         while self.terms.back().is_some_and(|run| run.index >= from) {
             self.terms.pop_back();
+        }
+        while self.conf_changes.back().is_some_and(|index| *index >= from) {
+            self.conf_changes.pop_back();
         }
         self.last = from - 1;
         self.stable = self.stable.min(self.last);
@@ -294,8 +314,8 @@ impl Log {
         let Some(run) = self.runs.get(at) else { return Entries::none() };
         let first = run.first_index();
         let (skip, end) = ((from - first) as usize, (to + 1 - first) as usize);
-        if end <= run.len() {
-            return run.narrowed(skip, end).limited(bytes_max);
+        if let Some(part) = run.as_slice().get(skip..end) {
+            return run.narrowed(skip, skip + prefix_within(part, bytes_max));
         }
         // The slice spans runs: gather it once.
         let (mut gathered, mut room) = (Vec::new(), bytes_max);
@@ -339,8 +359,13 @@ impl Log {
 
     /// Whether a membership change is committed and not applied: such a node must not campaign (study id M2).
     pub(crate) fn has_unapplied_conf(&self) -> bool {
-        self.applied < self.committed
-            && self.range(self.applied + 1, self.committed).any(|entry| entry.kind == EntryKind::Conf)
+        self.conf_changes.front().is_some_and(|index| *index <= self.committed)
+    }
+
+    /// The first membership change after `after` and up to `upto` that is not applied.
+    pub(crate) fn next_conf(&self, after: Index, upto: Index) -> Option<&Entry> {
+        let index = self.conf_changes.iter().find(|index| **index > after)?;
+        if *index <= upto { self.entry(*index) } else { None }
     }
 
     // Handing out and applying.
@@ -349,17 +374,25 @@ impl Log {
         if before_persisted { self.committed } else { self.committed.min(self.stable) }
     }
 
+    /// Whether committed entries may be handed out.
+    pub(crate) fn has_committed(&self, before_persisted: bool) -> bool {
+        self.applying < self.appliable(before_persisted) && !self.applying_paused && self.snapshot.is_none()
+    }
+
     /// The next committed entries for the application, and notes that they are handed out.
     pub(crate) fn take_committed(&mut self, before_persisted: bool) -> Entries {
-        let to = self.appliable(before_persisted);
-        if self.applying_paused || self.snapshot.is_some() || self.applying >= to {
+        if !self.has_committed(before_persisted) {
             return Entries::none();
         }
+        let to = self.appliable(before_persisted);
         let room = self.applying_bytes_max.saturating_sub(self.applying_bytes);
         let entries = self.slice(self.applying + 1, to, room);
         if let Some(newest) = entries.last() {
             self.applying = newest.index;
-            self.applying_bytes += entries.iter().map(Entry::size_bytes).sum::<u64>();
+            let payload_bytes = entries.payload_bytes();
+            let bytes = payload_bytes + ENTRY_OVERHEAD_BYTES * entries.len() as u64;
+            self.batches.push_back(Batch { last: newest.index, bytes, payload_bytes });
+            self.applying_bytes += bytes;
             self.applying_paused = self.applying_bytes >= self.applying_bytes_max || self.applying < to;
         }
         entries
@@ -368,16 +401,37 @@ impl Log {
     /// Notes that the application has applied up to `index`, which must have been handed out. Returns the payload bytes that
     /// were applied.
     pub(crate) fn applied_to(&mut self, index: Index) -> u64 {
-        if index <= self.applied {
-            return 0;
+        let mut applied = 0;
+        while let Some(batch) = self.batches.front().copied() {
+            let part = if batch.last <= index {
+                self.batches.pop_front();
+                batch
+            } else if index > self.applied {
+                self.split_batch(index)
+            } else {
+                break;
+            };
+            self.applied = part.last;
+            self.applying_bytes = self.applying_bytes.saturating_sub(part.bytes);
+            applied += part.payload_bytes;
         }
-        let payload: u64 = self.range(self.applied + 1, index).map(Entry::payload_bytes).sum();
-        let bytes = payload + ENTRY_OVERHEAD_BYTES * (index - self.applied);
-        self.applied = index;
-        self.applying = self.applying.max(index);
-        self.applying_bytes = self.applying_bytes.saturating_sub(bytes);
+        self.applied = self.applied.max(index);
+        while self.conf_changes.front().is_some_and(|change| *change <= index) {
+            self.conf_changes.pop_front();
+        }
         self.applying_paused = self.applying_bytes >= self.applying_bytes_max;
-        payload
+        applied
+    }
+
+    /// The part of the first batch up to `index`, which it no longer holds afterwards.
+    fn split_batch(&mut self, index: Index) -> Batch {
+        let payload_bytes = self.range(self.applied + 1, index).map(Entry::payload_bytes).sum();
+        let bytes = payload_bytes + ENTRY_OVERHEAD_BYTES * (index - self.applied);
+        if let Some(batch) = self.batches.front_mut() {
+            batch.bytes = batch.bytes.saturating_sub(bytes);
+            batch.payload_bytes = batch.payload_bytes.saturating_sub(payload_bytes);
+        }
+        Batch { last: index, bytes, payload_bytes }
     }
 
     // Durability.
@@ -451,6 +505,8 @@ impl Log {
         self.written = index;
         self.applying_bytes = 0;
         self.applying_paused = false;
+        self.batches.clear();
+        self.conf_changes.clear();
         for write in &mut self.writes {
             write.upto = write.upto.min(index);
         }

@@ -18,8 +18,10 @@ pub enum Action {
     /// Make a record durable, after all earlier ones, as one atomic unit; then give
     /// [`Input::Persisted`](super::Input::Persisted).
     Persist(Record),
-    /// Bring a snapshot at least as new as `meta` to `to` (see [`snapshot`](crate::snapshot)), then hand `message` to it, and
-    /// give [`Input::SnapshotSent`](super::Input::SnapshotSent).
+    /// Bring the newest snapshot, which `message` names, to `to` (see [`snapshot`](crate::snapshot)), then hand `message` to it, and
+    /// give [`Input::SnapshotSent`](super::Input::SnapshotSent). The newest is the last that
+    /// [`Input::SnapshotTaken`](super::Input::SnapshotTaken) or a record brought; on a founder before that, the state without any
+    /// entry.
     SendSnapshot {
         /// The peer.
         to: NodeId,

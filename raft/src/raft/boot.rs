@@ -2,12 +2,14 @@
 
 use core::fmt;
 
+use bytes::Bytes;
+
 use crate::confchange::{Conf, ConfError};
 use crate::config::ConfigError;
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::message::SnapshotMeta;
 use crate::record::HardState;
-use crate::{Index, NodeId};
+use crate::{Index, NodeId, RecordId};
 
 /// What a node knows when it starts: nothing, what founds a group, or what recovery found on its disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Boot {
     /// The index up to which the application's state already stands; 0 means that it stands at the snapshot. Entries after it
     /// are handed out again.
     pub applied: Index,
+    /// The newest record on the disk: the next one has the number after it.
+    pub record: RecordId,
 }
 
 impl Boot {
@@ -36,7 +40,26 @@ impl Boot {
     #[must_use]
     pub fn found(voters: impl IntoIterator<Item = NodeId>) -> Boot {
         let snapshot = SnapshotMeta { index: 1, term: 1, conf: Conf::of_voters(voters) };
-        Boot { hard: HardState { term: 1, vote: None, commit: 1 }, snapshot, entries: Vec::new(), applied: 1 }
+        Boot { hard: HardState { term: 1, vote: None, commit: 1 }, snapshot, applied: 1, ..Boot::default() }
+    }
+}
+
+impl Boot {
+    /// What recovery found, with `voters` in place of the group's members: for a group that has lost its quorum for good.
+    ///
+    /// **Loses data and safety.** Entries that only the lost nodes held are gone although they were acknowledged, and should the
+    /// lost nodes come back, there are two groups. For an operator's offline tool only: all nodes stopped, the one with the newest
+    /// log chosen, a new [`ClusterId`](crate::ClusterId) given to the new group so that the old nodes are not listened to, and
+    /// every other node wiped and joined afresh (study id M8).
+    #[must_use]
+    pub fn force_voters(mut self, voters: impl IntoIterator<Item = NodeId>) -> Boot {
+        self.snapshot.conf = Conf::of_voters(voters);
+        for entry in self.entries.iter_mut().filter(|entry| entry.kind == EntryKind::Conf) {
+            (entry.kind, entry.payload) = (EntryKind::Normal, Bytes::new());
+        }
+        self.hard.term += 1;
+        self.hard.vote = None;
+        self
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a follower does with a leader's words. Thesis section 3.5, Raft figure 13; etcd `handleAppendEntries` and following.
 
-use super::{Action, DropReason, Ignored, Raft, check_chain};
+use super::{Action, DropReason, Fatal, Ignored, Raft, check_chain};
 use crate::confchange::Changed;
 use crate::entry::Entries;
 use crate::log::EntryId;
 use crate::message::{Body, SnapshotMeta};
-use crate::{Incarnation, Index, NodeId};
+use crate::{Incarnation, Index, NUMBER_MAX, NodeId};
 
 impl Raft {
     /// Refuses words meant for an earlier stay of this node in the group (study id R4).
@@ -91,9 +91,15 @@ impl Raft {
     }
 
     pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: Box<SnapshotMeta>) -> Result<(), Ignored> {
-        let sound = meta.index > 0 && meta.index < Index::MAX && meta.term > 0 && meta.term <= self.term;
+        let sound = meta.index > 0 && meta.index < NUMBER_MAX && meta.term > 0 && meta.term <= self.term;
         if !sound || meta.conf.check().is_err() {
             return Err(Ignored::Malformed);
+        }
+        // Two committed entries at one index: two histories exist (study id S3).
+        let known = if meta.index <= self.log.committed() { self.log.term(meta.index) } else { None };
+        if known.is_some_and(|term| term != meta.term) {
+            self.stop(Fatal::Diverged { index: meta.index });
+            return Ok(());
         }
         let index = if self.restore(meta) { self.log.last_index() } else { self.log.committed() };
         self.send(from, session, Body::Appended { index });
@@ -101,8 +107,10 @@ impl Raft {
     }
 
     /// Takes a snapshot in place of the log. False if it brings nothing.
+    ///
+    /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
+    /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
     fn restore(&mut self, meta: Box<SnapshotMeta>) -> bool {
-        // A new member's first snapshot may be older than the change that added it: the log behind it tells.
         if meta.index <= self.log.committed() {
             return false;
         }

@@ -148,7 +148,7 @@ impl Raft {
             ProgressState::Snapshot => {}
             ProgressState::Replicate => progress.free_inflights(index),
         }
-        if self.maybe_commit() {
+        if index > self.log.committed() && self.maybe_commit() {
             self.release_pending_reads();
             self.broadcast_append();
         } else if !own && self.progress.get(from).is_some_and(|peer| peer.can_bump_commit(self.log.committed())) {

@@ -3,7 +3,7 @@
 use super::{Action, BootError, Fatal, Ignored, Raft, Role};
 use crate::Index;
 use crate::confchange::{Changed, ConfChange};
-use crate::entry::EntryKind;
+use crate::quorum::{self, VoteResult};
 
 impl Raft {
     /// Brings the membership change at `index` into force, before [`Raft::applied`] does.
@@ -17,6 +17,18 @@ impl Raft {
         }
         self.activate_upto(index);
         Ok(())
+    }
+
+    /// Whether the members that this leader hears would still be a quorum after `change`. A caller asks before it proposes to add
+    /// a voter or remove one: a group of one that adds a voter that is not there yet can commit nothing more (study id M7). New
+    /// nodes join as learners and are promoted once they have caught up. False on a node that does not lead.
+    #[must_use]
+    pub fn keeps_quorum(&self, change: &ConfChange) -> bool {
+        let Ok(Changed { conf, .. }) = self.conf.after(change) else { return false };
+        let hears =
+            |node| Some(node == self.config.id || self.progress.get(node).is_some_and(|peer| peer.recent_active));
+        let quorum = quorum::joint_vote(&conf.voters, &conf.outgoing, hears);
+        self.role == Role::Leader && quorum == VoteResult::Won
     }
 
     /// Everything up to `index` is applied; membership changes among it are in force.
@@ -47,7 +59,7 @@ impl Raft {
 
     fn activate_upto(&mut self, index: Index) {
         while self.fatal.is_none() && self.activated < index {
-            let next = self.log.range(self.activated + 1, index).find(|entry| entry.kind == EntryKind::Conf);
+            let next = self.log.next_conf(self.activated, index);
             let Some((at, payload)) = next.map(|entry| (entry.index, entry.payload.clone())) else {
                 self.activated = index;
                 return;

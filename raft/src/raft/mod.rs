@@ -28,7 +28,7 @@ use crate::message::{Body, Message, SnapshotMeta};
 use crate::progress::ProgressMap;
 use crate::random::Random;
 use crate::record::{HardState, Record};
-use crate::{Config, Incarnation, Index, NodeId, ReadMode, RecordId, Status, Term, Time};
+use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, Status, Term, Time};
 use propose::Proposals;
 use reads::Reads;
 
@@ -83,6 +83,8 @@ pub struct Raft {
     events: Vec<Action>,
     /// Promises made since the last flush.
     held: Vec<Message>,
+    /// An empty buffer, kept for `held`.
+    released: Vec<Message>,
     /// Promises that wait for a record, in the order of their records.
     waiting: VecDeque<(RecordId, Message)>,
     told_role: (Role, Option<NodeId>),
@@ -99,8 +101,11 @@ impl Raft {
     /// The settings do not agree, or what the disk held contradicts itself.
     pub fn new(config: Config, boot: Boot, now: Time) -> Result<Raft, BootError> {
         config.check().map_err(BootError::Config)?;
-        let Boot { hard, snapshot, entries, applied } = boot;
+        let Boot { hard, snapshot, entries, applied, record } = boot;
         snapshot.conf.check().map_err(BootError::Conf)?;
+        if hard.term >= NUMBER_MAX || snapshot.index >= NUMBER_MAX {
+            return Err(BootError::Entries { index: snapshot.index });
+        }
         if snapshot.index == 0 && !snapshot.conf.members().is_empty() {
             return Err(BootError::ConfWithoutSnapshot);
         }
@@ -143,10 +148,11 @@ impl Raft {
             sends: Vec::new(),
             events: Vec::new(),
             held: Vec::new(),
+            released: Vec::new(),
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
             told_hard: HardState { commit, ..hard },
-            next_record: RecordId(1),
+            next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
             log,
@@ -215,31 +221,35 @@ impl Raft {
             return self.flush_fatal(out);
         }
         self.spread_reads();
-        self.release_free();
-        if self.fatal.is_some() {
-            return self.flush_fatal(out);
+        if !self.held.is_empty() {
+            self.release_free();
+            if self.fatal.is_some() {
+                return self.flush_fatal(out);
+            }
         }
         let role = (self.role, self.leader);
         if role != self.told_role {
             self.told_role = role;
             out.push(Action::Role(RoleChange { term: self.term, role: self.role, leader: self.leader }));
         }
-        out.append(&mut self.sends);
-        self.flush_record(out);
-        let entries = self.log.take_committed(self.config.apply_before_persisted);
-        if !entries.is_empty() {
-            out.push(Action::Apply(entries));
+        if !self.sends.is_empty() {
+            out.append(&mut self.sends);
+        }
+        if self.log.has_unwritten() || self.hard_state() != self.told_hard {
+            self.flush_record(out);
+        }
+        if self.log.has_committed(self.config.apply_before_persisted) {
+            out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
             self.proposals.settle(&self.log, out);
         }
-        out.append(&mut self.events);
+        if !self.events.is_empty() {
+            out.append(&mut self.events);
+        }
     }
 
     fn flush_record(&mut self, out: &mut Vec<Action>) {
         let hard = self.hard_state();
         let changed = hard != self.told_hard;
-        if !changed && !self.log.has_unwritten() {
-            return;
-        }
         let sync = self.must_write();
         let (snapshot, entries) = self.log.take_unwritten();
         let id = self.next_record;
@@ -250,7 +260,8 @@ impl Raft {
             let record = if sync { id } else { self.log.newest_sync_write().unwrap_or(id) };
             self.waiting.extend(self.held.drain(..).map(|message| (record, message)));
         }
-        out.push(Action::Persist(Record { id, sync, hard: changed.then_some(hard), snapshot, entries }));
+        let hard = changed.then_some(hard);
+        out.push(Action::Persist(Record { id, sync, hard, snapshot, entries, checkpoint: false }));
     }
 
     fn flush_fatal(&mut self, out: &mut Vec<Action>) {
@@ -286,9 +297,12 @@ impl Raft {
     /// Lets promises go that nothing unwritten stands behind.
     fn release_free(&mut self) {
         while !self.held.is_empty() && !self.must_write() && self.log.newest_sync_write().is_none() {
-            for message in core::mem::take(&mut self.held) {
+            // Releasing one's own word may bring more promises: they come behind.
+            let mut held = core::mem::replace(&mut self.held, core::mem::take(&mut self.released));
+            for message in held.drain(..) {
                 self.release(message);
             }
+            self.released = held;
         }
     }
 
@@ -340,7 +354,8 @@ impl Raft {
             return Err(Ignored::NotForMe);
         }
         let termless = message.body.is_termless();
-        if message.from == self.config.id || message.from == NodeId(0) || (message.term == 0) != termless {
+        let foreign = message.from != self.config.id && message.from != NodeId(0);
+        if !foreign || (message.term == 0) != termless || message.term >= NUMBER_MAX {
             return Err(Ignored::Malformed);
         }
         self.check_incarnation(message.from, message.incarnation)?;
@@ -530,6 +545,24 @@ impl Raft {
         &self.log
     }
 
+    /// A record that says all that the records handed out so far say: term, vote, commit index, newest snapshot and every entry
+    /// after it. A new segment may begin with it, and once it is durable, older segments may go. Ask for it right after
+    /// [`Raft::flush`] and write it after all records before it. `None` where there is no snapshot yet, or one is not durable.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Record> {
+        if self.snapshot.index == 0 || self.log.pending_snapshot().is_some() || self.log.has_unwritten() {
+            return None;
+        }
+        Some(Record {
+            id: RecordId(self.next_record.0 - 1),
+            sync: true,
+            hard: Some(self.told_hard),
+            snapshot: Some(Box::new(self.snapshot.clone())),
+            entries: self.log.slice(self.snapshot.index + 1, self.log.last_index(), u64::MAX),
+            checkpoint: true,
+        })
+    }
+
     /// What a snapshot of the application's state as of `index` stands for: the entry's term, and the configuration as of it
     /// (study id M5). `None` where `index` is not applied, or lies before the newest snapshot.
     #[must_use]
@@ -563,7 +596,7 @@ impl Raft {
 fn check_chain(base: EntryId, entries: &[crate::Entry]) -> Result<(), Index> {
     let mut before = base;
     for entry in entries {
-        if Some(entry.index) != before.index.checked_add(1) || entry.term < before.term || entry.index == Index::MAX {
+        if Some(entry.index) != before.index.checked_add(1) || entry.term < before.term || entry.index >= NUMBER_MAX {
             return Err(entry.index);
         }
         before = EntryId { term: entry.term, index: entry.index };

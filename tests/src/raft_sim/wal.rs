@@ -135,7 +135,11 @@ impl Wal {
 
     /// Removes segments whose entries all lie at or before `upto`.
     pub fn compact(&mut self, disk: &mut Disk, upto: u64) {
-        while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.newest_index <= upto) {
+        // The next segment begins with the hard state: until that is durable, the last one must stay.
+        let durable = self.durable_frame;
+        while self.segments.get(1).is_some_and(|next| next.first_frame <= durable)
+            && self.segments.front().is_some_and(|segment| segment.newest_index <= upto)
+        {
             // A record that names a snapshot counts through the snapshot's index; the application keeps a newer one.
             if let Some(segment) = self.segments.pop_front() {
                 disk.remove(segment.file);

@@ -1,0 +1,470 @@
+//! Replication, storage and durability: one test for each bug of this kind that other libraries shipped, under its id in the study.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, dead_code)]
+
+#[path = "common/group.rs"]
+mod group;
+
+use bytes::Bytes;
+use group::*;
+use wrs_raft::*;
+
+fn entries(first: Index, terms: &[Term]) -> Vec<Entry> {
+    let entry = |(at, term): (usize, &Term)| Entry { term: *term, index: first + at as u64, ..Entry::default() };
+    terms.iter().enumerate().map(entry).collect()
+}
+
+fn boot(count: u64, term: Term, terms: &[Term]) -> Boot {
+    let mut boot = Boot::found(ids(1..=count));
+    boot.hard.term = term;
+    boot.entries = entries(2, terms);
+    boot
+}
+
+fn append(prev_index: Index, prev_term: Term, commit: Index, terms: &[Term]) -> Body {
+    Body::Append { prev_index, prev_term, commit, entries: entries(prev_index + 1, terms).into() }
+}
+
+/// An append that repeats a part of what is here cuts nothing off.
+#[test]
+fn r1_a_repeated_append_does_not_truncate() {
+    let mut group = Group::new(3);
+    for body in [append(1, 1, 1, &[2, 2, 2, 2]), append(1, 1, 1, &[2]), append(2, 2, 1, &[])] {
+        let message = group.message(2, 1, 2, body);
+        group.deliver(message).unwrap();
+    }
+    assert_eq!(group.status(1).last_index, 5);
+    let acks: Vec<Body> = group.mail.iter().map(|message| message.body.clone()).collect();
+    assert_eq!(acks, [5, 2, 2].map(|index| Body::Appended { index }), "each answers for what it verified");
+}
+
+/// An append below the follower's snapshot is no conflict.
+#[test]
+fn r2_an_append_below_the_snapshot_is_no_conflict() {
+    let mut group = Group::led(3);
+    for _ in 0..5 {
+        group.propose(1, "x").unwrap();
+    }
+    group.settle();
+    let meta = group.node(2).raft.snapshot_meta(7).unwrap();
+    group.step(2, Input::SnapshotTaken { meta }).unwrap();
+    assert_eq!(group.status(2).first_index, 8);
+    let old = group.message(1, 2, group.status(1).term, append(2, 2, 7, &[2, 2]));
+    group.deliver(old).unwrap();
+    assert_eq!(group.mail.pop_front().unwrap().body, Body::Appended { index: 7 });
+    assert_eq!(group.status(2).last_index, 7);
+}
+
+/// A heartbeat tells no one of a commit index beyond what is known to match.
+#[test]
+fn r2_a_heartbeat_commits_no_more_than_matches() {
+    let mut group = Group::led(3);
+    group.isolate(3);
+    for _ in 0..3 {
+        group.propose(1, "x").unwrap();
+    }
+    group.settle();
+    let matched = group.status(1).progress.get(id(3)).unwrap().matched;
+    assert!(group.status(1).commit > matched);
+    group.lost.clear();
+    group.pass(HEARTBEAT * 3);
+    let beats: Vec<&Message> =
+        group.lost.iter().filter(|m| m.to == id(3) && matches!(m.body, Body::Heartbeat { .. })).collect();
+    assert!(!beats.is_empty());
+    assert!(beats.iter().all(|m| matches!(m.body, Body::Heartbeat { commit, .. } if commit <= matched)));
+}
+
+/// A follower commits nothing beyond the last entry that the message itself verified.
+#[test]
+fn r3_commit_stops_at_what_the_message_verified() {
+    let mut group = Group::new(3);
+    group.add(config(1), boot(3, 2, &[2, 2, 2, 2]));
+    let message = group.message(2, 1, 3, append(1, 1, 9, &[2]));
+    group.deliver(message).unwrap();
+    assert_eq!((group.status(1).commit, group.status(1).last_index), (2, 5));
+}
+
+/// An acknowledgement from before a node was removed says nothing about the node that was added under its name since.
+#[test]
+fn r4_an_answer_from_an_earlier_stay_is_ignored() {
+    let mut group = Group::led(3);
+    group.propose(1, "a").unwrap();
+    let term = group.status(1).term;
+    let index = group.status(1).last_index;
+    group.settle();
+    group.change(1, ChangeKind::Remove, 3).unwrap();
+    group.settle();
+    group.join(3);
+    group.isolate(3);
+    group.change(1, ChangeKind::AddLearner, 3).unwrap();
+    group.settle();
+    let before = group.status(1).progress.get(id(3)).unwrap().clone();
+    assert!(before.session > 0 && before.matched == 0);
+    let late = group.message(3, 1, term, Body::Appended { index });
+    assert_eq!(group.step(1, Input::Receive(late)), Err(Ignored::OtherSession));
+    assert_eq!(group.status(1).progress.get(id(3)).unwrap().matched, 0);
+    group.heal();
+    group.pass(ELECTION);
+    assert_eq!(group.status(3).last_index, group.status(1).last_index);
+    // Nor does a late word from the leader, meant for the one before it, stop the new one.
+    let commit = index;
+    let late = group.message(1, 3, term, Body::Heartbeat { commit, round: 1 });
+    assert_eq!(group.step(3, Input::Receive(late)), Err(Ignored::OtherSession));
+}
+
+/// A node that comes back with an empty disk under its old name is not listened to, and nothing stops for it.
+#[test]
+fn r5_a_node_with_a_wiped_disk_is_refused() {
+    let told = |c: Config| Config { incarnation: Incarnation(c.id.0 * 10), ..c };
+    let mut group = Group::with(3, told);
+    // Every node has heard node 3: it led before node 1.
+    group.lead(3);
+    group.pass(ELECTION);
+    group.step(3, Input::TransferLeader { to: id(1) }).unwrap();
+    group.settle();
+    group.propose(1, "a").unwrap();
+    group.settle();
+    group.pass(ELECTION);
+    group.add(Config { incarnation: Incarnation(31), ..config(3) }, Boot::empty());
+    group.pass(ELECTION * 5);
+    assert_eq!((group.leaders(), group.status(3).last_index), (vec![1], 0));
+    assert!(!group.status(1).progress.get(id(3)).unwrap().recent_active);
+    let vote = Message { incarnation: Incarnation(31), ..group.message(3, 2, 9, Body::VoteReply { granted: true }) };
+    assert_eq!(group.step(2, Input::Receive(vote)), Err(Ignored::OtherIncarnation));
+    // Removed and added anew, it is a member like any other.
+    group.change(1, ChangeKind::Remove, 3).unwrap();
+    group.settle();
+    group.change(1, ChangeKind::AddLearner, 3).unwrap();
+    group.pass(ELECTION);
+    assert_eq!(group.payloads(3), ["a"]);
+    assert_eq!(group.status(3).commit, group.status(1).commit);
+}
+
+/// A cluster's messages do not reach another cluster.
+#[test]
+fn r5_another_cluster_is_not_heard() {
+    let mut group = Group::with(3, |c| Config { cluster: ClusterId(1), ..c });
+    let message = Message { cluster: ClusterId(2), ..group.message(2, 1, 9, Body::Heartbeat { commit: 0, round: 1 }) };
+    assert_eq!(group.step(1, Input::Receive(message)), Err(Ignored::OtherCluster));
+    assert_eq!(group.status(1).term, 1);
+}
+
+/// Many conflicting entries are found in a few steps, not one by one (Raft figure 7, etcd `probe_and_replicate.txt`).
+#[test]
+fn r6_many_conflicts_are_found_in_few_steps() {
+    let mut long: Vec<Term> = vec![1; 300];
+    long.extend(vec![2; 300]);
+    long.extend(vec![3; 300]);
+    let mut mine: Vec<Term> = vec![1; 300];
+    mine.extend(vec![4; 20]);
+    let mut group = Group::new(3);
+    group.add(config(1), boot(3, 4, &mine));
+    group.add(config(2), boot(3, 4, &long));
+    group.add(config(3), boot(3, 4, &mine));
+    group.cut_both(1, 2);
+    group.lead(1);
+    group.heal();
+    let mut refusals = 0;
+    group.now = group.now + HEARTBEAT;
+    group.step(1, Input::Timeout).unwrap();
+    while let Some(message) = group.mail.pop_front() {
+        refusals += u32::from(matches!(message.body, Body::Rejected { .. }));
+        let _ = group.deliver(message);
+    }
+    assert_eq!(group.terms(2), group.terms(1));
+    assert!(refusals <= 4, "{refusals} refusals");
+}
+
+/// Raft figure 7: whatever the followers' logs are, they become the leader's.
+#[test]
+fn figure_7_every_follower_log_becomes_the_leaders() {
+    let leader = [1, 1, 4, 4, 5, 5, 6, 6, 6];
+    let followers: [&[Term]; 6] = [
+        &[1, 1, 4, 4, 5, 5, 6, 6],
+        &[1, 1],
+        &[1, 1, 4, 4, 5, 5, 6, 6, 6, 6],
+        &[1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7],
+        &[1, 1, 4, 4, 4, 4],
+        &[1, 2, 2, 2, 3, 3, 3, 3, 3],
+    ];
+    let mut group = Group::with(7, |c| Config { check_quorum: false, ..c });
+    group.add(config(1), boot(7, 7, &leader));
+    for (at, terms) in followers.iter().enumerate() {
+        group.add(config(at as u64 + 2), boot(7, 7, terms));
+    }
+    group.lead(1);
+    group.pass(HEARTBEAT * 5);
+    for number in 2..=7 {
+        assert_eq!(group.terms(number), group.terms(1), "node {number}");
+        assert_eq!(group.status(number).commit, group.status(1).commit);
+    }
+}
+
+/// The commit index is what a majority holds, however the acknowledgements come.
+#[test]
+fn r7_commit_needs_a_quorum_in_any_order() {
+    let mut group = Group::led(5);
+    let mut matched = [group.status(1).last_index; 5];
+    group.isolate(1);
+    for _ in 0..20 {
+        group.propose(1, "x").unwrap();
+    }
+    let (last, term) = (group.status(1).last_index, group.status(1).term);
+    matched[0] = last;
+    for (peer, ahead) in [(2, 3), (3, 9), (2, 12), (5, 1), (4, 20), (5, 15), (3, 20)] {
+        let index = matched[4] - matched[4] + 2 + ahead;
+        matched[peer - 1] = matched[peer - 1].max(index);
+        let ack = group.message(peer as u64, 1, term, Body::Appended { index });
+        group.step(1, Input::Receive(ack)).unwrap();
+        let mut sorted = matched;
+        sorted.sort_unstable();
+        assert_eq!(group.status(1).commit, sorted[2].max(2));
+    }
+}
+
+/// A write that ends after its entries were cut off and written again marks nothing as durable (etcd's ABA race).
+#[test]
+fn r8_a_late_write_does_not_mark_replaced_entries_durable() {
+    let mut group = Group::new(5);
+    group.node(1).auto_sync = false;
+    let deliver = |group: &mut Group, from, term, entry_term| {
+        let message = group.message(from, 1, term, append(1, 1, 1, &[entry_term]));
+        group.deliver(message).unwrap();
+    };
+    deliver(&mut group, 2, 2, 2);
+    deliver(&mut group, 3, 3, 3);
+    deliver(&mut group, 2, 4, 2);
+    let queue: Vec<RecordId> = group.node(1).disk.queue.iter().map(|record| record.id).collect();
+    let now = group.now;
+    for (done, record) in queue.iter().enumerate() {
+        group.node(1).raft.step(now, Input::Persisted { record: *record }).unwrap();
+        let stable = group.status(1).stable;
+        assert_eq!(stable, if done + 1 == queue.len() { 2 } else { 1 }, "record {done}");
+    }
+}
+
+/// A term is durable no later than the entries of that term, and both are one record with the vote.
+#[test]
+fn r8_no_record_holds_entries_of_a_term_it_does_not_know() {
+    let mut group = Group::led(3);
+    group.isolate(1);
+    group.pass(ELECTION * 5);
+    let leader = group.leaders().into_iter().find(|leader| *leader != 1).unwrap();
+    group.node(1).auto_sync = false;
+    group.propose(leader, "x").unwrap();
+    group.heal();
+    group.pass(HEARTBEAT * 3);
+    let (mut known, mut seen) = (group.node(1).disk.boot.hard.term, 0);
+    for record in &group.node(1).disk.queue {
+        known = known.max(record.hard.map_or(0, |hard| hard.term));
+        seen += record.entries.len();
+        assert!(record.entries.iter().all(|entry| entry.term <= known));
+    }
+    assert!(seen >= 2);
+}
+
+/// A leader takes no appends, neither its own come back nor another's of its term; once deposed it appends nothing more.
+#[test]
+fn r9_a_leader_appends_only_its_own_entries_under_its_own_term() {
+    let mut group = Group::led(3);
+    group.node(1).auto_sync = false;
+    group.propose(1, "x").unwrap();
+    let (term, last) = (group.status(1).term, group.status(1).last_index);
+    for from in [1, 2] {
+        let echo = group.message(from, 1, term, append(last - 1, term, last, &[term]));
+        assert_eq!(group.step(1, Input::Receive(echo)), Err(Ignored::Malformed));
+    }
+    assert_eq!((group.status(1).last_index, group.status(1).commit), (last, last - 1));
+    let newer = group.message(2, 1, term + 1, Body::Heartbeat { commit: 0, round: 1 });
+    group.step(1, Input::Receive(newer)).unwrap();
+    let refused = group.propose(1, "y");
+    assert_eq!(refused, Err(Ignored::Proposal(DropReason::NotLeader { leader: Some(id(2)) })));
+    assert_eq!(group.status(1).last_index, last);
+}
+
+/// A leader counts itself only when its own write is done, and sends to others before that.
+#[test]
+fn a_leaders_own_write_runs_beside_the_others() {
+    let mut group = Group::led(3);
+    group.node(1).auto_sync = false;
+    group.cut_both(1, 3);
+    group.propose(1, "x").unwrap();
+    assert!(group.mail.iter().any(|message| matches!(message.body, Body::Append { .. })), "sent before the write");
+    group.settle();
+    let last = group.status(1).last_index;
+    assert_eq!(group.status(1).commit, last - 1, "one of two");
+    group.sync(1);
+    assert_eq!(group.status(1).commit, last);
+}
+
+/// D3: a failed write ends the group on this node, once and for all, and every open proposal is told.
+#[test]
+fn d3_a_failed_write_is_terminal() {
+    let mut group = Group::led(3);
+    group.node(1).auto_sync = false;
+    group.propose(1, "x").unwrap();
+    let record = group.node(1).disk.queue.back().unwrap().id;
+    group.node(1).events.clear();
+    group.mail.clear();
+    group.step(1, Input::PersistFailed { record }).unwrap();
+    let ticket = Ticket(u64::from(b'x'));
+    let told = [Action::Dropped { ticket, reason: DropReason::Stopped }, Action::Fatal(Fatal::WriteFailed)];
+    assert_eq!(group.node(1).events, told);
+    assert_eq!(group.step(1, Input::Persisted { record }), Err(Ignored::Stopped));
+    assert_eq!(group.propose(1, "y"), Err(Ignored::Stopped));
+    assert_eq!(group.node(1).raft.deadline(), None);
+    assert!(group.mail.is_empty());
+    assert_eq!(group.node(1).events.len(), 3, "the later proposal is told too: {:?}", group.node(1).events);
+    group.pass(ELECTION * 5);
+    assert_eq!(group.leaders().len() - usize::from(group.leaders().contains(&1)), 1, "the others go on");
+}
+
+/// D4: a repeated append is acknowledged no earlier than the write that holds its entries.
+#[test]
+fn d4_no_acknowledgement_above_what_is_durable() {
+    let mut group = Group::new(3);
+    group.node(1).auto_sync = false;
+    for body in [append(1, 1, 1, &[2, 2]), append(1, 1, 1, &[2, 2]), append(3, 2, 3, &[])] {
+        let message = group.message(2, 1, 2, body);
+        group.deliver(message).unwrap();
+        assert!(group.mail.is_empty(), "nothing is durable yet");
+    }
+    let first = group.node(1).disk.queue.front().unwrap().id;
+    let now = group.now;
+    group.node(1).raft.step(now, Input::Persisted { record: first }).unwrap();
+    group.flush(1);
+    assert_eq!(group.mail.len(), 3);
+}
+
+/// D5: a commit index that a crash took back is no harm, nor is an application that is ahead of it.
+#[test]
+fn d5_the_commit_index_may_fall_back_over_a_restart() {
+    let mut group = Group::led(3);
+    for _ in 0..3 {
+        group.propose(1, "x").unwrap();
+    }
+    group.settle();
+    let commit = group.status(2).commit;
+    group.node(2).disk.boot.hard.commit = 1;
+    group.restart(2);
+    assert_eq!(group.status(2).commit, 1);
+    group.pass(HEARTBEAT * 2);
+    assert_eq!(group.status(2).commit, commit);
+    let boot = Boot { applied: 4, ..group.node(2).disk.boot.clone() };
+    group.add(config(2), boot);
+    assert_eq!((group.status(2).applied, group.status(2).commit >= 4), (4, true));
+    let beyond = Boot { applied: 99, ..group.node(2).disk.boot.clone() };
+    let error = Raft::new(config(2), beyond, group.now).unwrap_err();
+    assert_eq!(error, BootError::Applied { applied: 99 });
+}
+
+/// A log that has lost what it acknowledged stops its node with a name for it, and nothing else.
+#[test]
+fn a_lost_log_is_fatal_and_typed() {
+    let mut group = Group::led(3);
+    group.propose(1, "x").unwrap();
+    group.settle();
+    group.node(2).disk.boot.entries.clear();
+    group.node(2).disk.boot.hard.commit = 1;
+    group.restart(2);
+    group.pass(HEARTBEAT * 3);
+    assert_eq!(group.node(2).raft.fatal(), Some(Fatal::LogLost { commit: 3, last: 1 }));
+    assert_eq!(group.leaders(), [1]);
+}
+
+/// Entries overwritten by another leader's are told as such; what a snapshot replaced, as not known.
+#[test]
+fn the_fate_of_every_proposal_is_told() {
+    let mut group = Group::led(3);
+    group.isolate(1);
+    group.propose(1, "a").unwrap();
+    group.pass(ELECTION * 5);
+    group.node(1).events.clear();
+    group.heal();
+    group.pass(ELECTION);
+    let overwritten = Action::Dropped { ticket: Ticket(u64::from(b'a')), reason: DropReason::Overwritten };
+    assert!(group.node(1).events.contains(&overwritten));
+    let leader = group.leaders()[0];
+    group.propose(leader, "b").unwrap();
+    group.settle();
+    let done =
+        |action: &Action| matches!(action, Action::Committed { ticket, .. } if *ticket == Ticket(u64::from(b'b')));
+    assert_eq!(group.node(leader).events.iter().filter(|action| done(action)).count(), 1);
+}
+
+/// The window of appends on the way is bounded in messages and in bytes, and drains when answers come.
+#[test]
+fn a_silent_peer_gets_no_more_than_the_window() {
+    let limits = |c: Config| Config { inflight_messages_max: 4, uncommitted_bytes_max: 1 << 20, ..c };
+    let mut group = Group::with(3, limits);
+    group.lead(1);
+    group.cut.insert((id(3), id(1)));
+    for _ in 0..50 {
+        group.propose(1, "x").unwrap();
+        group.settle();
+    }
+    let peer = group.status(1).progress.get(id(3)).unwrap().clone();
+    assert_eq!(peer.inflights.count(), 4);
+    group.heal();
+    group.pass(HEARTBEAT * 3);
+    assert_eq!(group.status(3).last_index, group.status(1).last_index);
+}
+
+/// A leader without a quorum refuses proposals at the limit instead of growing.
+#[test]
+fn an_overloaded_leader_says_so() {
+    let limits = |c: Config| Config { uncommitted_bytes_max: 10, check_quorum: false, ..c };
+    let mut group = Group::with(3, limits);
+    group.lead(1);
+    group.isolate(1);
+    for _ in 0..10 {
+        group.propose(1, "x").unwrap();
+    }
+    assert_eq!(group.propose(1, "x"), Err(Ignored::Proposal(DropReason::Overloaded)));
+    group.heal();
+    group.pass(HEARTBEAT * 3);
+    group.propose(1, "x").unwrap();
+}
+
+/// With a follower that is gone for good, the leader's log stays bounded by the application's snapshots.
+#[test]
+fn a_dead_follower_does_not_grow_the_log() {
+    let mut group = Group::led(3);
+    group.isolate(3);
+    group.pass(ELECTION * 3);
+    for number in [1, 2] {
+        group.node(number).remembers = false;
+    }
+    let mut most = 0;
+    for round in 0..20_000u64 {
+        group.propose(1, "0123456789abcdef").unwrap();
+        group.settle();
+        group.lost.clear();
+        if round % 500 == 0 {
+            for number in [1, 2] {
+                let applied = group.status(number).applied;
+                let meta = group.node(number).raft.snapshot_meta(applied).unwrap();
+                group.step(number, Input::SnapshotTaken { meta }).unwrap();
+            }
+        }
+        let status = group.status(1);
+        most = most.max(status.last_index + 1 - status.first_index);
+    }
+    assert!(most <= 501, "{most} entries");
+    assert!(group.status(1).progress.get(id(3)).unwrap().inflights.count() <= 256);
+}
+
+/// Several inputs before one flush make one record.
+#[test]
+fn inputs_that_wait_together_cost_one_write() {
+    let mut group = Group::led(3);
+    let now = group.now;
+    let raft = &mut group.node(1).raft;
+    for number in 0..10 {
+        raft.step(now, Input::Propose { ticket: Ticket(number), payload: Bytes::from_static(b"x") }).unwrap();
+    }
+    let mut out = Vec::new();
+    raft.flush(&mut out);
+    let records: Vec<&Record> =
+        out.iter().filter_map(|a| if let Action::Persist(r) = a { Some(r) } else { None }).collect();
+    assert_eq!((records.len(), records[0].entries.len()), (1, 10));
+}
