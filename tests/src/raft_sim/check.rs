@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use wrs_raft::{Action, Body, Conf, EntryKind, HardState, Message, NodeId, ProgressState, Raft, Record};
+use wrs_raft::{Action, Body, Boot, Conf, EntryKind, Message, NodeId, ProgressState, Raft, Record};
 
 use super::node::{Saved, View};
 use super::plan::NODES;
@@ -309,7 +309,8 @@ impl World {
             Body::VoteReply { granted: true } => self.check_vote(slot, message.term, message.to.0),
             Body::Vote { last_index, last_term, .. } => {
                 let (last_index, last_term) = (*last_index, *last_term);
-                if node.durable.at(last_index).map(|mark| mark.term) != Some(last_term) {
+                let same = node.durable.at(last_index).map(|mark| mark.term) == Some(last_term);
+                if kept.term == message.term && !same {
                     let detail = format!("node {who} asks for votes with {last_index}, durable up to {}", node.durable.last());
                     return self.fail("a vote is asked for with what is durable", detail);
                 }
@@ -416,12 +417,18 @@ impl World {
         }
     }
 
-    /// What recovery found is at least what was durable.
-    pub(super) fn check_recovered(&mut self, slot: usize, found: HardState) {
-        let kept = self.nodes[slot].durable_hard;
-        let vote = found.term > kept.term || found.vote == kept.vote;
-        if found.term < kept.term || !vote || found.commit < kept.commit {
-            self.fail("recovery", format!("node {}: {kept:?} was durable, {found:?} is found", slot + 1));
+    /// What recovery found is at least what was durable, and the same.
+    pub(super) fn check_recovered(&mut self, slot: usize, found: &Boot) {
+        let node = &self.nodes[slot];
+        let (hard, kept) = (found.hard, node.durable_hard);
+        let vote = hard.term > kept.term || hard.vote == kept.vote;
+        if hard.term < kept.term || !vote || hard.commit < kept.commit {
+            return self.fail("recovery", format!("node {}: {kept:?} was durable, {hard:?} is found", slot + 1));
+        }
+        let last = found.entries.last().map_or((found.snapshot.index, found.snapshot.term), |last| (last.index, last.term));
+        let known = (node.durable.last(), node.durable.at(node.durable.last()).unwrap_or_default().term);
+        if last != known {
+            self.fail("recovery", format!("node {}: the log ends at {last:?}, durable at {known:?}", slot + 1));
         }
     }
 

@@ -67,8 +67,8 @@ pub struct Node {
     pub app: App,
     pub applying: VecDeque<Entries>,
     pub apply_due: bool,
-    /// Records written and not known to be durable, with their frames.
-    pub unsynced: VecDeque<(u64, Record)>,
+    /// Records written and not known to be durable.
+    pub unsynced: VecDeque<Record>,
     pub syncing: bool,
     pub sync_wanted: bool,
     pub saving: bool,

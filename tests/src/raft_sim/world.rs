@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wrs_raft::{
     Action, Body, Boot, Conf, DropReason, Entries, EntryKind, HardState, Incarnation, Input, Message, NodeId, Raft, Record,
-    SnapshotMeta, Time,
+    RecordId, SnapshotMeta, Time,
 };
 
 use super::app::{App, Command};
@@ -19,6 +19,9 @@ use super::wal::Wal;
 use crate::sim::{
     Agenda, Clock, Coverage, Crash, Digest, Disk, MICRO, Network, Outcome, Random, Spec, SyncResult, Violation,
 };
+
+/// Entries that a checkpoint may hold.
+const CHECKPOINT_ENTRIES: u64 = 300;
 
 /// A message on its way, with the snapshot that it speaks of.
 #[derive(Clone, Debug)]
@@ -34,8 +37,8 @@ pub enum Event {
     Arrive { to: usize, packet: Box<Packet> },
     /// A node's deadline may have come.
     Timer { node: usize, life: u32 },
-    /// A sync ends that covers frames up to `frame`.
-    Synced { node: usize, life: u32, frame: u64 },
+    /// A sync ends that covers records up to `record`, in segments up to `segment`.
+    Synced { node: usize, life: u32, record: RecordId, segment: u64 },
     /// The application is done with the oldest run of entries.
     Applied { node: usize, life: u32 },
     /// A snapshot of the application is durable.
@@ -179,24 +182,35 @@ impl World {
         let boot = Boot::found((1..=self.plan.founders as u64).map(NodeId));
         let app = self.history.app.clone();
         let saved = Saved { meta: boot.snapshot.clone(), app: app.clone(), own: true };
+        self.new_disk(slot);
         let node = &mut self.nodes[slot];
-        node.wal = Wal::found(&mut node.disk, boot.hard);
         node.snapshots.push(Rc::new(saved));
         node.app = app;
         node.written = Shadow::founded();
         node.durable = Shadow::founded();
         node.durable_hard = boot.hard;
-        self.start(slot, boot, true);
+        self.start(slot, boot);
+        let node = &mut self.nodes[slot];
+        // A founder knows who founds the group only from its disk.
+        if let Some(checkpoint) = node.machine.as_ref().and_then(Raft::checkpoint) {
+            node.wal.append(&mut node.disk, &checkpoint);
+            node.wal.sync_now(&mut node.disk);
+        }
+    }
+
+    /// Gives a node an empty disk, and with it a new incarnation.
+    fn new_disk(&mut self, slot: usize) {
+        self.next_incarnation += 1;
+        let node = &mut self.nodes[slot];
+        node.config.incarnation = Incarnation(self.next_incarnation);
+        node.disk.wipe();
+        node.wal = Wal::found(&mut node.disk, node.id, self.next_incarnation);
     }
 
     /// Starts a machine with what its disk holds.
-    pub(super) fn start(&mut self, slot: usize, boot: Boot, fresh: bool) {
+    pub(super) fn start(&mut self, slot: usize, boot: Boot) {
         let now = self.agenda.now();
         let node = &mut self.nodes[slot];
-        if fresh {
-            self.next_incarnation += 1;
-            node.config.incarnation = Incarnation(self.next_incarnation);
-        }
         node.config.seed = self.random.bits();
         let base = boot.snapshot.index;
         match Raft::new(node.config.clone(), boot, Time::from_nanos(node.clock.local(now))) {
@@ -298,7 +312,7 @@ impl World {
         match event {
             Event::Arrive { to, packet } => self.arrive(to, *packet),
             Event::Timer { node, life } if self.lives(node, life) => self.timer(node),
-            Event::Synced { node, life, frame } if self.lives(node, life) => self.synced(node, frame),
+            Event::Synced { node, life, record, segment } if self.lives(node, life) => self.synced(node, record, segment),
             Event::Applied { node, life } if self.lives(node, life) => {
                 self.nodes[node].apply_due = false;
                 self.apply_next(node);
@@ -435,6 +449,24 @@ impl World {
             self.crash(slot, true);
         } else if self.nodes[slot].is_alive() {
             self.set_timer(slot);
+            self.checkpoint(slot);
+        }
+    }
+
+    /// Begins a new segment, if the present one is long and the machine has something to begin it with.
+    fn checkpoint(&mut self, slot: usize) {
+        let node = &mut self.nodes[slot];
+        let Some(machine) = node.machine.as_ref().filter(|_| node.wal.is_full()) else { return };
+        if machine.log().last_index() > machine.snapshot().index + CHECKPOINT_ENTRIES {
+            // It would say too much: first a snapshot.
+            return self.take_snapshot(slot);
+        }
+        if let Some(record) = machine.checkpoint() {
+            let salt = self.random.bits();
+            node.wal.begin_segment(&mut node.disk, &record, salt);
+            node.sync_wanted = true;
+            self.coverage.hit("segments");
+            self.sync(slot);
         }
     }
 
@@ -462,11 +494,7 @@ impl World {
                 self.serve_reads(slot);
             }
             Action::ReadFailed { token, .. } => self.answer_read_failed(token.0),
-            Action::Compacted { upto } => {
-                self.coverage.hit("compactions");
-                let node = &mut self.nodes[slot];
-                node.wal.compact(&mut node.disk, upto);
-            }
+            Action::Compacted { .. } => self.coverage.hit("compactions"),
             Action::Fatal(fatal) => {
                 if !self.nodes[slot].write_failed {
                     return self.fail("no fatal error", format!("node {}: {fatal}", slot + 1));
@@ -519,8 +547,8 @@ impl World {
         let node = &mut self.nodes[slot];
         let sync = record.sync;
         self.digest.add(record.entries.last().map_or(0, |entry| entry.index));
-        let frame = node.wal.append(&mut node.disk, record.clone());
-        node.unsynced.push_back((frame, record));
+        node.wal.append(&mut node.disk, &record);
+        node.unsynced.push_back(record);
         if sync || self.random.chance(50_000) {
             self.nodes[slot].sync_wanted = true;
             self.sync(slot);
@@ -534,28 +562,25 @@ impl World {
         }
         node.syncing = true;
         node.sync_wanted = false;
-        node.wal.sync_begin(&mut node.disk);
-        let (frame, life, delay) = (node.wal.newest_frame(), node.life, node.disk.sync_delay());
-        self.agenda.after(delay, Event::Synced { node: slot, life, frame });
+        let record = node.wal.sync_begin(&mut node.disk);
+        let (segment, life, delay) = (node.wal.number(), node.life, node.disk.sync_delay());
+        self.agenda.after(delay, Event::Synced { node: slot, life, record, segment });
     }
 
-    fn synced(&mut self, slot: usize, frame: u64) {
+    fn synced(&mut self, slot: usize, record: RecordId, segment: u64) {
         let life = self.nodes[slot].life;
         let node = &mut self.nodes[slot];
         node.syncing = false;
-        if node.wal.sync_end(&mut node.disk, frame) == SyncResult::Failed {
-            let Some((_, record)) = node.unsynced.front() else { return };
-            let record = record.id;
+        if node.wal.sync_end(&mut node.disk, record) == SyncResult::Failed {
+            let record = node.unsynced.front().map_or(record, |record| record.id);
             node.write_failed = true;
             self.inputs.push_back((slot, life, Input::PersistFailed { record }));
             return;
         }
+        node.wal.retire(&mut node.disk, segment == node.wal.number());
         let mut newest = None;
-        while let Some((at, _)) = self.nodes[slot].unsynced.front() {
-            if *at > frame {
-                break;
-            }
-            let Some((_, record)) = self.nodes[slot].unsynced.pop_front() else { break };
+        while self.nodes[slot].unsynced.front().is_some_and(|oldest| oldest.id <= record) {
+            let Some(record) = self.nodes[slot].unsynced.pop_front() else { break };
             let id = record.id;
             self.settle(slot, &record);
             newest = Some(id);
@@ -710,45 +735,51 @@ impl World {
             config.check_quorum = self.random.coin();
         }
         let node = &mut self.nodes[slot];
-        let Ok(found) = node.wal.recover(&mut node.disk) else {
-            if node.rotten {
+        let founding = node.durable_hard.term > 0;
+        let mut boot = match node.wal.recover(&mut node.disk) {
+            // The founding record has no number that a mark could name: a disk that held something and is empty is damaged.
+            Ok(found) if node.rotten && founding && found.boot.hard.term == 0 => {
                 self.coverage.hit("rot found");
                 return self.lose(slot);
             }
-            return self.fail("recovery", format!("node {}: durable bytes are damaged", slot + 1));
+            Ok(found) => found.boot,
+            Err(_) if node.rotten => {
+                self.coverage.hit("rot found");
+                return self.lose(slot);
+            }
+            Err(error) => return self.fail("recovery", format!("node {}: {error}", slot + 1)),
         };
         // Records that survived although they were not known to be durable.
-        while let Some((frame, record)) = self.nodes[slot].unsynced.pop_front() {
-            if frame <= found.newest_frame {
+        while let Some(record) = self.nodes[slot].unsynced.pop_front() {
+            if record.id <= boot.record {
                 self.note_durable(slot, &record);
             }
         }
-        self.check_recovered(slot, found.hard);
+        self.check_recovered(slot, &boot);
         let node = &mut self.nodes[slot];
-        let named = found.snapshot.as_ref().map_or(0, |meta| meta.index);
-        let usable = |saved: &&Rc<Saved>| saved.own || saved.meta.index == named;
+        let last = boot.entries.last().map_or(boot.snapshot.index, |entry| entry.index);
+        // The state that the records name, or a newer one of its own. Not where the state may be ahead of the log.
+        let newer = !node.config.apply_before_persisted && self.random.coin();
+        let usable = |saved: &&Rc<Saved>| {
+            saved.meta.index == boot.snapshot.index
+                || (newer && saved.own && (boot.snapshot.index..=last).contains(&saved.meta.index))
+        };
         let newest = node.snapshots.iter().filter(usable).max_by_key(|saved| saved.meta.index).cloned();
-        let meta = newest.as_ref().map(|saved| saved.meta.clone()).unwrap_or_default();
-        node.app = newest.map(|saved| saved.app.clone()).unwrap_or_default();
-        // Behind a snapshot that the log contradicts, or does not reach, the log is void.
-        let base = self.history.committed.at(meta.index);
-        if node.durable.at(meta.index) != base {
-            node.durable.copy(&self.history.committed, meta.index);
+        if newest.is_none() && boot.snapshot.index > 0 {
+            return self.fail("snapshots exist", format!("node {} has none at {}", slot + 1, boot.snapshot.index));
         }
-        let last = node.durable.last();
+        node.app = newest.map(|saved| saved.app.clone()).unwrap_or_default();
+        boot.applied = node.app.applied;
         node.written = node.durable.clone();
-        node.durable_hard = found.hard;
-        let keep = |index: u64| index > meta.index && index <= last;
-        let entries = found.entries.into_iter().filter(|entry| keep(entry.index)).collect();
-        self.start(slot, Boot { hard: found.hard, snapshot: meta, entries, applied: 0 }, false);
+        node.durable_hard = boot.hard;
+        self.start(slot, boot);
     }
 
     /// Starts a node with an empty disk: it has never run, or has lost its disk and was added anew.
     pub(super) fn join(&mut self, slot: usize) {
         self.coverage.hit("joins");
+        self.new_disk(slot);
         let node = &mut self.nodes[slot];
-        node.disk.wipe();
-        node.wal = Wal::found(&mut node.disk, HardState::default());
         node.snapshots.clear();
         node.app = App::default();
         node.unsynced.clear();
@@ -756,7 +787,7 @@ impl World {
         node.durable = Shadow::default();
         node.durable_hard = HardState::default();
         node.rotten = false;
-        self.start(slot, Boot::empty(), true);
+        self.start(slot, Boot::empty());
     }
 
     /// A node's disk is gone.
