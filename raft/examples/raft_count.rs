@@ -1,6 +1,7 @@
 //! Commits `batches` batches of `size` entries of 64 bytes on three nodes in one thread, for counting what an entry costs.
 //!
-//! `raft_count <size> <batches>`; run it under valgrind with two numbers of batches and divide the difference.
+//! `raft_count <size> <batches> [kept]`: in memory, or with `kept` through records and reports, like a node with a disk. Run it
+//! under valgrind with two numbers of batches and divide the difference.
 
 use bytes::Bytes;
 use wrs_raft::{Action, Boot, Config, Input, NodeId, Raft, Role, Ticket, Time};
@@ -19,10 +20,11 @@ struct Group {
 }
 
 impl Group {
-    fn new() -> Option<Group> {
+    fn new(kept: bool) -> Option<Group> {
         let ids = [NodeId(1), NodeId(2), NodeId(3)];
         let node = |id| {
-            let raft = Raft::new(Config::new(id), Boot::found(ids), Time::ZERO).ok()?;
+            let config = Config { in_memory: !kept, apply_at_once: !kept, ..Config::new(id) };
+            let raft = Raft::new(config, Boot::found(ids), Time::ZERO).ok()?;
             Some(Node { raft, applied: 0, snapshot: 0 })
         };
         let nodes = ids.into_iter().map(node).collect::<Option<Vec<Node>>>()?;
@@ -62,7 +64,9 @@ impl Group {
                 Action::Apply(entries) => {
                     let Some(index) = entries.last().map(|entry| entry.index) else { continue };
                     node.applied = index;
-                    let _ = node.raft.step(Time::ZERO, Input::Applied { index });
+                    if !node.raft.config().apply_at_once {
+                        let _ = node.raft.step(Time::ZERO, Input::Applied { index });
+                    }
                     if index >= node.snapshot + 4096
                         && let Some(meta) = node.raft.snapshot_meta(index)
                     {
@@ -85,7 +89,7 @@ impl Group {
 fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().unwrap_or(1));
     let (size, batches) = (args.next().unwrap_or(1), args.next().unwrap_or(1000));
-    let Some(mut group) = Group::new() else { return };
+    let Some(mut group) = Group::new(std::env::args().nth(3).is_some()) else { return };
     group.give(0, Input::Campaign);
     group.settle();
     let leads = group.nodes.first().is_some_and(|node| node.raft.status().role == Role::Leader);

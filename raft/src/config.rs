@@ -50,6 +50,14 @@ pub struct Config {
     /// Whether committed entries are handed to the application before this node has them on disk. A quorum has. Only for a
     /// state machine that is rebuilt from snapshot and log at each start, else it can be ahead of its log after a crash.
     pub apply_before_persisted: bool,
+    /// Whether nothing is kept on disk: every write counts as done, and only a snapshot that replaces the application's state is
+    /// an [`Action::Persist`](crate::Action::Persist). Such a node must never come back as itself: each start is a new
+    /// [`Incarnation`] with [`Boot::empty`](crate::Boot::empty) that joins as a learner, after its old self is removed; and a
+    /// group all of whose nodes restart at once has lost its state.
+    pub in_memory: bool,
+    /// Whether the application applies entries before it gives the next input, so that they count as applied when they are
+    /// handed out and [`Input::Applied`](crate::Input::Applied) need not be given.
+    pub apply_at_once: bool,
     /// Whether a leader skips the check that a membership change fits the configuration (etcd
     /// `DisableConfChangeValidation`). A change that does not fit when it is applied is then ignored by every node.
     pub skip_conf_validation: bool,
@@ -91,6 +99,8 @@ impl Config {
             reads: ReadMode::Quorum,
             forward_proposals: false,
             apply_before_persisted: false,
+            in_memory: false,
+            apply_at_once: false,
             skip_conf_validation: false,
             append_bytes_max: 1024 * 1024,
             inflight_messages_max: 256,

@@ -114,7 +114,7 @@ impl Entries {
 
 /// How many of `entries` fit `bytes_max`, the first always among them.
 pub(crate) fn prefix_within(entries: &[Entry], bytes_max: u64) -> usize {
-    if bytes_max == u64::MAX {
+    if bytes_max == u64::MAX || entries.len() <= 1 {
         return entries.len();
     }
     let mut sum = 0u64;

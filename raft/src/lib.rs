@@ -98,8 +98,17 @@
 //!
 //! # Where it differs from etcd
 //!
-//! Transitions are those of etcd/raft 3.7, and its 28 interaction transcripts replay line by line. Beyond them:
+//! Transitions are those of etcd/raft 3.7, and its 28 interaction transcripts replay line by line, with one deviation, which two of
+//! them (those with asynchronous writes) show:
 //!
+//! - **A request for votes waits until the candidate's own vote and log are durable.** etcd sends it before. Were they forgotten in
+//!   a crash, the candidate could ask again in the same term with a shorter log, and votes given for the longer one would elect
+//!   it without a committed entry. The replay mails the request where etcd does, so that all that follows is compared.
+//!
+//! Beyond the transcripts:
+//!
+//! - The fate of a proposal that was cut from the log is told when something is committed in its place: until then another node
+//!   may bring it back.
 //! - Promises wait for the newest write that they rest on. etcd queues them behind a write of the commit index alone too.
 //! - Entries are durable when no write under way can take them back, kept as an index that every cut lowers. etcd compares terms.
 //! - Answers echo the stay in the group that the message was for, so that one from before a removal counts for nothing (study id

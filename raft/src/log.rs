@@ -28,8 +28,6 @@ struct Write {
     upto: Index,
     /// The index of the snapshot in the record, or 0.
     snapshot: Index,
-    /// Whether promises wait for it.
-    sync: bool,
 }
 
 /// The log of one node.
@@ -256,9 +254,16 @@ impl Log {
         if !self.matches(prev) {
             return Ok(None);
         }
+        if entries.is_empty() {
+            return Ok(Some((prev.index, None)));
+        }
         let matched = prev.index + entries.len() as u64;
-        let known = entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index }));
-        let known = known.count();
+        // What begins behind the last entry cannot be here already.
+        let known = if prev.index == self.last {
+            0
+        } else {
+            entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index })).count()
+        };
         let fresh = entries.narrowed(known, entries.len());
         let Some(first) = fresh.first().map(|entry| entry.index) else { return Ok(Some((matched, None))) };
         if first <= self.committed {
@@ -438,7 +443,18 @@ impl Log {
 
     /// Whether entries or a snapshot wait to be written.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.written < self.last || (self.snapshot.is_some() && !self.snapshot_written)
+        self.written < self.last || self.has_unwritten_snapshot()
+    }
+
+    /// Whether a snapshot waits to be written.
+    pub(crate) fn has_unwritten_snapshot(&self) -> bool {
+        self.snapshot.is_some() && !self.snapshot_written
+    }
+
+    /// Notes that entries need no writing.
+    pub(crate) fn skip_writing(&mut self) {
+        self.written = self.last;
+        self.stable = self.last;
     }
 
     /// The snapshot and entries that the next record must hold, and notes that they are being written.
@@ -451,13 +467,13 @@ impl Log {
     }
 
     /// Notes that `record`, which holds what [`Log::take_unwritten`] gave, is on its way to the disk.
-    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index, sync: bool) {
-        self.writes.push_back(Write { record, upto: self.last, snapshot, sync });
+    pub(crate) fn write_began(&mut self, record: RecordId, snapshot: Index) {
+        self.writes.push_back(Write { record, upto: self.last, snapshot });
     }
 
-    /// The newest record under way that promises must wait for.
-    pub(crate) fn newest_sync_write(&self) -> Option<RecordId> {
-        self.writes.iter().rev().find(|write| write.sync).map(|write| write.record)
+    /// The newest record under way.
+    pub(crate) fn newest_write(&self) -> Option<RecordId> {
+        self.writes.back().map(|write| write.record)
     }
 
     /// Notes that `record` and all before it are durable. Returns the snapshot that became durable, if one did.

@@ -39,10 +39,10 @@ impl Raft {
         session: Index,
         prev: EntryId,
         commit: Index,
-        entries: Entries,
+        entries: &Entries,
     ) -> Result<(), Ignored> {
         let newest = entries.last().map_or(0, |entry| entry.term);
-        if check_chain(prev, &entries).is_err() || newest > self.term || prev.term > self.term {
+        if check_chain(prev, entries).is_err() || newest > self.term || prev.term > self.term {
             return Err(Ignored::Malformed);
         }
         // Below the commit index, and so below a snapshot too, all is known to match (study id R2).
@@ -50,7 +50,7 @@ impl Raft {
             self.send(from, session, Body::Appended { index: self.log.committed() });
             return Ok(());
         }
-        let result = self.log.maybe_append(prev, &entries);
+        let result = self.log.maybe_append(prev, entries);
         let Some(appended) = self.or_stop(result) else { return Ok(()) };
         let Some((matched, cut)) = appended else {
             let hint = self.log.find_conflict_by_term(prev.index.min(self.log.last_index()), prev.term);
@@ -90,7 +90,7 @@ impl Raft {
         Ok(())
     }
 
-    pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: Box<SnapshotMeta>) -> Result<(), Ignored> {
+    pub(super) fn on_snapshot(&mut self, from: NodeId, session: Index, meta: &SnapshotMeta) -> Result<(), Ignored> {
         let sound = meta.index > 0 && meta.index < NUMBER_MAX && meta.term > 0 && meta.term <= self.term;
         if !sound || meta.conf.check().is_err() {
             return Err(Ignored::Malformed);
@@ -110,7 +110,7 @@ impl Raft {
     ///
     /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
     /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
-    fn restore(&mut self, meta: Box<SnapshotMeta>) -> bool {
+    fn restore(&mut self, meta: &SnapshotMeta) -> bool {
         if meta.index <= self.log.committed() {
             return false;
         }
@@ -121,9 +121,9 @@ impl Raft {
             return self.or_stop(result).is_none();
         }
         self.proposals.drop_all(DropReason::Unknown, &mut self.events);
-        self.snapshot = (*meta).clone();
+        self.snapshot = meta.clone();
         let conf = meta.conf.clone();
-        self.log.restore(meta);
+        self.log.restore(Box::new(meta.clone()));
         // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
         self.activated = id.index;
         self.confs.clear();

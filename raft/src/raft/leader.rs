@@ -32,7 +32,7 @@ impl Raft {
     pub(super) fn send_append(&mut self, to: NodeId, even_empty: bool) -> bool {
         let limits = self.config.inflight_limits();
         let Some(progress) = self.progress.get_mut(to) else { return false };
-        if progress.is_paused() {
+        if progress.is_paused() || (!even_empty && progress.next > self.log.last_index()) {
             return false;
         }
         let prev_index = progress.next.saturating_sub(1);

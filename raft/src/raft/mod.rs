@@ -10,7 +10,6 @@ mod follower;
 mod input;
 mod leader;
 mod membership;
-mod peek;
 mod propose;
 mod reads;
 
@@ -81,11 +80,7 @@ pub struct Raft {
     // What `flush` hands out.
     sends: Vec<Action>,
     events: Vec<Action>,
-    /// Promises made since the last flush.
-    held: Vec<Message>,
-    /// An empty buffer, kept for `held`.
-    released: Vec<Message>,
-    /// Promises that wait for a record, in the order of their records.
+    /// Promises that wait for a record, in the order of their records; those made since the last flush wait for the next one.
     waiting: VecDeque<(RecordId, Message)>,
     told_role: (Role, Option<NodeId>),
     told_hard: HardState,
@@ -147,8 +142,6 @@ impl Raft {
             reads: Reads::default(),
             sends: Vec::new(),
             events: Vec::new(),
-            held: Vec::new(),
-            released: Vec::new(),
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
             told_hard: HardState { commit, ..hard },
@@ -188,7 +181,7 @@ impl Raft {
             return self.refuse(input);
         }
         match input {
-            Input::Receive(message) => self.receive(message),
+            Input::Receive(mut message) => self.receive(&mut message),
             Input::Timeout => {
                 self.tick();
                 Ok(())
@@ -217,56 +210,86 @@ impl Raft {
 
     /// Appends everything that must be done since the last call to `out`.
     pub fn flush(&mut self, out: &mut Vec<Action>) {
-        if self.fatal.is_some() {
-            return self.flush_fatal(out);
-        }
-        self.spread_reads();
-        if !self.held.is_empty() {
-            self.release_free();
+        while self.fatal.is_none() {
+            self.spread_reads();
+            if self.config.in_memory {
+                self.log.skip_writing();
+            }
+            if self.waiting.back().is_some_and(|(record, _)| *record == self.next_record) {
+                self.place_promises();
+            }
             if self.fatal.is_some() {
-                return self.flush_fatal(out);
+                break;
+            }
+            self.flush_messages(out);
+            if self.must_write() {
+                self.flush_record(out);
+            } else if self.log.committed() != self.told_hard.commit && !self.config.in_memory {
+                self.flush_commit(out);
+            }
+            let handed = self.flush_applies(out);
+            if !self.events.is_empty() {
+                out.append(&mut self.events);
+            }
+            if !handed {
+                return;
             }
         }
+        self.flush_fatal(out);
+    }
+
+    fn flush_messages(&mut self, out: &mut Vec<Action>) {
         let role = (self.role, self.leader);
         if role != self.told_role {
             self.told_role = role;
             out.push(Action::Role(RoleChange { term: self.term, role: self.role, leader: self.leader }));
         }
-        if !self.sends.is_empty() {
+        if out.is_empty() {
+            // The two buffers change places: no message is moved.
+            core::mem::swap(out, &mut self.sends);
+        } else if !self.sends.is_empty() {
             out.append(&mut self.sends);
         }
-        if self.log.has_unwritten() || self.hard_state() != self.told_hard {
-            self.flush_record(out);
+    }
+
+    /// Hands out committed entries. True if they count as applied by that, so that more may follow from them.
+    fn flush_applies(&mut self, out: &mut Vec<Action>) -> bool {
+        if !self.log.has_committed(self.config.apply_before_persisted) {
+            return false;
         }
-        if self.log.has_committed(self.config.apply_before_persisted) {
-            out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
-            self.proposals.settle(&self.log, out);
-        }
-        if !self.events.is_empty() {
-            out.append(&mut self.events);
-        }
+        out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
+        let index = self.log.applying();
+        self.proposals.settle(&self.log, out);
+        // What was handed out just now is no news to this machine.
+        self.config.apply_at_once && self.applied(index).is_ok()
     }
 
     fn flush_record(&mut self, out: &mut Vec<Action>) {
         let hard = self.hard_state();
         let changed = hard != self.told_hard;
-        let sync = self.must_write();
+        self.told_hard = hard;
         let (snapshot, entries) = self.log.take_unwritten();
+        let id = self.number_record();
+        self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index));
+        let hard = changed.then_some(hard);
+        out.push(Action::Persist(Record { id, sync: true, hard, snapshot, entries, checkpoint: false }));
+    }
+
+    /// A commit index alone: nothing waits for it.
+    fn flush_commit(&mut self, out: &mut Vec<Action>) {
+        self.told_hard.commit = self.log.committed();
+        let id = self.number_record();
+        out.push(Action::Persist(Record { id, hard: Some(self.told_hard), ..Record::default() }));
+    }
+
+    fn number_record(&mut self) -> RecordId {
         let id = self.next_record;
         self.next_record = RecordId(id.0 + 1);
-        self.told_hard = hard;
-        self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index), sync);
-        if !self.held.is_empty() {
-            let record = if sync { id } else { self.log.newest_sync_write().unwrap_or(id) };
-            self.waiting.extend(self.held.drain(..).map(|message| (record, message)));
-        }
-        let hard = changed.then_some(hard);
-        out.push(Action::Persist(Record { id, sync, hard, snapshot, entries, checkpoint: false }));
+        id
     }
 
     fn flush_fatal(&mut self, out: &mut Vec<Action>) {
         self.sends.clear();
-        self.held.clear();
         self.waiting.clear();
         self.proposals.drop_all(DropReason::Stopped, &mut self.events);
         self.reads.fail_all(None, &mut self.events);
@@ -291,25 +314,31 @@ impl Raft {
 
     /// Whether something that promises rest on is not handed out for writing yet.
     fn must_write(&self) -> bool {
+        if self.config.in_memory {
+            return self.log.has_unwritten_snapshot();
+        }
         self.log.has_unwritten() || self.term != self.told_hard.term || self.vote != self.told_hard.vote
     }
 
-    /// Lets promises go that nothing unwritten stands behind.
-    fn release_free(&mut self) {
-        while !self.held.is_empty() && !self.must_write() && self.log.newest_sync_write().is_none() {
-            // Releasing one's own word may bring more promises: they come behind.
-            let mut held = core::mem::replace(&mut self.held, core::mem::take(&mut self.released));
-            for message in held.drain(..) {
-                self.release(message);
+    /// Finds what the promises made since the last flush wait for: the record that this flush makes, else the newest one under
+    /// way that anything waits for, else nothing.
+    fn place_promises(&mut self) {
+        while !self.must_write() {
+            if let Some(newest) = self.log.newest_write() {
+                let fresh = self.waiting.partition_point(|(record, _)| *record < self.next_record);
+                self.waiting.iter_mut().skip(fresh).for_each(|(record, _)| *record = newest);
+                return;
             }
-            self.released = held;
+            // With no write under way, only fresh ones wait. Releasing one's own word may bring more of them.
+            let Some((_, message)) = self.waiting.pop_front() else { return };
+            self.release(message);
         }
     }
 
-    fn release(&mut self, message: Message) {
+    fn release(&mut self, mut message: Message) {
         if message.to == self.config.id {
             // A vote for oneself, or entries of one's own: they count from now on.
-            let _ = self.by_term(message);
+            let _ = self.by_term(&mut message);
         } else {
             self.sends.push(Action::Send(message));
         }
@@ -345,7 +374,7 @@ impl Raft {
 
     // Messages in.
 
-    fn receive(&mut self, message: Message) -> Result<(), Ignored> {
+    fn receive(&mut self, message: &mut Message) -> Result<(), Ignored> {
         let strange = message.cluster.0 != 0 && self.config.cluster.0 != 0 && message.cluster != self.config.cluster;
         if strange {
             return Err(Ignored::OtherCluster);
@@ -366,12 +395,12 @@ impl Raft {
     }
 
     /// The rule of terms (thesis section 3.3, etcd `Step`), then the table.
-    fn by_term(&mut self, message: Message) -> Result<(), Ignored> {
+    fn by_term(&mut self, message: &mut Message) -> Result<(), Ignored> {
         if !message.body.is_termless() {
             if message.term > self.term {
-                self.newer_term(&message)?;
+                self.newer_term(message)?;
             } else if message.term < self.term {
-                return self.older_term(&message);
+                return self.older_term(message);
             }
         }
         self.dispatch(message)
@@ -406,14 +435,14 @@ impl Raft {
     }
 
     /// What each role does with each message. The term is this node's, but for pre-votes and what belongs to no term.
-    fn dispatch(&mut self, message: Message) -> Result<(), Ignored> {
-        let Message { from, term, session, body, .. } = message;
-        match (body, self.role) {
+    fn dispatch(&mut self, message: &mut Message) -> Result<(), Ignored> {
+        let (from, term, session) = (message.from, message.term, message.session);
+        match (&mut message.body, self.role) {
             (Body::Vote { last_index, last_term, transfer }, _) => {
-                self.on_vote(from, term, EntryId { term: last_term, index: last_index }, transfer)
+                self.on_vote(from, term, EntryId { term: *last_term, index: *last_index }, *transfer)
             }
             (Body::PreVote { last_index, last_term }, _) => {
-                self.on_pre_vote(from, term, EntryId { term: last_term, index: last_index })
+                self.on_pre_vote(from, term, EntryId { term: *last_term, index: *last_index })
             }
 
             // There is one leader in a term: another one's word cannot be true.
@@ -423,12 +452,13 @@ impl Raft {
             (Body::Append { prev_index, prev_term, commit, entries }, _) => {
                 self.check_session(session)?;
                 self.follow(from);
-                self.on_append(from, session, EntryId { term: prev_term, index: prev_index }, commit, entries)
+                let prev = EntryId { term: *prev_term, index: *prev_index };
+                self.on_append(from, session, prev, *commit, entries)
             }
             (Body::Heartbeat { commit, round }, _) => {
                 self.check_session(session)?;
                 self.follow(from);
-                self.on_heartbeat(from, session, commit, round)
+                self.on_heartbeat(from, session, *commit, *round)
             }
             (Body::Snapshot { meta }, _) => {
                 self.check_session(session)?;
@@ -436,15 +466,15 @@ impl Raft {
                 self.on_snapshot(from, session, meta)
             }
 
-            (Body::Appended { index }, Role::Leader) => self.on_appended(from, session, index),
+            (Body::Appended { index }, Role::Leader) => self.on_appended(from, session, *index),
             (Body::Rejected { index, hint_index, hint_term }, Role::Leader) => {
-                self.on_rejected(from, session, index, EntryId { term: hint_term, index: hint_index })
+                self.on_rejected(from, session, *index, EntryId { term: *hint_term, index: *hint_index })
             }
-            (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, round),
+            (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, *round),
             (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
 
             (Body::VoteReply { granted }, Role::Candidate) | (Body::PreVoteReply { granted }, Role::PreCandidate) => {
-                self.on_word(from, granted);
+                self.on_word(from, *granted);
                 Ok(())
             }
             // Answers to an election that is over (study id E7).
@@ -453,28 +483,30 @@ impl Raft {
             (Body::TimeoutNow, Role::Follower) => self.hup(election::Campaign::Transfer),
             (Body::TimeoutNow, _) => Err(Ignored::NotNow),
 
-            (Body::Propose { payloads }, _) => self.on_propose(payloads),
-            (Body::ProposeConf { change }, _) => self.on_propose_conf(*change),
-            (Body::TransferLeader { to }, _) => self.transfer_leader(to),
-            (Body::Read { number }, _) => self.on_read(from, number),
-            (Body::ReadReply { number, index }, _) => self.on_read_reply(number, index),
+            (Body::Propose { payloads }, _) => self.on_propose(core::mem::take(payloads)),
+            (Body::ProposeConf { change }, _) => self.on_propose_conf(change),
+            (Body::TransferLeader { to }, _) => self.transfer_leader(*to),
+            (Body::Read { number }, _) => self.on_read(from, *number),
+            (Body::ReadReply { number, index }, _) => self.on_read_reply(*number, *index),
         }
     }
 
     // Messages out.
 
-    /// Sends `body`, or holds it where it promises something that must be durable first.
+    /// Sends `body`, or holds it where it promises something that is not durable yet.
     fn send(&mut self, to: NodeId, session: Index, body: Body) {
         let term = if body.is_termless() { 0 } else { self.term };
         self.send_at(to, term, session, body);
     }
 
     fn send_at(&mut self, to: NodeId, term: Term, session: Index, body: Body) {
-        let promise = body.is_promise();
+        // One's own word is not counted in the middle of another step, even where it rests on nothing.
+        let waits =
+            body.is_promise() && (to == self.config.id || self.must_write() || self.log.newest_write().is_some());
         let Config { id, cluster, incarnation, .. } = self.config;
         let message = Message { cluster, from: id, incarnation, to, term, session, body };
-        if promise {
-            self.held.push(message);
+        if waits {
+            self.waiting.push_back((self.next_record, message));
         } else {
             self.sends.push(Action::Send(message));
         }
@@ -528,7 +560,7 @@ impl Raft {
             proposals_pending: self.proposals.len(),
             reads_pending: self.reads.len(),
             records_pending: self.log.writes_pending(),
-            messages_held: self.waiting.len() + self.held.len(),
+            messages_held: self.waiting.len(),
             fatal: self.fatal,
         }
     }
@@ -580,10 +612,13 @@ impl Raft {
         self.fatal
     }
 
-    /// Promises that wait for a record to be durable, in order. Those to this node itself are its own vote and its own entries.
+    /// Promises that wait for a record that was handed out and is not durable yet, in order. Those to this node itself are its own vote and its own entries.
     /// For transcripts and checks.
     pub fn held(&self) -> impl Iterator<Item = (RecordId, &Message)> {
-        self.waiting.iter().map(|(record, message)| (*record, message))
+        self.waiting
+            .iter()
+            .take_while(|(record, _)| *record < self.next_record)
+            .map(|(record, message)| (*record, message))
     }
 
     /// Fixes the present election timeout, which chance had drawn, until the role changes. For transcripts and tests.

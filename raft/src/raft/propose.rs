@@ -196,8 +196,8 @@ impl Raft {
     }
 
     /// A follower passed this on.
-    pub(super) fn on_propose_conf(&mut self, change: ConfChange) -> Result<(), Ignored> {
-        self.append_conf(None, &change).map_err(Ignored::Proposal)
+    pub(super) fn on_propose_conf(&mut self, change: &ConfChange) -> Result<(), Ignored> {
+        self.append_conf(None, change).map_err(Ignored::Proposal)
     }
 
     /// Appends a membership change, or an empty entry in its place where it may not be (etcd does the same).

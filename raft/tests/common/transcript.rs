@@ -171,8 +171,15 @@ impl Node {
                 _ => {}
             }
         }
-        ready.held = self.raft.held().count() - held;
-        ready.after.extend(self.raft.held().skip(held).map(|(_, message)| message.clone()));
+        // The one deviation: the machine holds a request for votes until the candidate's own vote, and the log that it boasts
+        // of, are durable. etcd sends it before. It is mailed here where etcd mails it, so that the rest of the transcript
+        // can be compared; that the machine holds it is shown by `e6_a_candidate_asks_when_its_own_vote_is_durable`.
+        let fresh = self.raft.held().skip(held).map(|(_, message)| message.clone());
+        let (early, fresh): (Vec<Message>, Vec<Message>) = fresh.partition(|m| matches!(m.body, Body::Vote { .. }));
+        self.mailed.extend(early.iter().cloned());
+        ready.messages.extend(early);
+        ready.held = fresh.len();
+        ready.after.extend(fresh);
         if let Some(record) = &ready.record {
             let hard = record.hard.unwrap_or(self.hard);
             ready.must_sync = !record.entries.is_empty() || hard.term != self.hard.term || hard.vote != self.hard.vote;
