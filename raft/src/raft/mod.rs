@@ -10,6 +10,7 @@ mod follower;
 mod input;
 mod leader;
 mod membership;
+mod peek;
 mod propose;
 mod reads;
 
@@ -157,6 +158,7 @@ impl Raft {
         raft.confs.push_back((base.index, founded.conf.clone()));
         raft.conf = founded.conf;
         raft.recover_conf(applied)?;
+        raft.log.confs_applied(applied);
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)

@@ -10,7 +10,7 @@ use wrs_tests::sim::shrink::shrink;
 use wrs_tests::sim::{Scenario, Spec};
 
 const USAGE: &str = "\
-raft_sim run [FROM [TO [EVENTS [THREADS]]]]   run the seeds FROM..TO
+raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
 raft_sim replay SPEC [trace]                  run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike";
 
@@ -25,7 +25,7 @@ fn run(arguments: &[String]) -> ExitCode {
         events: number(arguments.get(2), 20_000),
         threads: number(arguments.get(3), 1) as usize,
         compare_every: 100,
-        failures_max: 10,
+        failures_max: number(arguments.get(4), 10) as usize,
     };
     let start = Instant::now();
     let summary = run_seeds(&RaftCluster, &plan, &|spec, outcome| {

@@ -511,6 +511,14 @@ impl World {
         let mut arrivals = [None; 2];
         self.network.carry(now, slot, to, |at| arrivals[usize::from(arrivals[0].is_some())] = Some(at));
         self.digest.add(packet.message.term << 8 | to as u64);
+        if let Body::Propose { payloads } = &packet.message.body {
+            // From now on the network may double it.
+            for command in payloads.iter().filter_map(|payload| Command::decode(payload)) {
+                if let Some(attempt) = self.history.attempts.get_mut(command.attempt as usize) {
+                    attempt.forwarded = true;
+                }
+            }
+        }
         if let Some(at) = arrivals[1] {
             self.agenda.at(at, Event::Arrive { to, packet: Box::new(packet.clone()) });
         }
