@@ -122,6 +122,8 @@ impl Raft {
                 }
             }
         }
+        // A quorum of those who remain may have confirmed long ago.
+        self.confirm_reads();
         if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
             self.transferring_to = None;
         }

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use wrs_raft::{Action, Body, Boot, Conf, EntryKind, Message, NodeId, ProgressState, Raft, Record};
+use wrs_raft::{Action, Body, Boot, Conf, EntryKind, Message, NodeId, ProgressState, Raft, Record, Role};
 
 use super::node::{Saved, View};
 use super::plan::NODES;
@@ -310,7 +310,7 @@ impl World {
             Body::Vote { last_index, last_term, .. } => {
                 let (last_index, last_term) = (*last_index, *last_term);
                 let same = node.durable.at(last_index).map(|mark| mark.term) == Some(last_term);
-                if kept.term == message.term && !same {
+                if kept.term == message.term && !same && machine.role() == Role::Candidate {
                     let detail = format!("node {who} asks for votes with {last_index}, durable up to {}", node.durable.last());
                     return self.fail("a vote is asked for with what is durable", detail);
                 }
@@ -342,7 +342,7 @@ impl World {
             }
             Body::Heartbeat { commit, .. } => {
                 let matched = machine.progress().get(message.to).map_or(0, |progress| progress.matched);
-                if node.leads() && *commit > matched.min(machine.log().committed()) {
+                if node.leads() && message.term == machine.term() && *commit > matched.min(machine.log().committed()) {
                     let detail = format!("node {who} tells {} to commit {commit}, it holds {matched}", message.to);
                     self.fail("heartbeats commit what is matched", detail);
                 }
