@@ -1,1 +1,86 @@
 //! Micro-benches of the core as counts, and the socket bench.
+//!
+//! # The micro-benches
+//! Instructions and allocations per unit of work (a message read, a request, a delivery) of the core, driven by hand
+//! through its public API with everything that an adapter does but the system calls. Counts, not times: a busy machine
+//! gives the same. Instructions need valgrind; without it their column is empty.
+//! ```sh
+//! cargo run --release -p wrs-benches --bin micro                         # all
+//! cargo run --release -p wrs-benches --bin micro -- --cases publish      # those whose names begin so
+//! ```
+//! The table goes to stdout as Markdown; the exit code is 1 if a budget is broken: allocations per unit, bytes of what is
+//! idle, and the instructions of a request with 100,000 channels as a multiple of those with one. The budgets stand
+//! beside the cases in [`micro`]; `cargo test` holds the core to those in memory, and where it is built with `--release`
+//! to those in instructions too.
+//!
+//! # The socket bench
+//! Deliveries per CPU-second of the server process, wrs beside servers of the same kind, in one run: each round starts
+//! every server anew in every cell, in turn (A B C, B C A, …), with the server on core 0 (wrs with `WRS_SHARDS=1`) and
+//! the load on core 1. CPU time is what the kernel has charged to the server's threads, so that other work on the
+//! machine costs wall time, and as far as caches and wake-ups go some of the figure: hence rounds, and the spread. It
+//! needs Linux (epoll, `/proc`).
+//!
+//! One command builds all, the next ones measure:
+//! ```sh
+//! cargo build --release -p wrs -p wrs-benches && npm ci --prefix benches/peers/ws \
+//!   && cargo build --release --manifest-path benches/peers/Cargo.toml
+//! target/release/socket_bench                                 # fan-out and echo, five rounds
+//! target/release/socket_bench --cells fanout-100x64           # one cell; a name's beginning names many
+//! target/release/socket_bench --cells idle,handshake,rest     # memory, connections, requests
+//! target/release/socket_bench --cells latency,stalled         # p50, p99, p99.9 at a steady rate; beside stalled clients
+//! target/release/socket_bench --cells push-pull               # and whether each worker got the same
+//! target/release/socket_bench --cells list                    # all names
+//! ```
+//! The table goes to stdout as Markdown, the progress to stderr; the exit code is 1 if a message was lost or a run
+//! failed. A cell is *median (min–max)* of the rounds; a ratio is the median of the rounds' ratios, each to the same
+//! round's run of that peer.
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `--server NAME=COMMAND` | `wrs=target/release/wrs` | a relay, told its port by `WRS_API_PORT`; more than one may be given |
+//! | `--peer NAME=COMMAND` | | one more peer: `{port}` stands for its port, it serves `/echo` and `/pub` |
+//! | `--without NAME` | | leave out a peer of `benches/peers` |
+//! | `--cells NAME,…` | `fanout,echo` | what to measure |
+//! | `--rounds`, `--seconds`, `--warm-up` | 5, 1, 0.3 | how often, how long, what does not count |
+//! | `--server-core`, `--load-core` | 0, 1 | `none`: not pinned |
+//! | `--cert`, `--key` | made with `openssl` | PEM files for the cells with TLS |
+//!
+//! # Peers
+//! `benches/peers` lies outside the workspace, with its own lock files. Each peer takes its port as argument, sends
+//! back what it gets on `/echo`, and sends what it gets on `/pub` to every connection there, the sender's too.
+//! - `bare`: the ceiling. One thread, one epoll, frames encoded once per turn, one `send()` per client and turn, and
+//!   nothing else that a server must do.
+//! - `tungstenite`: tokio and tokio-tungstenite with batched flushes.
+//! - `ws`: npm `ws`.
+//!
+//! # Cells
+//! - `fanout-NxSIZE`: a publisher and N subscribers; N + 1 deliveries a message, since the publisher gets its own. 32
+//!   messages outstanding (8 at 1,000); one is outstanding until the *slowest* receiver has it.
+//! - `echo-SIZE`: 50 clients with 8 messages outstanding each; the note says what the least served client got.
+//! - `latency-…`: so many messages a second to so many subscribers. Times run from when a message was *due*.
+//!   `stalled-…`: the same beside clients that never read.
+//! - `push-pull-…`: one distributor and workers, `idle-…`: memory per connection (`RssAnon`), `handshake-…`: connect,
+//!   upgrade, close; `rest-…`: requests, with 1 or 100,000 channels present.
+//!
+//! 9,000 connections need `ulimit -n` above 9,100. What grows with the number of channels shows as the ratio of
+//! `rest-…-100000` to `rest-…-1`; a machine that has performance counters counts instructions with `perf stat -p`.
+//!
+//! In all of them each receiver checks that the messages' numbers come without a gap and in order; what is missing,
+//! doubled or out of order is *lost*, and must be 0.
+//!
+//! # One load, by hand
+//! `load` runs one of these against a server that is already listening, with every dimension an option:
+//! ```sh
+//! target/release/load fanout --at http://127.0.0.1:8080 --subscribers 250 --size 512 --window 16 --seconds 10 --pid PID
+//! ```
+
+#[cfg(target_os = "linux")]
+pub mod cell;
+#[cfg(target_os = "linux")]
+pub mod load;
+#[cfg(target_os = "linux")]
+pub mod report;
+
+pub mod arguments;
+pub mod counting;
+pub mod micro;

@@ -1,1 +1,2 @@
 //! Fuzz targets, as functions that tests replay too.
+pub mod frame;

@@ -76,6 +76,12 @@ pub struct Config {
     pub applying_bytes_max: u64,
     /// Reads that wait; above it reads fail.
     pub reads_max: usize,
+    /// Promises to peers that wait for the disk. Above it they are dropped, as if lost on the way: the peers ask again.
+    pub held_messages_max: usize,
+    /// Bytes of entries in the log above which the application is asked for a snapshot
+    /// ([`Action::SnapshotWanted`](crate::Action::SnapshotWanted)), and above which no tail stays behind one.
+    /// [`Entry::size_bytes`](crate::Entry::size_bytes) counts.
+    pub log_bytes_max: u64,
     /// Entries that stay in the log behind a snapshot, so that a peer that is a little behind needs none.
     /// [`u64::MAX`] keeps all until [`Input::Compact`](crate::Input::Compact).
     pub log_tail_entries: u64,
@@ -109,6 +115,8 @@ impl Config {
             proposals_max: 65_536,
             applying_bytes_max: 16 * 1024 * 1024,
             reads_max: 65_536,
+            held_messages_max: 65_536,
+            log_bytes_max: 64 * 1024 * 1024,
             log_tail_entries: 4096,
         }
     }

@@ -40,6 +40,8 @@ pub struct Log {
     /// Where each term begins, ascending, for the entries held.
     terms: VecDeque<EntryId>,
     last: Index,
+    /// The sizes of the entries held.
+    bytes: u64,
     committed: Index,
     applying: Index,
     applied: Index,
@@ -76,6 +78,7 @@ impl Log {
             runs: VecDeque::new(),
             terms: VecDeque::new(),
             last: base.index,
+            bytes: 0,
             committed: base.index,
             applying: base.index,
             applied: base.index,
@@ -114,6 +117,12 @@ impl Log {
     #[must_use]
     pub fn last_index(&self) -> Index {
         self.last
+    }
+
+    /// The sizes of the entries held, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The index up to which entries are committed.
@@ -208,6 +217,7 @@ impl Log {
             if entry.kind == EntryKind::Conf {
                 self.conf_changes.push_back(entry.index);
             }
+            self.bytes += entry.size_bytes();
         }
         self.runs.push_back(entries);
     }
@@ -218,6 +228,8 @@ impl Log {
 
     /// Cuts the log from `from` on.
     fn truncate(&mut self, from: Index) {
+        let gone: u64 = self.range(from, self.last).map(Entry::size_bytes).sum();
+        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.back_mut() {
             let first = run.first_index();
             if first < from {
@@ -521,6 +533,7 @@ impl Log {
         self.runs.clear();
         self.terms.clear();
         self.last = index;
+        self.bytes = 0;
         self.committed = index;
         self.stable = index;
         self.written = index;
@@ -548,6 +561,8 @@ impl Log {
             return false;
         }
         let Some(term) = self.term(upto) else { return false };
+        let gone: u64 = self.range(self.base.index + 1, upto).map(Entry::size_bytes).sum();
+        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.front_mut() {
             let first = run.first_index();
             if first > upto {

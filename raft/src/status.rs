@@ -46,6 +46,8 @@ pub struct Status {
     pub progress: ProgressMap,
     /// On a leader, the payload bytes that are not applied.
     pub uncommitted_bytes: u64,
+    /// The sizes of the entries in the log, in bytes.
+    pub log_bytes: u64,
     /// Proposals whose fate is open.
     pub proposals_pending: usize,
     /// Reads that wait.

@@ -480,6 +480,58 @@ fn a_dead_follower_does_not_grow_the_log() {
     assert!(group.status(1).progress.get(id(3)).unwrap().inflights.count() <= 256);
 }
 
+/// A log that outgrows its limit asks for a snapshot, once, and lets no tail stand above the limit behind it.
+#[test]
+fn a_log_that_outgrows_its_limit_asks_for_a_snapshot() {
+    let mut group = Group::with(1, |c| Config { log_bytes_max: 1000, log_tail_entries: u64::MAX, ..c });
+    group.lead(1);
+    for _ in 0..100 {
+        group.propose(1, "0123456789abcdef").unwrap();
+    }
+    let recount = |group: &Group| {
+        let log = group.nodes[&id(1)].raft.log();
+        log.slice(log.first_index(), log.last_index(), u64::MAX).iter().map(Entry::size_bytes).sum::<u64>()
+    };
+    assert_eq!(group.status(1).log_bytes, recount(&group));
+    let wanted = |group: &Group| {
+        let events = &group.nodes[&id(1)].events;
+        events.iter().filter(|action| matches!(action, Action::SnapshotWanted { .. })).count()
+    };
+    assert_eq!(wanted(&group), 1);
+    let index = group.status(1).applied;
+    let meta = group.node(1).raft.snapshot_meta(index).unwrap();
+    group.step(1, Input::SnapshotTaken { meta }).unwrap();
+    assert_eq!((group.status(1).log_bytes, group.status(1).first_index), (0, index + 1));
+    for _ in 0..100 {
+        group.propose(1, "0123456789abcdef").unwrap();
+    }
+    assert_eq!((wanted(&group), group.status(1).log_bytes), (2, recount(&group)));
+}
+
+/// The bytes of the log are right after a cut too.
+#[test]
+fn the_logs_bytes_survive_a_cut() {
+    let mut group = Group::new(3);
+    group.add(config(1), boot(3, 2, &[2, 2, 2, 2]));
+    let message = group.message(2, 1, 3, append(2, 2, 1, &[3]));
+    group.deliver(message).unwrap();
+    assert_eq!((group.status(1).last_index, group.status(1).log_bytes), (3, 2 * ENTRY_OVERHEAD_BYTES));
+}
+
+/// While the disk stalls, promises are held up to a limit; those above it are as if lost.
+#[test]
+fn a_stalled_disk_holds_no_more_than_the_limit() {
+    let mut group = Group::with(3, |c| Config { held_messages_max: 10, ..c });
+    group.node(1).auto_sync = false;
+    for _ in 0..100 {
+        let message = group.message(2, 1, 2, append(1, 1, 1, &[2]));
+        group.deliver(message).unwrap();
+    }
+    assert_eq!((group.status(1).messages_held, group.mail.len()), (10, 0));
+    group.sync(1);
+    assert_eq!(group.mail.len(), 10);
+}
+
 /// Several inputs before one flush make one record.
 #[test]
 fn inputs_that_wait_together_cost_one_write() {

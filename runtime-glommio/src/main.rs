@@ -1,8 +1,42 @@
-//! The glommio server. Not built yet: the program says so and names the one that is.
+//! The wrs server on glommio: a thread per core on io_uring, for Linux.
+//!
+//! `node` reads the configuration and starts one thread per shard; `turn` is a shard's loop; `ring`, `conn` and `listen`
+//! are its sockets, `mesh` the queues between shards, `host` its hands; `probe` says whether this system can run it. The
+//! files are the twins of the smol server's; where those speak of a poller and of tasks, here is the ring.
+
+#[cfg(target_os = "linux")]
+mod clock;
+#[cfg(target_os = "linux")]
+mod conn;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod listen;
+#[cfg(target_os = "linux")]
+mod mesh;
+#[cfg(target_os = "linux")]
+mod node;
+#[cfg(target_os = "linux")]
+mod probe;
+#[cfg(target_os = "linux")]
+mod ring;
+#[cfg(target_os = "linux")]
+mod signals;
+#[cfg(target_os = "linux")]
+mod turn;
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    eprintln!("wrs-glommio is not built yet; run the smol server instead: cargo run --release");
+    node::main()
+}
+
+/// There is no io_uring here.
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!(
+        "wrs-glommio: this server needs Linux; run the smol server, which takes the same options: cargo run --release"
+    );
     ExitCode::from(2)
 }

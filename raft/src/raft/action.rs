@@ -82,6 +82,12 @@ pub enum Action {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
+    /// The log has outgrown [`Config::log_bytes_max`](crate::Config::log_bytes_max): take a snapshot, and give
+    /// [`Input::SnapshotTaken`](super::Input::SnapshotTaken). Told once for each snapshot.
+    SnapshotWanted {
+        /// The newest index that it can be taken at: what is applied.
+        index: Index,
+    },
     /// Entries up to `upto` are no longer in the log: their segments may be deleted.
     Compacted {
         /// The last entry that is gone.

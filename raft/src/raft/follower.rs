@@ -127,6 +127,7 @@ impl Raft {
         }
         self.proposals.drop_all(DropReason::Unknown, &mut self.events);
         self.snapshot = meta.clone();
+        self.snapshot_wanted = false;
         let conf = meta.conf.clone();
         self.log.restore(Box::new(meta.clone()));
         // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
@@ -146,9 +147,14 @@ impl Raft {
             self.confs.pop_front();
         }
         let upto = meta.index.saturating_sub(self.config.log_tail_entries);
+        let index = meta.index;
         self.snapshot = meta;
+        self.snapshot_wanted = false;
         // Nothing to forget is as good.
         let _ = self.compact(upto);
+        if self.log.bytes() > self.config.log_bytes_max {
+            let _ = self.compact(index);
+        }
         Ok(())
     }
 

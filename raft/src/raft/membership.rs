@@ -50,6 +50,11 @@ impl Raft {
     /// Leaves a joint configuration that wants to be left (study id M3). Tried after each application, so that neither a
     /// transfer nor a change of leader can lose it; the entry has no payload, so that no limit refuses it.
     pub(super) fn after_applied(&mut self) {
+        let (index, grown) = (self.log.applied(), self.log.bytes() > self.config.log_bytes_max);
+        if grown && !self.snapshot_wanted && index > self.snapshot.index {
+            self.snapshot_wanted = true;
+            self.events.push(Action::SnapshotWanted { index });
+        }
         let due = self.conf.auto_leave && self.log.applied() >= self.pending_conf_index;
         if due && self.role == Role::Leader {
             // Refused during a transfer: then the next leader does it, or this one at its next entry.

@@ -72,6 +72,8 @@ pub struct Raft {
     uncommitted_bytes: u64,
     /// The newest snapshot.
     snapshot: SnapshotMeta,
+    /// Whether the application was asked for one that is newer.
+    snapshot_wanted: bool,
     /// Each configuration since that snapshot and the index from which it holds, so that the next snapshot gets the right one.
     confs: VecDeque<(Index, Conf)>,
 
@@ -139,6 +141,7 @@ impl Raft {
             transferring_to: None,
             uncommitted_bytes: 0,
             confs: VecDeque::new(),
+            snapshot_wanted: false,
             proposals: Proposals::default(),
             reads: Reads::default(),
             sends: Vec::new(),
@@ -507,7 +510,9 @@ impl Raft {
             body.is_promise() && (to == self.config.id || self.must_write() || self.log.newest_write().is_some());
         let Config { id, cluster, incarnation, .. } = self.config;
         let message = Message { cluster, from: id, incarnation, to, term, session, body };
-        if waits {
+        if waits && self.waiting.len() >= self.config.held_messages_max && to != id {
+            // The disk stalls: as if lost on the way.
+        } else if waits {
             self.waiting.push_back((self.next_record, message));
         } else {
             self.sends.push(Action::Send(message));
@@ -559,6 +564,7 @@ impl Raft {
             conf_settled: self.pending_conf_index <= self.log.applied(),
             progress: if leads { self.progress.clone() } else { ProgressMap::default() },
             uncommitted_bytes: self.uncommitted_bytes,
+            log_bytes: self.log.bytes(),
             proposals_pending: self.proposals.len(),
             reads_pending: self.reads.len(),
             records_pending: self.log.writes_pending(),

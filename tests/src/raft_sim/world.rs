@@ -494,6 +494,7 @@ impl World {
                 self.serve_reads(slot);
             }
             Action::ReadFailed { token, .. } => self.answer_read_failed(token.0),
+            Action::SnapshotWanted { .. } => self.take_snapshot(slot),
             Action::Compacted { .. } => self.coverage.hit("compactions"),
             Action::Fatal(fatal) => {
                 if !self.nodes[slot].write_failed {

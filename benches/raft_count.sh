@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What a committed entry costs: three nodes in one thread, 64-byte payloads, everyone has applied it. Ours in memory, ours through
+# records and reports as with a disk, and the registry's raft 0.7 (protobuf codec, in-memory storage, the same load), all in one run.
+# Instructions and allocations are valgrind's counts, so they do not depend on the machine's load: two runs of different length, the
+# difference divided by the entries between them. Needs valgrind and python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --quiet --release -p wrs-raft --example raft_count
+cargo build --quiet --release --locked --manifest-path benches/peers/raft07/Cargo.toml
+target=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
+peer=$(cargo metadata --no-deps --format-version 1 --manifest-path benches/peers/raft07/Cargo.toml |
+  python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
+
+instructions() { valgrind --tool=lackey --basic-counts=yes "$@" 2>&1 | sed -n 's/.*guest instrs: *\([0-9,]*\).*/\1/p' | tr -d ,; }
+allocations() { valgrind --tool=memcheck "$@" 2>&1 | sed -n 's/.*total heap usage: \([0-9,]*\) allocs.*/\1/p' | tr -d ,; }
+
+printf '%-24s %6s %14s %12s\n' machine batch instr/entry allocs/entry
+for size in 1 16 256; do
+  batches=$((4096 / size < 64 ? 64 : 4096 / size))
+  entries=$((size * batches * 2))
+  row() {
+    local name=$1 program=$2 rest=${3:-}
+    local i1 i3 a1 a3
+    i1=$(instructions "$program" $size $batches $rest)
+    i3=$(instructions "$program" $size $((batches * 3)) $rest)
+    a1=$(allocations "$program" $size $batches $rest)
+    a3=$(allocations "$program" $size $((batches * 3)) $rest)
+    python3 -c "print('%-24s %6d %14.0f %12.3f' % ('$name', $size, ($i3 - $i1) / $entries, ($a3 - $a1) / $entries))"
+  }
+  row 'wrs-raft, in memory' "$target/release/examples/raft_count"
+  row 'wrs-raft, records' "$target/release/examples/raft_count" kept
+  row 'raft 0.7' "$peer/release/raft07-count"
+done

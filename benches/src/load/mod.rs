@@ -1,0 +1,8 @@
+//! The load generator's parts: who is measured, connections, frames, readiness, times.
+
+pub mod conn;
+pub mod frame;
+pub mod histogram;
+pub mod poll;
+pub mod server;
+pub mod service;

@@ -1,0 +1,50 @@
+//! The other side of the seam: what an adapter must be able to do.
+//!
+//! No method waits. [`perform`] is the one exhaustive match over [`Action`], so that both adapters do the same.
+
+use bytes::Bytes;
+
+use crate::action::{Action, Actions};
+use crate::event::Event;
+use crate::id::{ConnId, ShardId};
+use crate::peer::PeerMessage;
+
+/// What an adapter offers one shard. Calls about a socket that is gone are ignored.
+pub trait Host {
+    /// Queues bytes on a socket.
+    fn send(&mut self, conn: ConnId, bytes: Bytes);
+    /// Drops what is queued behind the frame in flight.
+    fn truncate(&mut self, conn: ConnId);
+    /// Ends the sending side once what is queued is written.
+    fn finish(&mut self, conn: ConnId);
+    /// Ends the socket now.
+    fn close(&mut self, conn: ConnId);
+    /// Reads a socket, or not.
+    fn read(&mut self, conn: ConnId, wanted: bool);
+    /// Hands a message to a sibling shard.
+    fn forward(&mut self, peer: ShardId, message: PeerMessage);
+    /// Tells the operator.
+    fn report(&mut self, event: Event);
+    /// Accepts no further connection.
+    fn stop_listening(&mut self);
+    /// This shard has drained.
+    fn stop(&mut self);
+}
+
+/// Performs all actions in order and leaves the list empty.
+pub fn perform(actions: &mut Actions, host: &mut impl Host) {
+    for action in actions.drain() {
+        match action {
+            Action::Send { conn, bytes } => host.send(conn, bytes),
+            Action::Truncate { conn } => host.truncate(conn),
+            Action::Finish { conn } => host.finish(conn),
+            Action::Close { conn } => host.close(conn),
+            Action::Pause { conn } => host.read(conn, false),
+            Action::Resume { conn } => host.read(conn, true),
+            Action::Forward { peer, message } => host.forward(peer, message),
+            Action::Report(event) => host.report(event),
+            Action::StopListening => host.stop_listening(),
+            Action::Stop => host.stop(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the world tells a shard.
+//!
+//! Inputs are facts: past tense or nouns. An adapter hands them over in the order in which they happened on each
+//! connection and from each peer; between those it may choose any order.
+
+use std::net::IpAddr;
+
+use crate::id::{ConnId, ShardId};
+use crate::peer::PeerMessage;
+
+/// One fact.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A socket was accepted. The adapter chose `conn` and keeps it until an [`Action::Close`](crate::action::Action)
+    /// for it is performed or it has reported `Closed`.
+    Opened {
+        /// The socket.
+        conn: ConnId,
+        /// The other end's address.
+        from: IpAddr,
+    },
+    /// Bytes arrived, decrypted if the line has TLS. They are scratch: frames are unmasked where they lie. Give at most
+    /// [`Config::read_buffer_bytes`](crate::config::Config::read_buffer_bytes) at a time.
+    Received {
+        /// The socket.
+        conn: ConnId,
+        /// What arrived.
+        bytes: &'a mut [u8],
+    },
+    /// A write was tried after one or more `Send`s. Give it once after every try.
+    Flushed {
+        /// The socket.
+        conn: ConnId,
+        /// Bytes that the adapter still holds for this socket.
+        unsent: usize,
+    },
+    /// The other end has sent all that it will (end of file); it may still read.
+    Ended {
+        /// The socket.
+        conn: ConnId,
+    },
+    /// The socket is gone. Not given after an `Action::Close`.
+    Closed {
+        /// The socket.
+        conn: ConnId,
+    },
+    /// The other end broke TLS; the socket is gone.
+    Broken {
+        /// The socket.
+        conn: ConnId,
+        /// What was wrong.
+        why: String,
+    },
+    /// The system gives no further connection for a while: it is out of files, say.
+    AcceptPaused {
+        /// Its reason.
+        why: String,
+    },
+    /// Connections are accepted again.
+    AcceptResumed,
+    /// A sibling shard says something.
+    Peer {
+        /// Which.
+        peer: ShardId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// The node is to stop: finish what runs and let clients go. Give it to every shard.
+    Drain,
+    /// The deadline that [`Shard::deadline`](crate::shard::Shard::deadline) named has passed. Early or repeated ones do no
+    /// harm.
+    Timeout,
+}

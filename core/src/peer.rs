@@ -1,0 +1,202 @@
+//! What the shards of a node say to one another.
+//!
+//! A shard sends the same messages to itself where it plays both parts; so one shard and sixteen behave alike. Messages
+//! from one shard to another arrive in order. Those that carry clients' data cost window bytes ([`PeerMessage::data`]);
+//! the others are bounded by the number of sessions that wait for their answers.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::catalogue::{Command, Outcome};
+use crate::id::{ChannelId, ClientId};
+use crate::metrics::Metrics;
+use crate::time::Time;
+
+/// A question's number at the shard that asked; it returns with the answer, once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u64);
+
+/// What the home says to a client that wants to join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is counted and, if it pulls, queued at the tail.
+    Seated,
+    /// The node has as many clients as it may.
+    NodeFull,
+    /// The channel has as many clients as it may.
+    ChannelFull,
+    /// As many clients of the node have this one's address as may.
+    AddressFull,
+    /// The channel is gone.
+    Absent,
+}
+
+/// What one shard knows of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// Clients connected to this shard.
+    pub clients: u64,
+    /// When a message last came from one of them, or from one that has left.
+    pub active: Time,
+}
+
+/// What a message asks of the channel's home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// Push-pull: to the head of the queue, to the sender itself if nobody else stands there.
+    Pull,
+    /// Fan-in-out request: to the head of the queue, never to the sender.
+    Request,
+    /// Fan-in-out reply: to this client.
+    Reply(ClientId),
+}
+
+/// Why a message could not be handed on; its sender is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undelivered {
+    /// A request found nobody.
+    NoRecipient,
+    /// The client that a reply names has gone, or is not of this channel.
+    OriginGone,
+}
+
+impl Undelivered {
+    /// The code of the error message that the sender gets.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Undelivered::NoRecipient => "no-recipient",
+            Undelivered::OriginGone => "origin-gone",
+        }
+    }
+
+    /// What it says to a person.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Undelivered::NoRecipient => "no other client is there to take the request",
+            Undelivered::OriginGone => "the client that the reply is for has gone, or is not of this channel",
+        }
+    }
+}
+
+/// The two kinds of legs a client's message can make between shards. Each has a window of its own, so that a full later
+/// leg never blocks an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leg {
+    /// To the home that decides.
+    Ask,
+    /// To the shard that holds the receivers. Nothing is forwarded from there.
+    Land,
+}
+
+/// One message from shard to shard.
+#[derive(Debug)]
+pub enum PeerMessage {
+    /// To shard 0: make this change, which somebody at this address wants, and answer `Settled` when every shard has
+    /// applied it.
+    Propose(Ticket, Command, Option<IpAddr>),
+    /// From shard 0: change number so-and-so.
+    Apply(u64, Command),
+    /// To shard 0: applied up to this number.
+    Applied(u64),
+    /// From shard 0: what became of a proposal.
+    Settled(Ticket, Outcome),
+
+    /// To shard 0, which counts the node's clients, and from there to the channel's home: seat this client.
+    Join {
+        /// Who.
+        client: ClientId,
+        /// Where.
+        channel: ChannelId,
+        /// Its address.
+        from: IpAddr,
+        /// Whether it stands in the queue.
+        pull: bool,
+    },
+    /// Shard 0 has counted the client: now the channel's home decides.
+    Seat {
+        /// Who.
+        client: ClientId,
+        /// Where.
+        channel: ChannelId,
+        /// Its address.
+        from: IpAddr,
+        /// Whether it stands in the queue.
+        pull: bool,
+    },
+    /// To the client's shard: the answer.
+    Seated(ClientId, Verdict),
+    /// To the home: a seated client has gone.
+    Leave(ClientId, ChannelId),
+    /// To shard 0: a client that it had counted, of this address, has gone or was not seated.
+    Uncount(IpAddr),
+    /// To all: this shard has clients on a channel from now on. Answered with `InterestNoted`.
+    Interest(ChannelId),
+    /// The interest is known here.
+    InterestNoted(ChannelId),
+    /// To all: this shard has none any more; its last message was then.
+    Disinterest(ChannelId, Time),
+
+    /// How many clients do these channels have on your shard, and when was the last message?
+    Survey(Ticket, Vec<ChannelId>),
+    /// The answer, in the order of the question.
+    Surveyed(Ticket, Vec<Tally>),
+    /// Your figures, please.
+    Measure(Ticket),
+    /// The answer.
+    Measured(Ticket, Box<Metrics>),
+
+    /// To every member on that shard, but for one.
+    Publish {
+        /// Where.
+        channel: ChannelId,
+        /// Whole server frames, one after another.
+        frames: Bytes,
+        /// Who sent them.
+        from: ClientId,
+        /// Whether the sender is among the receivers.
+        back: bool,
+    },
+    /// To the home: decide who gets it.
+    Ask {
+        /// Where.
+        channel: ChannelId,
+        /// One server frame.
+        frame: Bytes,
+        /// Who sent it.
+        from: ClientId,
+        /// By which rule.
+        wish: Wish,
+    },
+    /// To the receiver's shard.
+    Deliver {
+        /// Where.
+        channel: ChannelId,
+        /// One server frame.
+        frame: Bytes,
+        /// Who sent it.
+        from: ClientId,
+        /// Who gets it.
+        to: ClientId,
+        /// Whether the sender is told when the receiver has gone.
+        tell: bool,
+    },
+    /// To the sender's shard: its message reached nobody.
+    Refused(ClientId, Undelivered),
+    /// So many bytes of a leg have been dealt with.
+    Credit(Leg, usize),
+}
+
+impl PeerMessage {
+    /// The window that a message with clients' data uses, and how many bytes of it. The fixed part stands for what a
+    /// message weighs in a queue beside its payload.
+    pub fn data(&self) -> Option<(Leg, usize)> {
+        const WEIGHT: usize = 128;
+        match self {
+            PeerMessage::Publish { frames, .. } => Some((Leg::Land, WEIGHT + frames.len())),
+            PeerMessage::Deliver { frame, .. } => Some((Leg::Land, WEIGHT + frame.len())),
+            PeerMessage::Ask { frame, .. } => Some((Leg::Ask, WEIGHT + frame.len())),
+            _ => None,
+        }
+    }
+}

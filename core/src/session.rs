@@ -1,0 +1,272 @@
+//! One connection, from its first byte to its last: which phase it is in, what it has sent that is not yet dealt with,
+//! and until when it may stay there.
+//!
+//! A session reads requests out of bytes; what they mean is the shard's to say. It guards the rules that every phase but
+//! an answer of this node's own ends by a time, and that what is held for later is bounded by what one read brings and
+//! one head may take.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::admission::MessageRate;
+use crate::config::Config;
+use crate::id::{ChannelId, ConnId};
+use crate::rest::Cors;
+use crate::router::Sender;
+use crate::time::Time;
+use crate::wire::http::{Body, BodyStream, Head, HeadScan, HttpFault, Limits, Terms};
+use crate::wire::message::Reader;
+
+/// Why a session's socket is not read. The window to another shard is the router's reason.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Pauses {
+    /// It sends more messages than it may.
+    pub rate: bool,
+    /// Its request waits for an answer, or its answers wait for it.
+    pub request: bool,
+}
+
+impl Pauses {
+    /// Whether there is any.
+    pub fn any(self) -> bool {
+        self.rate || self.request
+    }
+}
+
+/// A request as it was sent. A body that cannot be read still leaves the head, whose rules come first.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, target, fields.
+    pub head: Head,
+    /// The whole body.
+    pub body: Result<Bytes, HttpFault>,
+}
+
+/// A request whose body is arriving.
+#[derive(Debug)]
+pub struct Arriving {
+    head: Head,
+    body: Body,
+    until: Time,
+}
+
+/// The rest of a `GET /channels`.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing {
+    /// The last channel written.
+    pub after: Option<ChannelId>,
+    /// How many may follow.
+    pub left: u64,
+    /// Whether none has been written.
+    pub first: bool,
+    /// How the body is written.
+    pub stream: BodyStream,
+    /// When the client last took something.
+    pub moved: Time,
+}
+
+/// A client of a channel.
+#[derive(Debug)]
+pub struct Client {
+    /// What its messages carry.
+    pub sender: Sender,
+    /// Where its frames become messages.
+    pub reader: Reader,
+    /// When it last sent anything.
+    pub heard: Time,
+    /// When it was last pinged, or joined.
+    pub pinged: Time,
+    /// Its own share of `WRS_MAX_MESSAGE_RATE`.
+    pub rate: MessageRate,
+    /// When its reading goes on, while it is paused for its rate.
+    pub resume: Option<Time>,
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+pub enum Phase {
+    /// Between two requests, or within a head.
+    Head {
+        /// How far the head was searched.
+        scan: HeadScan,
+        /// Since when the phase lasts: since accept, the last answer, or the head's first byte.
+        since: Time,
+        /// Whether nothing of the next request has come, and one was answered before.
+        idle: bool,
+    },
+    /// Within a body.
+    Body(Box<Arriving>),
+    /// The node works on the answer.
+    Asked,
+    /// The answer is a list that is written piece by piece; `asked` while a piece is made.
+    Listing(Box<Listing>, bool),
+    /// The last answer is on its way; what still comes is discarded.
+    Discarding(Time),
+    /// A client of a channel.
+    Client(Box<Client>),
+    /// The close frame is on its way; what still comes is discarded.
+    Closing(Time),
+}
+
+/// What the next bytes of a session came to.
+#[derive(Debug)]
+pub enum Step {
+    /// More bytes are needed.
+    More,
+    /// The client waits for a word before it sends its body.
+    Continue,
+    /// A whole request.
+    Request(Box<Request>),
+    /// No request.
+    Refused(HttpFault),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    /// Its socket.
+    pub conn: ConnId,
+    /// The other end's address.
+    pub from: IpAddr,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How its answers are opened to pages of other origins; set by each request.
+    pub cors: Cors,
+    /// Its armed deadline, kept for the list of timers.
+    pub timer: Option<Time>,
+    /// Bytes that wait for their turn.
+    pub held: Vec<u8>,
+    /// Bytes given to the socket and not known to be written.
+    pub unsent: usize,
+    /// Why it is not read.
+    pub pauses: Pauses,
+    /// Whether the other end has sent all that it will.
+    pub ended: bool,
+}
+
+impl Session {
+    /// A connection that was accepted now.
+    pub fn new(now: Time, conn: ConnId, from: IpAddr) -> Self {
+        Session {
+            conn,
+            from,
+            phase: Phase::Head { scan: HeadScan::default(), since: now, idle: false },
+            cors: Cors::Silent,
+            timer: None,
+            held: Vec::new(),
+            unsent: 0,
+            pauses: Pauses::default(),
+            ended: false,
+        }
+    }
+
+    /// Ready for the next request.
+    pub fn answered(&mut self, now: Time) {
+        self.phase = Phase::Head { scan: HeadScan::default(), since: now, idle: true };
+    }
+
+    /// Takes bytes from the front: how many were used up, and what they came to. Bytes that are not used up belong in
+    /// front of those that come next.
+    pub fn next_request(&mut self, now: Time, bytes: &[u8], limits: &Limits) -> (usize, Step) {
+        match &mut self.phase {
+            Phase::Head { scan, since, idle } => {
+                if std::mem::take(idle) {
+                    *since = now;
+                }
+                match scan.parse_head(bytes, limits) {
+                    Ok(None) => (0, Step::More),
+                    Ok(Some(head)) => self.head_is_here(now, head, limits),
+                    Err(fault) => (bytes.len(), Step::Refused(fault)),
+                }
+            }
+            Phase::Body(arriving) => match arriving.body.read(bytes) {
+                Ok((used, false)) => (used, Step::More),
+                Ok((used, true)) => (used, self.body_is_here(Ok(()))),
+                Err(fault) => (bytes.len(), self.body_is_here(Err(fault))),
+            },
+            Phase::Asked | Phase::Listing(..) | Phase::Discarding(_) | Phase::Client(_) | Phase::Closing(_) => {
+                (0, Step::More)
+            }
+        }
+    }
+
+    fn head_is_here(&mut self, now: Time, head: Head, limits: &Limits) -> (usize, Step) {
+        let used = head.size;
+        let (waits, kind) = (head.expect_continue, head.body);
+        let mut body = match Body::new(kind, limits) {
+            Ok(body) => body,
+            Err(fault) => {
+                self.phase = Phase::Asked;
+                return (used, Step::Request(Box::new(Request { head, body: Err(fault) })));
+            }
+        };
+        match body.read(&[]) {
+            Ok((_, true)) => {
+                self.phase = Phase::Asked;
+                (used, Step::Request(Box::new(Request { head, body: Ok(body.into_bytes()) })))
+            }
+            Ok(_) | Err(_) => {
+                // The body may take as long again as the head could (contract, REST API); see `deadline`.
+                self.phase = Phase::Body(Box::new(Arriving { head, body, until: now }));
+                (used, if waits { Step::Continue } else { Step::More })
+            }
+        }
+    }
+
+    fn body_is_here(&mut self, read: Result<(), HttpFault>) -> Step {
+        match std::mem::replace(&mut self.phase, Phase::Asked) {
+            Phase::Body(arriving) => {
+                let Arriving { head, body, .. } = *arriving;
+                Step::Request(Box::new(Request { head, body: read.map(|()| body.into_bytes()) }))
+            }
+            other => {
+                self.phase = other;
+                Step::More
+            }
+        }
+    }
+
+    /// The terms of an answer to a request that took too long.
+    pub fn late_terms(&self) -> Terms {
+        match &self.phase {
+            Phase::Body(arriving) => Terms::of(&arriving.head).closing(),
+            _ => Terms::UNREADABLE,
+        }
+    }
+
+    /// Whether nothing of a request has come since the last answer.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Head { .. }) && self.held.is_empty() && self.unsent == 0
+    }
+
+    /// Until when the phase may last; `None` where the node itself must answer first.
+    pub fn deadline(&self, config: &Config) -> Option<Time> {
+        match &self.phase {
+            Phase::Head { since, idle: true, .. } => Some(*since + config.keepalive_timeout),
+            Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
+            Phase::Body(arriving) => Some(arriving.until + config.handshake_timeout),
+            Phase::Asked => None,
+            Phase::Listing(listing, _) => Some(listing.moved + config.keepalive_timeout),
+            Phase::Discarding(until) | Phase::Closing(until) => Some(*until),
+            Phase::Client(client) => client.deadline(config.ping_interval),
+        }
+    }
+}
+
+impl Client {
+    /// When it has been silent for two intervals; `None` when no pings are sent.
+    pub fn lost(&self, interval: Option<Duration>) -> Option<Time> {
+        interval.map(|interval| self.heard + interval * 2)
+    }
+
+    /// When it is to be pinged next; `None` when no pings are sent.
+    pub fn next_ping(&self, interval: Option<Duration>) -> Option<Time> {
+        interval.map(|interval| self.pinged + interval)
+    }
+
+    fn deadline(&self, interval: Option<Duration>) -> Option<Time> {
+        [self.lost(interval), self.next_ping(interval), self.resume].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,428 @@
+//! The front door: one shard of a node as a pure state machine.
+//!
+//! [`Shard::handle`] takes what happened and leaves what is to be done in a list that the caller owns. It cannot fail, it
+//! never waits, and it knows no socket, clock or thread: equal keys and equal inputs give equal actions, to the byte.
+//!
+//! The rooms behind it: `requests` (HTTP), `clients` (from the handshake to the last message), `peers` (what the shards
+//! of a node say to one another), `surveys` (questions that other shards answer) and `times` (what happens when nothing
+//! happens).
+
+mod clients;
+mod peers;
+mod requests;
+mod sessions;
+mod surveys;
+mod times;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::action::{Action, Actions};
+use crate::admission::CreateRates;
+use crate::boot::Boot;
+use crate::catalogue::Catalogue;
+use crate::cluster::Control;
+use crate::config::Config;
+use crate::event::{Event, LimitLog};
+use crate::id::{ChannelId, ConnId, ShardId};
+use crate::input::Input;
+use crate::metrics::{Counter, Gauge, Limit, Metrics};
+use crate::pages::Pages;
+use crate::peer::{PeerMessage, Ticket};
+use crate::random::Random;
+use crate::rest::Resources;
+use crate::roster::SlotIndex;
+use crate::router::Router;
+use crate::session::{Phase, Session};
+use crate::time::Time;
+use crate::timers::Timers;
+use crate::wire::deflate::Inflate;
+use crate::wire::http;
+
+use clients::Joining;
+use sessions::Sessions;
+use surveys::Asked;
+
+/// Who wakes when a time is reached.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Wake {
+    Conn(ConnId),
+    Channel(ChannelId),
+    Drain,
+}
+
+/// How far the shard has come in stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Drain {
+    /// It serves.
+    No,
+    /// It serves, and says that it is not ready (`WRS_DRAIN_DELAY`).
+    Announced(Time),
+    /// It takes nothing new and lets everything end by then.
+    Until(Time),
+    /// It has stopped.
+    Done,
+}
+
+/// One shard of a node.
+pub struct Shard {
+    config: Arc<Config>,
+    pages: Arc<Pages>,
+    http_limits: http::Limits,
+    here: ShardId,
+    /// Random bits that tell this run of the node from all others: the first part of each client's id.
+    node: u64,
+    public_port: u16,
+    random: Random,
+    catalogue: Catalogue,
+    router: Router,
+    /// On shard 0.
+    control: Option<Control>,
+    /// On shard 0: channels that each address may create.
+    create_rates: CreateRates,
+    resources: Resources,
+    sessions: Sessions,
+    timers: Timers<Wake>,
+    joining: BTreeMap<u64, Joining>,
+    asked: BTreeMap<Ticket, Asked>,
+    last_ticket: u64,
+    last_serial: u64,
+    /// What this shard said to itself.
+    inbox: VecDeque<PeerMessage>,
+    inflate: Inflate,
+    limit_log: LimitLog,
+    drain: Drain,
+    drain_timer: Option<Time>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("here", &self.here).field("drain", &self.drain).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Shard `here` of the node that `boot` describes; there are `boot.config.shards` of them, counted from 0.
+    pub fn new(here: ShardId, boot: Boot) -> Self {
+        let Boot { config, pages, key, public_port } = boot;
+        let shards = config.shards.max(1);
+        let control = (here.0 == 0)
+            .then(|| Control::new(usize::from(shards) - 1, config.clients_max, config.clients_per_address_max));
+        Shard {
+            http_limits: http::Limits {
+                header_bytes_max: config.header_bytes_max,
+                body_bytes_max: config.body_bytes_max,
+            },
+            here,
+            node: Random::stream(key, u64::MAX).bits(),
+            public_port,
+            random: Random::stream(key, u64::from(here.0)),
+            catalogue: Catalogue::new(),
+            router: Router::new(here, shards, config.peer_window_bytes),
+            control,
+            create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
+            resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
+            sessions: Sessions::new(),
+            timers: Timers::new(),
+            joining: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            last_ticket: 0,
+            last_serial: 0,
+            inbox: VecDeque::new(),
+            inflate: Inflate::new(),
+            limit_log: LimitLog::default(),
+            drain: Drain::No,
+            drain_timer: None,
+            pages,
+            config,
+        }
+    }
+
+    /// Takes one fact and adds what is to be done to `out`. `now` must not go backwards.
+    pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Actions) {
+        match input {
+            Input::Opened { conn, from } => self.opened(now, conn, from, out),
+            Input::Received { conn, bytes } => self.received(now, conn, bytes, out),
+            Input::Flushed { conn, unsent } => self.flushed(now, conn, unsent, out),
+            Input::Ended { conn } => self.ended(now, conn, out),
+            Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Broken { conn, why } => self.broken(now, conn, why, out),
+            Input::AcceptPaused { why } => {
+                self.router.metrics.limited(Limit::OpenFiles);
+                self.report(Event::AcceptPaused { why }, out);
+            }
+            Input::AcceptResumed => self.report(Event::AcceptResumed, out),
+            Input::Peer { peer, message } => self.heard(now, peer, message, out),
+            Input::Drain => self.start_drain(now, out),
+            Input::Timeout => self.time_is_up(now, out),
+        }
+        while let Some(message) = self.inbox.pop_front() {
+            self.heard(now, self.here, message, out);
+        }
+        self.router.flush(out);
+        self.check_drained(out);
+    }
+
+    /// When [`Input::Timeout`] is due; `None` while nothing waits for a time.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.first()
+    }
+
+    /// What this shard has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.router.metrics
+    }
+
+    /// Says something to a shard, which may be this one.
+    fn say(&mut self, peer: ShardId, message: PeerMessage, out: &mut Actions) {
+        if peer == self.here {
+            self.inbox.push_back(message);
+        } else {
+            self.router.forward(peer, message, None, out);
+        }
+    }
+
+    /// Says something to every other shard.
+    fn say_to_others(&mut self, mut message: impl FnMut() -> PeerMessage, out: &mut Actions) {
+        for peer in self.router.others() {
+            self.router.forward(peer, message(), None, out);
+        }
+    }
+
+    /// The place of a channel in the roster, made if it has none; `None` if there is no such channel.
+    fn place(&mut self, channel: ChannelId) -> Option<SlotIndex> {
+        let entry = self.catalogue.get(channel)?;
+        Some(self.router.roster.place(channel, entry.channel.pattern, entry.since))
+    }
+
+    fn new_ticket(&mut self, asked: Asked) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.asked.insert(ticket, asked);
+        ticket
+    }
+
+    fn opened(&mut self, now: Time, conn: ConnId, from: IpAddr, out: &mut Actions) {
+        self.router.metrics.add(Counter::ConnectionsAccepted, 1);
+        if matches!(self.drain, Drain::Until(_) | Drain::Done) {
+            out.push(Action::Close { conn });
+            return;
+        }
+        let session = Box::new(Session::new(now, conn, from));
+        self.put_back(session);
+    }
+
+    fn received(&mut self, now: Time, conn: ConnId, bytes: &mut [u8], out: &mut Actions) {
+        let Some(mut session) = self.sessions.take(conn) else { return };
+        self.router.metrics.add(Counter::BytesIn, bytes.len() as u64);
+        if session.held.is_empty() {
+            self.read(now, &mut session, bytes, out);
+        } else {
+            let mut held = std::mem::take(&mut session.held);
+            held.extend_from_slice(bytes);
+            self.read_held(now, &mut session, held, out);
+        }
+        self.put_back(session);
+    }
+
+    /// Reads bytes that were kept; what is not used up is kept on, in the same memory if none was used.
+    fn read_held(&mut self, now: Time, session: &mut Session, mut held: Vec<u8>, out: &mut Actions) {
+        if session.pauses.any() {
+            session.held = held;
+            return;
+        }
+        let all = held.len();
+        let used = self.read_some(now, session, &mut held, out);
+        if used < all {
+            held.drain(..used);
+            session.held = held;
+        }
+    }
+
+    fn read(&mut self, now: Time, session: &mut Session, bytes: &mut [u8], out: &mut Actions) {
+        let used = self.read_some(now, session, bytes, out);
+        session.held = bytes.get(used..).unwrap_or_default().to_vec();
+    }
+
+    /// Reads requests or messages, whichever the phase wants: how many bytes were used up.
+    fn read_some(&mut self, now: Time, session: &mut Session, bytes: &mut [u8], out: &mut Actions) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get_mut(used..).unwrap_or_default();
+            if rest.is_empty() {
+                return used;
+            }
+            let more = match session.phase {
+                Phase::Client(_) => return used + self.read_messages(now, session, rest, out),
+                Phase::Discarding(_) | Phase::Closing(_) => return bytes.len(),
+                Phase::Asked | Phase::Listing(..) => {
+                    // What comes while an answer is made waits, and nothing more is read.
+                    self.pause_for_request(session, out);
+                    return used;
+                }
+                Phase::Head { .. } | Phase::Body(_) if self.owes_too_much(session) => {
+                    self.pause_for_request(session, out);
+                    return used;
+                }
+                Phase::Head { .. } | Phase::Body(_) => self.read_request(now, session, rest, out),
+            };
+            match more {
+                0 => return used,
+                count => used += count,
+            }
+        }
+    }
+
+    /// Whether a connection has more answers under way than it takes.
+    fn owes_too_much(&self, session: &Session) -> bool {
+        session.unsent > self.config.send_buffer_bytes_max
+    }
+
+    fn pause_for_request(&mut self, session: &mut Session, out: &mut Actions) {
+        if !session.pauses.any() {
+            out.push(Action::Pause { conn: session.conn });
+        }
+        session.pauses.request = true;
+    }
+
+    /// Goes on reading once no reason against it is left.
+    fn resume(&mut self, session: &Session, out: &mut Actions) {
+        if !session.pauses.any() && !self.router.links.is_paused(session.conn) {
+            out.push(Action::Resume { conn: session.conn });
+        }
+    }
+
+    /// The answer is given: what waited behind the request has its turn.
+    fn go_on(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
+        let was_paused = std::mem::take(&mut session.pauses.request);
+        if !session.held.is_empty() {
+            let held = std::mem::take(&mut session.held);
+            self.read_held(now, session, held, out);
+        }
+        if was_paused && !session.pauses.any() {
+            self.resume(session, out);
+        }
+        if session.ended && matches!(session.phase, Phase::Head { .. } | Phase::Body(_)) {
+            self.finish(now, session, out);
+        }
+    }
+
+    fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
+        let Some(mut session) = self.sessions.take(conn) else { return };
+        session.unsent = unsent;
+        if self.is_draining() && session.is_idle() {
+            // Its last answer was under way when the drain began.
+            return self.drop_session(now, *session, true, out);
+        }
+        match &mut session.phase {
+            Phase::Client(_) if unsent > self.config.send_buffer_bytes_max => {
+                self.too_slow(now, &mut session, out);
+            }
+            Phase::Listing(listing, _) => {
+                listing.moved = now;
+                self.list_on(now, &mut session, out);
+            }
+            Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
+                self.go_on(now, &mut session, out);
+            }
+            _ => {}
+        }
+        self.put_back(session);
+    }
+
+    fn ended(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
+        let Some(mut session) = self.sessions.take(conn) else { return };
+        session.ended = true;
+        match session.phase {
+            // The answer is still owed to a client that ends its side first.
+            Phase::Asked | Phase::Listing(..) => self.put_back(session),
+            Phase::Head { .. } | Phase::Body(_) if session.unsent > 0 => {
+                self.finish(now, &mut session, out);
+                self.put_back(session);
+            }
+            _ => self.drop_session(now, *session, true, out),
+        }
+    }
+
+    fn closed(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
+        if let Some(session) = self.sessions.take(conn) {
+            self.drop_session(now, *session, false, out);
+        }
+    }
+
+    fn broken(&mut self, now: Time, conn: ConnId, why: String, out: &mut Actions) {
+        if let Some(session) = self.sessions.take(conn) {
+            self.router.metrics.add(Counter::TlsFaults, 1);
+            self.report(Event::TlsFault { from: session.from, why }, out);
+            self.drop_session(now, *session, false, out);
+        }
+    }
+
+    /// Forgets a connection; `close` if its socket is still there.
+    fn drop_session(&mut self, now: Time, mut session: Session, close: bool, out: &mut Actions) {
+        if let Phase::Client(client) = &session.phase {
+            let sender = client.sender;
+            self.router.metrics.closed(1006);
+            self.depart(now, &sender, session.from, out);
+        }
+        self.timers.set(&mut session.timer, Wake::Conn(session.conn), None);
+        self.router.links.forget(session.conn);
+        self.router.metrics.set(Gauge::Connections, self.sessions.len() as u64);
+        if close {
+            out.push(Action::Close { conn: session.conn });
+        }
+    }
+
+    /// No more is sent after what is queued; what still comes is discarded for a while, so that the answer arrives.
+    fn finish(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
+        out.push(Action::Finish { conn: session.conn });
+        session.phase = Phase::Discarding(now + self.config.discard_timeout);
+        session.held = Vec::new();
+        if std::mem::take(&mut session.pauses) != Default::default() {
+            self.resume(session, out);
+        }
+    }
+
+    /// Queues bytes on a connection.
+    fn send(&mut self, session: &mut Session, bytes: Bytes, out: &mut Actions) {
+        self.router.flush(out);
+        session.unsent += bytes.len();
+        self.router.metrics.add(Counter::BytesOut, bytes.len() as u64);
+        out.push(Action::Send { conn: session.conn, bytes });
+    }
+
+    /// Writes bytes with `write` and queues them.
+    fn send_with(&mut self, session: &mut Session, out: &mut Actions, write: impl FnOnce(&mut BytesMut)) {
+        let mut bytes = BytesMut::new();
+        write(&mut bytes);
+        self.send(session, bytes.freeze(), out);
+    }
+
+    /// Puts a session back where it was taken from, and arms its deadline if that has come nearer. A deadline that has
+    /// moved away is looked at when the armed one is reached: so what happens often moves nothing.
+    fn put_back(&mut self, mut session: Box<Session>) {
+        if let Some(at) = session.deadline(&self.config)
+            && session.timer.is_none_or(|armed| at < armed)
+        {
+            let conn = session.conn;
+            self.timers.set(&mut session.timer, Wake::Conn(conn), Some(at));
+        }
+        self.sessions.put(session);
+        self.router.metrics.set(Gauge::Connections, self.sessions.len() as u64);
+    }
+
+    /// A limit turned somebody away: it is counted each time, and told now and then.
+    fn limit_reached(&mut self, now: Time, limit: Limit, out: &mut Actions) {
+        self.router.metrics.limited(limit);
+        if let Some(event) = self.limit_log.hit(now, limit) {
+            self.report(event, out);
+        }
+    }
+
+    fn report(&self, event: Event, out: &mut Actions) {
+        out.push(Action::Report(event));
+    }
+}

@@ -1,0 +1,178 @@
+//! Questions that other shards answer, and what is done with the answers.
+//!
+//! Each has a ticket, which comes back once from every shard that was asked. A connection that has gone meanwhile is no
+//! longer answered, but what was asked is still done.
+
+use std::collections::BTreeMap;
+
+use super::Shard;
+use crate::action::Actions;
+use crate::catalogue::{Channel, Command, Outcome, Removal};
+use crate::id::{ChannelId, ConnId, ShardId};
+use crate::metrics::Metrics;
+use crate::peer::{PeerMessage, Tally, Ticket};
+use crate::time::Time;
+use crate::wire::http::Terms;
+
+/// A question that has not been answered in full.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A change of the catalogue.
+    Change(Change),
+    /// How many clients do channels have, and when were they last used?
+    Survey(Survey),
+    /// The figures of all shards.
+    Measure { conn: ConnId, terms: Terms, sum: Box<Metrics>, left: usize },
+}
+
+/// A change of the catalogue that is under way.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Somebody creates a channel; its token is told once.
+    Create { conn: ConnId, terms: Terms, channel: Channel, id: ChannelId, token: String, attempts: u32 },
+    /// Somebody deletes one.
+    Delete { conn: ConnId, terms: Terms },
+    /// Somebody deletes all.
+    Reset { conn: ConnId, terms: Terms },
+    /// Nobody used it.
+    Expire,
+}
+
+/// What a survey is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// `GET /channels/{id}`.
+    Get { conn: ConnId, terms: Terms },
+    /// A piece of `GET /channels`.
+    List { conn: ConnId },
+    /// The countdown of a channel is at zero as far as this shard knows.
+    Expire,
+}
+
+/// A survey under way.
+#[derive(Debug)]
+pub(super) struct Survey {
+    purpose: Purpose,
+    channels: Vec<ChannelId>,
+    tallies: Vec<Tally>,
+    /// Which channels each shard was asked about, as indexes.
+    questions: BTreeMap<ShardId, Vec<usize>>,
+}
+
+impl Shard {
+    /// What this shard itself knows of a channel.
+    pub(super) fn tally(&self, channel: ChannelId) -> Tally {
+        match (self.router.roster.get(channel), self.catalogue.get(channel)) {
+            (Some(local), _) => Tally { clients: local.members.len() as u64, active: local.active },
+            (None, Some(entry)) => Tally { clients: 0, active: entry.since },
+            (None, None) => Tally { clients: 0, active: Time::ZERO },
+        }
+    }
+
+    /// Asks every shard that has clients on these channels. The answer comes later, also where this shard knows it all:
+    /// whoever asks may hold the session that is to be answered.
+    pub(super) fn survey(&mut self, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
+        let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
+        let mut questions: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+        for (index, channel) in channels.iter().enumerate() {
+            for shard in self.router.roster.get(*channel).into_iter().flat_map(|local| &local.elsewhere) {
+                questions.entry(*shard).or_default().push(index);
+            }
+        }
+        let survey = Survey { purpose, channels, tallies, questions };
+        let asked: Vec<(ShardId, Vec<ChannelId>)> = survey
+            .questions
+            .iter()
+            .map(|(shard, indexes)| {
+                (*shard, indexes.iter().filter_map(|index| survey.channels.get(*index).copied()).collect())
+            })
+            .collect();
+        let ticket = self.new_ticket(Asked::Survey(survey));
+        if asked.is_empty() {
+            self.say(self.here, PeerMessage::Surveyed(ticket, Vec::new()), out);
+        }
+        for (shard, channels) in asked {
+            self.say(shard, PeerMessage::Survey(ticket, channels), out);
+        }
+    }
+
+    /// A shard has answered a survey.
+    pub(super) fn surveyed(&mut self, now: Time, ticket: Ticket, from: ShardId, tallies: &[Tally], out: &mut Actions) {
+        let Some(Asked::Survey(survey)) = self.asked.get_mut(&ticket) else { return };
+        let indexes = survey.questions.remove(&from).unwrap_or_default();
+        for (index, tally) in indexes.into_iter().zip(tallies) {
+            if let Some(sum) = survey.tallies.get_mut(index) {
+                sum.clients += tally.clients;
+                sum.active = sum.active.max(tally.active);
+            }
+        }
+        if survey.questions.is_empty()
+            && let Some(Asked::Survey(survey)) = self.asked.remove(&ticket)
+        {
+            self.survey_done(now, survey, out);
+        }
+    }
+
+    fn survey_done(&mut self, now: Time, survey: Survey, out: &mut Actions) {
+        let Survey { purpose, channels, tallies, .. } = survey;
+        match purpose {
+            Purpose::Get { conn, terms } => {
+                if let (Some(channel), Some(tally)) = (channels.first(), tallies.first()) {
+                    self.answer_get(now, conn, terms, *channel, *tally, out);
+                }
+            }
+            Purpose::List { conn } => self.list_piece(now, conn, &channels, &tallies, out),
+            Purpose::Expire => {
+                if let (Some(channel), Some(tally)) = (channels.first(), tallies.first()) {
+                    self.expire(now, *channel, tally.active, out);
+                }
+            }
+        }
+    }
+
+    /// Proposes a change; shard 0 puts it in order.
+    pub(super) fn propose(
+        &mut self,
+        change: Change,
+        command: Command,
+        from: Option<std::net::IpAddr>,
+        out: &mut Actions,
+    ) {
+        let ticket = self.new_ticket(Asked::Change(change));
+        self.say(ShardId(0), PeerMessage::Propose(ticket, command, from), out);
+    }
+
+    /// Proposes the deletion of a channel that nobody used.
+    pub(super) fn propose_expiry(&mut self, id: ChannelId, out: &mut Actions) {
+        self.propose(Change::Expire, Command::Delete { id, why: Removal::TimedOut }, None, out);
+    }
+
+    /// A change is made, or certainly not, on every shard.
+    pub(super) fn settled(&mut self, now: Time, ticket: Ticket, outcome: Outcome, out: &mut Actions) {
+        match self.asked.remove(&ticket) {
+            Some(Asked::Change(change)) => self.answer_change(now, change, outcome, out),
+            Some(other) => drop(self.asked.insert(ticket, other)),
+            None => {}
+        }
+    }
+
+    /// Asks all shards for their figures, this one too.
+    pub(super) fn measure(&mut self, conn: ConnId, terms: Terms, out: &mut Actions) {
+        let left = usize::from(self.config.shards.max(1));
+        let ticket = self.new_ticket(Asked::Measure { conn, terms, sum: Box::default(), left });
+        self.say(self.here, PeerMessage::Measure(ticket), out);
+        self.say_to_others(|| PeerMessage::Measure(ticket), out);
+    }
+
+    /// A shard has told its figures.
+    pub(super) fn measured(&mut self, now: Time, ticket: Ticket, metrics: &Metrics, out: &mut Actions) {
+        let Some(Asked::Measure { conn, terms, sum, left }) = self.asked.get_mut(&ticket) else { return };
+        sum.merge(metrics);
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            let (conn, terms, sum) = (*conn, *terms, std::mem::take(sum));
+            self.asked.remove(&ticket);
+            self.answer_metrics(now, conn, terms, &sum, out);
+        }
+    }
+}

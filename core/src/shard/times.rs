@@ -1,0 +1,150 @@
+//! What happens when nothing happens: deadlines, countdowns, the drain.
+
+use super::surveys::Purpose;
+use super::{Drain, Shard, Wake};
+use crate::action::{Action, Actions};
+use crate::event::Event;
+use crate::id::{ChannelId, ConnId};
+use crate::metrics::{Gauge, Limit};
+use crate::session::Phase;
+use crate::time::Time;
+use crate::wire::frame::CloseCode;
+
+impl Shard {
+    /// Every waiter whose time has come, and those that it makes wait until no later than now.
+    pub(super) fn time_is_up(&mut self, now: Time, out: &mut Actions) {
+        while let Some(wake) = self.timers.pop_due(now) {
+            match wake {
+                Wake::Conn(conn) => self.session_is_due(now, conn, out),
+                Wake::Channel(channel) => {
+                    if let Some(home) = self.router.homes.get_mut(&channel) {
+                        home.timer = None;
+                    }
+                    let active = self.tally(channel).active;
+                    if self.count_down(now, channel, active) {
+                        self.survey(Purpose::Expire, vec![channel], out);
+                    }
+                }
+                Wake::Drain => {
+                    self.drain_timer = None;
+                    self.drain_is_due(now, out);
+                }
+            }
+        }
+    }
+
+    fn session_is_due(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
+        let Some(mut session) = self.sessions.take(conn) else { return };
+        session.timer = None;
+        if session.deadline(&self.config).is_none_or(|at| at > now) {
+            return self.put_back(session);
+        }
+        match &session.phase {
+            Phase::Head { idle: true, .. } => return self.drop_session(now, *session, true, out),
+            Phase::Head { .. } | Phase::Body(_) => {
+                self.limit_reached(now, Limit::HandshakeTimeout, out);
+                self.answer_late(now, &mut session, out);
+            }
+            Phase::Client(client) => {
+                if client.resume.is_some_and(|at| at <= now) {
+                    self.resume_rate(now, &mut session, out);
+                }
+                self.check_pulse(now, &mut session, out);
+            }
+            Phase::Asked => {}
+            Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
+                return self.drop_session(now, *session, true, out);
+            }
+        }
+        self.put_back(session);
+    }
+
+    /// Whether a channel's countdown is at zero, if `active` is when it was last used; arms it anew if not.
+    fn count_down(&mut self, now: Time, channel: ChannelId, active: Time) -> bool {
+        let timeout = self.catalogue.get(channel).and_then(|entry| entry.channel.timeout_ms);
+        let Some(timeout) = timeout else { return false };
+        let at = active + std::time::Duration::from_millis(timeout);
+        if at <= now {
+            return true;
+        }
+        if let Some(home) = self.router.homes.get_mut(&channel) {
+            self.timers.set(&mut home.timer, Wake::Channel(channel), Some(at).filter(|at| *at < Time::MAX));
+        }
+        false
+    }
+
+    /// All shards have said when a channel was last used.
+    pub(super) fn expire(&mut self, now: Time, channel: ChannelId, active: Time, out: &mut Actions) {
+        if self.count_down(now, channel, active) {
+            self.propose_expiry(channel, out);
+        }
+    }
+
+    /// The node is to stop. A second word changes nothing.
+    pub(super) fn start_drain(&mut self, now: Time, out: &mut Actions) {
+        if self.drain != Drain::No {
+            return;
+        }
+        if self.here.0 == 0 {
+            self.report(Event::Draining, out);
+            self.router.metrics.set(Gauge::Draining, 1);
+        }
+        let until = now + self.config.drain_delay;
+        self.drain = Drain::Announced(until);
+        self.drain_is_due(now, out);
+    }
+
+    fn drain_is_due(&mut self, now: Time, out: &mut Actions) {
+        match self.drain {
+            Drain::Announced(until) if until > now => {
+                self.timers.set(&mut self.drain_timer, Wake::Drain, Some(until));
+            }
+            Drain::Announced(_) => {
+                let until = now + self.config.drain_timeout;
+                self.drain = Drain::Until(until);
+                self.timers.set(&mut self.drain_timer, Wake::Drain, Some(until));
+                out.push(Action::StopListening);
+                self.let_go(now, out);
+            }
+            Drain::Until(until) if until <= now => {
+                self.report(Event::DrainTimedOut, out);
+                for conn in self.sessions.conns() {
+                    if let Some(session) = self.sessions.take(conn) {
+                        self.drop_session(now, *session, true, out);
+                    }
+                }
+            }
+            Drain::No | Drain::Until(_) | Drain::Done => {}
+        }
+    }
+
+    /// Idle connections end at once, clients with a word; requests that run are answered and then end.
+    fn let_go(&mut self, now: Time, out: &mut Actions) {
+        for conn in self.sessions.conns() {
+            let Some(mut session) = self.sessions.take(conn) else { continue };
+            if session.is_idle() {
+                self.drop_session(now, *session, true, out);
+                continue;
+            }
+            self.close_client(now, &mut session, CloseCode::GOING_AWAY, "the node shuts down", out);
+            self.put_back(session);
+        }
+    }
+
+    /// Whether nothing new is taken any more.
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.drain, Drain::Until(_) | Drain::Done)
+    }
+
+    /// The last connection has gone: this shard is done.
+    pub(super) fn check_drained(&mut self, out: &mut Actions) {
+        if matches!(self.drain, Drain::Until(_)) && self.sessions.is_empty() {
+            self.drain = Drain::Done;
+            self.timers.set(&mut self.drain_timer, Wake::Drain, None);
+            if self.here.0 == 0 {
+                self.report(Event::Drained, out);
+            }
+            out.push(Action::Stop);
+        }
+    }
+}

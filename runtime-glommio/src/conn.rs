@@ -1,0 +1,195 @@
+//! The sockets of one shard: a slab of them, each with its outgoing line.
+
+use std::io::{self, Write};
+use std::net::Shutdown;
+
+use wrs_core::id::ConnId;
+use wrs_core::wire::line::Line;
+
+use crate::ring::{Watched, What};
+
+/// One socket.
+pub struct Conn {
+    watched: Watched,
+    /// What is to be written.
+    pub line: Line,
+    /// Whether the shard wants to read it.
+    reads: bool,
+    /// Whether the other end may still send.
+    open: bool,
+    /// Whether it waits for room to write.
+    writes: bool,
+    /// Whether it is on the list of sockets to flush.
+    pub dirty: bool,
+    finished: bool,
+    /// What had arrived before reading stopped: at most what the shard's buffers hold.
+    kept: Vec<u8>,
+}
+
+/// What has happened at a socket, as far as it concerns the shard.
+pub enum Got {
+    /// Bytes arrived.
+    Bytes,
+    /// Nothing.
+    Nothing,
+    /// There may be room to write.
+    Room,
+    /// The end of what the other side sends.
+    End,
+    /// The socket is gone.
+    Gone,
+}
+
+impl Conn {
+    /// A new socket, read from the start.
+    pub fn new(watched: Watched, line: Line) -> Self {
+        let kept = Vec::new();
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, kept }
+    }
+
+    /// Takes note of what has happened; `bytes` is what arrived.
+    pub fn heard(&mut self, what: What, bytes: &[u8]) -> Got {
+        self.watched.heard(what);
+        let is_read = self.is_read();
+        let got = match what {
+            What::Received { .. } if is_read && self.kept.is_empty() => Got::Bytes,
+            What::Received { .. } => {
+                // They were on their way when reading was to stop.
+                self.kept.extend_from_slice(bytes);
+                Got::Nothing
+            }
+            What::Ended if is_read => {
+                self.open = false;
+                Got::End
+            }
+            // Nobody would read why.
+            What::Ready { dead: true } if !is_read => Got::Gone,
+            What::Ready { .. } if self.writes => Got::Room,
+            What::Gone => Got::Gone,
+            What::Ended | What::Rested | What::Ready { .. } | What::Connecting => Got::Nothing,
+        };
+        self.watch();
+        got
+    }
+
+    /// The next part of what was kept while the shard did not want it, at most `count` bytes; empty when there is none,
+    /// or the shard does not want it. The socket is read again once there is none.
+    pub fn take_kept(&mut self, count: usize) -> Vec<u8> {
+        if !self.is_read() {
+            return Vec::new();
+        }
+        let rest = self.kept.split_off(count.min(self.kept.len()));
+        let part = std::mem::replace(&mut self.kept, rest);
+        self.watch();
+        part
+    }
+
+    /// Whether it is read at present.
+    pub fn is_read(&self) -> bool {
+        self.reads && self.open
+    }
+
+    /// Reads the socket from now on, or not. True: something was kept meanwhile and comes first.
+    pub fn want_reads(&mut self, reads: bool) -> bool {
+        if self.reads != reads {
+            self.reads = reads;
+            self.watch();
+        }
+        reads && !self.kept.is_empty()
+    }
+
+    /// Writes what is queued until the socket takes no more. False: the socket is gone.
+    pub fn flush(&mut self, scratch: &mut Vec<u8>) -> bool {
+        let mut blocked = false;
+        loop {
+            let piece = self.line.piece(scratch);
+            if piece.is_empty() {
+                break;
+            }
+            let offered = piece.len();
+            match self.watched.socket().write(piece) {
+                Ok(taken) => {
+                    self.line.wrote(taken);
+                    blocked = taken < offered;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return false,
+            }
+            if blocked {
+                self.line.hold_up();
+                break;
+            }
+        }
+        if self.writes != blocked {
+            self.writes = blocked;
+            self.watch();
+        }
+        if self.line.is_finished() && !self.finished {
+            self.finished = true;
+            // An error means that the other end was faster.
+            let _ = self.watched.socket().shutdown(Shutdown::Write);
+        }
+        true
+    }
+
+    fn watch(&mut self) {
+        // An error means that the ring takes nothing any more: the next wait fails with it and the shard ends.
+        let _ = self.watched.want(self.is_read() && self.kept.is_empty(), self.writes);
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    conn: Option<Box<Conn>>,
+}
+
+/// All sockets of a shard.
+#[derive(Default)]
+pub struct Conns {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Conns {
+    /// The id that the next socket will have.
+    pub fn reserve(&mut self) -> ConnId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        ConnId { index, generation }
+    }
+
+    /// Puts a socket where it was reserved.
+    pub fn insert(&mut self, id: ConnId, conn: Conn) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            slot.conn = Some(Box::new(conn));
+        }
+    }
+
+    /// Gives back a reservation or ends a socket.
+    pub fn remove(&mut self, id: ConnId) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize)
+            && slot.generation == id.generation
+        {
+            slot.conn = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(id.index);
+        }
+    }
+
+    /// A socket, if it is still there.
+    pub fn get(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation == id.generation { slot.conn.as_deref_mut() } else { None }
+    }
+
+    /// The socket at an event's key.
+    pub fn at(&self, key: usize) -> Option<ConnId> {
+        let slot = self.slots.get(key)?;
+        slot.conn.as_ref().map(|_| ConnId { index: key as u32, generation: slot.generation })
+    }
+}

@@ -1,0 +1,230 @@
+//! What the command line asks for, and a node's shards: one thread each, with glommio's executor and a ring of its own.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use rustls::ServerConfig;
+use socket2::Socket;
+use wrs_core::boot::Boot;
+use wrs_core::config::{Command, Config, HostFacts, Parsed, VERSION, help};
+use wrs_core::event::Event;
+use wrs_core::id::ShardId;
+use wrs_core::shard::Shard;
+use wrs_core::wire::tls;
+
+use crate::host::{Hands, Log};
+use crate::listen::{self, Listener};
+use crate::mesh::{self, Parcel, Way};
+use crate::probe;
+use crate::ring::{Bell, Ring};
+use crate::signals;
+use crate::turn::{Parts, Turn};
+
+/// Memory that each of glommio's rings keeps for files: the least that it takes, since there are none.
+const RING_MEMORY: usize = 64 << 10;
+/// Requests in each of glommio's rings: one to be woken and one to wake at a time.
+const RING_DEPTH: usize = 32;
+/// A configuration, or a system, that this server cannot work with.
+const BAD_CONFIGURATION: u8 = 2;
+/// A port in use, a system that has no more to give.
+const CANNOT_RUN: u8 = 1;
+
+/// What the command line asks for.
+pub fn main() -> ExitCode {
+    let host = HostFacts {
+        parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+        open_files_limit: open_files_limit(),
+    };
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    match Config::parse(std::env::args().skip(1), env, &host) {
+        Err(error) => fail(BAD_CONFIGURATION, &error.to_string()),
+        Ok(Parsed { command, config, warnings }) => match command {
+            Command::Help => say(&help()),
+            Command::Version => say(&format!("wrs {VERSION}")),
+            Command::Client(command, arguments) => wrs_client::run(command, &arguments, &config),
+            Command::Serve => serve(config, &warnings).unwrap_or_else(|(code, why)| fail(code, &why)),
+        },
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(CANNOT_RUN),
+    }
+}
+
+fn fail(code: u8, why: &str) -> ExitCode {
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(io::stderr(), "wrs: {why}");
+    ExitCode::from(code)
+}
+
+/// How many files this process may open; `None` where the system sets no limit that we know of.
+fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// The certificates that the configuration names, read from their files.
+pub fn certificates(config: &Config) -> Result<Option<Arc<ServerConfig>>, String> {
+    let Some(paths) = &config.tls else { return Ok(None) };
+    let read = |path: &std::path::Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let (cert, key) = (read(&paths.cert)?, read(&paths.key)?);
+    tls::server_config(&cert, &key).map(Some).map_err(|error| error.to_string())
+}
+
+fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> {
+    probe::check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    let config = Arc::new(config);
+    let certificates = certificates(&config).map_err(|why| (BAD_CONFIGURATION, why))?;
+    let readme = match &config.readme_path {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|error| (BAD_CONFIGURATION, format!("{}: {error}", path.display())))?,
+        ),
+        None => None,
+    };
+    let address = SocketAddr::new(config.bind, config.api_port);
+    let cannot = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| (CANNOT_RUN, format!("{what}: {error}"))
+    };
+    let socket = listen::bind(address).map_err(cannot(&format!("cannot listen on {address}")))?;
+    let port = socket.local_addr().ok().and_then(|address| address.as_socket()).map_or(0, |address| address.port());
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| (CANNOT_RUN, format!("the system gives no random bytes: {error}")))?;
+    let boot = Boot::new(config.clone(), key, port, readme);
+    let log = Log::new(config.clone());
+    for warning in warnings.iter().cloned().chain(boot.warnings()) {
+        log.write(&Event::ConfigDoubtful { why: warning });
+    }
+    let shards = Shards::prepare(&config).map_err(cannot("cannot wake shards"))?;
+    say(&boot.greeting("glommio", port));
+    shards.run(boot, socket, certificates, &log).map_err(cannot("a shard stopped"))
+}
+
+/// The shards of this node before they run: what wakes each, and its inbox.
+struct Shards {
+    inboxes: Vec<(Arc<Bell>, Receiver<Parcel>)>,
+    ways: Vec<Way>,
+}
+
+impl Shards {
+    fn prepare(config: &Config) -> io::Result<Self> {
+        let mut shards = Shards { inboxes: Vec::new(), ways: Vec::new() };
+        for _ in 0..config.shards.max(1) {
+            let bell = Bell::new()?;
+            let (way, inbox) = mesh::inbox(bell.clone());
+            shards.inboxes.push((bell, inbox));
+            shards.ways.push(way);
+        }
+        Ok(shards)
+    }
+
+    /// One thread for each shard; returns when all have drained.
+    fn run(
+        self,
+        boot: Boot,
+        socket: Socket,
+        certificates: Option<Arc<ServerConfig>>,
+        log: &Log,
+    ) -> io::Result<ExitCode> {
+        let mut listening = Some(socket);
+        let ways = self.ways;
+        let mut threads = Vec::new();
+        for (index, (bell, inbox)) in self.inboxes.into_iter().enumerate() {
+            let here = ShardId(index as u16);
+            let start = Start {
+                here,
+                boot: boot.clone(),
+                ways: ways.clone(),
+                bell,
+                inbox,
+                socket: listening.take(),
+                certificates: certificates.clone(),
+                log: log.clone(),
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || start.run())?;
+            threads.push(thread);
+        }
+        let mut result = Ok(ExitCode::SUCCESS);
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => result = Err(error),
+                Err(_) => result = Err(io::Error::other("a shard panicked")),
+            }
+        }
+        result
+    }
+}
+
+/// What one shard's thread starts from.
+struct Start {
+    here: ShardId,
+    boot: Boot,
+    ways: Vec<Way>,
+    bell: Arc<Bell>,
+    inbox: Receiver<Parcel>,
+    socket: Option<Socket>,
+    certificates: Option<Arc<ServerConfig>>,
+    log: Log,
+}
+
+impl Start {
+    fn run(self) -> io::Result<()> {
+        if self.boot.config.pin {
+            pin(self.here);
+        }
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .name(&format!("shard-{}", self.here.0))
+            .io_memory(RING_MEMORY)
+            .ring_depth(RING_DEPTH)
+            .make()
+            .map_err(|error: GlommioError<()>| io::Error::other(error.to_string()))?
+            .run(self.turn())
+    }
+
+    async fn turn(self) -> io::Result<()> {
+        let config = self.boot.config.clone();
+        let (ring, buffers) = Ring::new(self.bell)?;
+        let listener = match self.socket {
+            Some(socket) => {
+                signals::attend(config.clone(), self.ways.clone(), self.log.clone())?;
+                Some(Listener::new(socket, ring.clone())?)
+            }
+            None => None,
+        };
+        Turn::new(Parts {
+            shard: Shard::new(self.here, self.boot),
+            shards: self.ways.len(),
+            hands: Hands::new(self.here, self.ways, self.log),
+            ring,
+            buffers,
+            inbox: self.inbox,
+            listener,
+            certificates: self.certificates,
+            read_buffer: config.read_buffer_bytes,
+        })
+        .run()
+        .await
+    }
+}
+
+/// Keeps this thread on the core with the shard's number, of those that the process may use (`WRS_PIN`).
+fn pin(shard: ShardId) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    if let Some(core) = cores.get(usize::from(shard.0) % cores.len().max(1)) {
+        let mut set = CpuSet::new();
+        set.set(*core);
+        // A thread that may not be pinned runs anywhere.
+        let _ = sched_setaffinity(None, &set);
+    }
+}

@@ -1,0 +1,523 @@
+//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits with it.
+//!
+//! glommio's own sockets make a system call for each read and each write, use its ring as a poller that is armed anew
+//! after every event, and hold a task and a read buffer for each connection. Here one request per socket stays armed and
+//! brings what arrives in buffers that the whole shard shares, and one call per turn hands over all requests, waits and
+//! collects (ADR 10). A shard that has had nothing to do for [`NAP`] waits in glommio's ring, which reads an event file
+//! that this ring writes: then glommio's tasks and timers are as much awake as its executor.
+//!
+//! This is the one module with `unsafe` in this crate. Three promises are kept here. Memory that the kernel writes to
+//! (the shared buffers and the list of them) is never freed: a shard lives as long as its process. A buffer is either
+//! the kernel's or lent to one [`Lent`], of which there is no copy. And a request names no memory besides: no other
+//! pointer than those outlives the call that it is given to.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering, fence};
+use std::task::Poll;
+use std::time::Duration;
+
+use glommio::io::BufferedFile;
+use glommio::timer::Timer;
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::io::Errno;
+use socket2::Socket;
+use wrs_core::id::ConnId;
+
+/// How long a shard with nothing to do waits where a socket wakes it with a single call, before it waits in glommio's
+/// ring, which takes several. What glommio's tasks may have to wait longer for.
+const NAP: Duration = Duration::from_millis(1);
+/// Requests that are queued between two calls; more make one more call.
+const REQUESTS: u32 = 512;
+/// Results that have room between two calls; the kernel keeps the rest.
+const RESULTS: u32 = 4096;
+/// Buffers that the sockets of a shard share, a power of two.
+const BUFFERS: u16 = 256;
+/// Bytes in each.
+const BUFFER: usize = 4096;
+/// The one group of buffers.
+const GROUP: u16 = 0;
+
+/// `io_uring_enter`: collect results and run what waits to produce them.
+const GET_EVENTS: u32 = 1;
+
+/// What a request is for: the lowest byte of the number that comes back with its result.
+const RECEIVE: u8 = 1;
+const POLL: u8 = 2;
+const CANCEL: u8 = 3;
+const BELL: u8 = 4;
+const LISTEN: u8 = 5;
+
+/// A result's number: the socket's index, 24 bits of its generation, and what was asked. A generation comes round after
+/// sixteen million sockets in one place, each of which ended its requests.
+fn number(id: ConnId, request: u8) -> u64 {
+    u64::from(id.index) << 32 | u64::from(id.generation & 0xFF_FFFF) << 8 | u64::from(request)
+}
+
+/// What happened, and at which socket.
+pub struct Event {
+    number: u64,
+    /// What it was.
+    pub what: What,
+    /// The buffer that came with it. Give it back with [`Buffers::give_back`], or there is one less.
+    pub lent: Option<Lent>,
+}
+
+impl Event {
+    /// The slab's index of the socket.
+    pub fn key(&self) -> usize {
+        (self.number >> 32) as usize
+    }
+
+    /// Whether it is for this socket, not for one that had its place before.
+    pub fn is_for(&self, id: ConnId) -> bool {
+        self.number >> 8 == number(id, 0) >> 8
+    }
+}
+
+/// What can happen.
+#[derive(Clone, Copy)]
+pub enum What {
+    /// Bytes arrived; the request goes on, or has ended.
+    Received {
+        /// Whether it goes on.
+        more: bool,
+    },
+    /// The other end sends no more.
+    Ended,
+    /// The request to receive has ended, but not because of the socket: no buffer was left, or nobody wants it any more.
+    Rested,
+    /// The socket is gone.
+    Gone,
+    /// The request to wait has ended: there is room to write, the socket has failed, or nobody wants it any more.
+    Ready {
+        /// Whether the socket has failed.
+        dead: bool,
+    },
+    /// Somebody connects.
+    Connecting,
+}
+
+/// A buffer that the kernel has filled.
+pub struct Lent {
+    buffer: u16,
+    len: usize,
+}
+
+/// What wakes a shard from another thread: by a file that its ring watches while it naps, by one that glommio reads while
+/// it sleeps, and by neither while it works, since it looks before it waits.
+///
+/// There are two files because the kernel does not wake a ring by an event file that has been written because of
+/// another one, or only after a grace period: the ring that glommio waits for must not be woken that way itself.
+pub struct Bell {
+    rung: AtomicBool,
+    state: AtomicU8,
+    nap: OwnedFd,
+    sleep: OwnedFd,
+}
+
+const WORKS: u8 = 0;
+const NAPS: u8 = 1;
+const SLEEPS: u8 = 2;
+
+impl Bell {
+    /// A bell that has not been rung.
+    pub fn new() -> io::Result<Arc<Self>> {
+        // Blocking: a request to read one would otherwise end at once.
+        let file = || eventfd(0, EventfdFlags::CLOEXEC);
+        Ok(Arc::new(Bell { rung: AtomicBool::new(false), state: AtomicU8::new(WORKS), nap: file()?, sleep: file()? }))
+    }
+
+    /// Wakes the shard, now or when it is about to wait.
+    pub fn ring(&self) {
+        // In one order with `begin`: either the shard sees that it has been rung, or the state is seen here.
+        if self.rung.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let file = match self.state.load(Ordering::SeqCst) {
+            WORKS => return,
+            NAPS => &self.nap,
+            _ => &self.sleep,
+        };
+        // Fails, or waits, only at a count of 2^64.
+        let _ = rustix::io::write(file, &1u64.to_ne_bytes());
+    }
+
+    /// The shard is about to wait. True: it must not, there is mail.
+    fn begin(&self, state: u8) -> bool {
+        self.state.store(state, Ordering::SeqCst);
+        self.is_rung()
+    }
+
+    /// Whether there is mail.
+    fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::SeqCst)
+    }
+
+    /// The shard has waited and is about to look at its mail.
+    fn end(&self) {
+        self.state.store(WORKS, Ordering::SeqCst);
+        self.rung.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The buffers of one shard.
+pub struct Buffers {
+    entries: *mut BufRingEntry,
+    memory: *mut u8,
+    tail: u16,
+}
+
+impl Buffers {
+    /// Buffers for this ring, all of them the kernel's.
+    fn new(uring: &IoUring) -> io::Result<Self> {
+        let room = |bytes: usize| -> io::Result<*mut u8> {
+            // The list of buffers must start on a page.
+            let layout = Layout::from_size_align(bytes, 4096).map_err(io::Error::other)?;
+            // SAFETY: the size is not zero.
+            let start = unsafe { alloc_zeroed(layout) };
+            if start.is_null() { handle_alloc_error(layout) } else { Ok(start) }
+        };
+        let entries = room(usize::from(BUFFERS) * size_of::<BufRingEntry>())?.cast();
+        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * BUFFER)?, tail: 0 };
+        // SAFETY: the list has that many entries and is never freed.
+        unsafe { uring.submitter().register_buf_ring_with_flags(entries as u64, BUFFERS, GROUP, 0)? };
+        for buffer in 0..BUFFERS {
+            buffers.give_back(Lent { buffer, len: 0 });
+        }
+        Ok(buffers)
+    }
+
+    fn start(&self, buffer: u16) -> *mut u8 {
+        // SAFETY: results name only buffers that we gave out, and those are below `BUFFERS`.
+        unsafe { self.memory.add(usize::from(buffer % BUFFERS) * BUFFER) }
+    }
+
+    /// What has arrived.
+    pub fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
+        // SAFETY: who has the `Lent` has the buffer: the kernel does not write to it, and there is one `Lent` for it. The
+        // bytes were zero at first.
+        unsafe { slice::from_raw_parts_mut(self.start(lent.buffer), lent.len.min(BUFFER)) }
+    }
+
+    /// The kernel may fill it again.
+    pub fn give_back(&mut self, lent: Lent) {
+        let start = self.start(lent.buffer);
+        // SAFETY: the index is within the list; the kernel does not look at an entry beyond the tail; the tail lies in
+        // the first entry, where no other field is.
+        unsafe {
+            let entry = &mut *self.entries.add(usize::from(self.tail % BUFFERS));
+            entry.set_addr(start as u64);
+            entry.set_len(BUFFER as u32);
+            entry.set_bid(lent.buffer);
+            self.tail = self.tail.wrapping_add(1);
+            (*BufRingEntry::tail(self.entries).cast::<AtomicU16>()).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+type Knock = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Inner {
+    uring: RefCell<IoUring>,
+    bell: Arc<Bell>,
+    /// The bell's file for the sleeping shard, which this ring writes too, and glommio's reading of it.
+    sleep: Rc<BufferedFile>,
+    knock: Cell<Option<Knock>>,
+}
+
+/// The ring of one shard, shared by its sockets.
+#[derive(Clone)]
+pub struct Ring(Rc<Inner>);
+
+/// A ring as this server needs it; what it cannot do without came with Linux 6.1.
+fn build() -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_cqsize(RESULTS)
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .build(REQUESTS)
+}
+
+/// Whether this system has what a shard needs.
+pub fn probe() -> io::Result<()> {
+    build().map(drop)
+}
+
+impl Ring {
+    /// A ring for the shard that `bell` wakes, and its buffers. To be called within glommio.
+    pub fn new(bell: Arc<Bell>) -> io::Result<(Self, Buffers)> {
+        let mut uring = build()?;
+        let buffers = Buffers::new(&uring)?;
+        uring.submitter().register_eventfd(bell.sleep.as_raw_fd())?;
+        uring.completion().disable_eventfd();
+        let sleep = bell.sleep.try_clone()?;
+        // SAFETY: the descriptor is a new one and goes to this owner.
+        let sleep = Rc::new(unsafe { BufferedFile::from_raw_fd(sleep.into_raw_fd()) });
+        let ring = Ring(Rc::new(Inner { uring: RefCell::new(uring), bell, sleep, knock: Cell::new(None) }));
+        ring.hear_bell()?;
+        Ok((ring, buffers))
+    }
+
+    /// Watches a socket, at first for what can be read.
+    pub fn watch(&self, socket: Socket, id: ConnId) -> io::Result<Watched> {
+        let (receive, wait) = (Request::No, Request::No);
+        let mut watched =
+            Watched { ring: self.clone(), socket, id, receive, wait, reads: true, writes: false, room: false };
+        watched.settle()?;
+        Ok(watched)
+    }
+
+    /// Tells once when somebody connects.
+    pub fn await_connection(&self, listening: &Socket) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(listening.as_raw_fd()), mask(PollFlags::IN)).build();
+        self.request(poll.user_data(u64::from(LISTEN)))
+    }
+
+    /// Ends [`Ring::await_connection`].
+    pub fn forget_connections(&self) {
+        self.cancel(u64::from(LISTEN));
+    }
+
+    /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.
+    pub async fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let nap = timeout.map_or(NAP, |timeout| timeout.min(NAP));
+        let mail = nap.is_zero() || self.0.bell.begin(NAPS);
+        self.enter(if mail { Duration::ZERO } else { nap })?;
+        self.collect(events)?;
+        let idle = events.is_empty() && !mail && !self.0.bell.is_rung();
+        if idle && timeout.is_none_or(|timeout| timeout > NAP) {
+            self.sleep(timeout.map(|timeout| timeout - NAP)).await;
+            self.enter(Duration::ZERO)?;
+            self.collect(events)?;
+        }
+        self.0.bell.end();
+        Ok(())
+    }
+
+    /// Hands over what is queued and waits for the first result.
+    fn enter(&self, wait: Duration) -> io::Result<()> {
+        let mut uring = self.0.uring.borrow_mut();
+        let entered = if wait.is_zero() {
+            let queued = uring.submission().len() as u32;
+            // SAFETY: there is no argument.
+            unsafe { uring.submitter().enter::<u64>(queued, 0, GET_EVENTS, None) }
+        } else {
+            let wait = Timespec::from(wait);
+            uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&wait))
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            // The time is over, a signal came, or results must be taken first.
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Waits in glommio's ring.
+    async fn sleep(&self, timeout: Option<Duration>) {
+        let mut knock = self.0.knock.take().unwrap_or_else(|| {
+            let sleep = self.0.sleep.clone();
+            Box::pin(async move {
+                // An error means that the executor ends.
+                let _ = sleep.read_at(0, size_of::<u64>()).await;
+            })
+        });
+        self.0.uring.borrow_mut().completion().enable_eventfd();
+        // What came before the file was enabled has not been written to it.
+        fence(Ordering::SeqCst);
+        let missed = {
+            let mut uring = self.0.uring.borrow_mut();
+            uring.submission().taskrun() || !uring.completion().is_empty()
+        } || self.0.bell.begin(SLEEPS);
+        let mut knocked = false;
+        if !missed {
+            let mut timer = timeout.map(Timer::new);
+            poll_fn(|context| {
+                knocked = knock.as_mut().poll(context).is_ready();
+                let over = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
+                if knocked || over { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        self.0.uring.borrow_mut().completion().disable_eventfd();
+        if !knocked {
+            self.0.knock.set(Some(knock));
+        }
+    }
+
+    /// Takes the results.
+    fn collect(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let mut deaf = false;
+        {
+            let mut uring = self.0.uring.borrow_mut();
+            for result in uring.completion() {
+                let number = result.user_data();
+                let (what, lent) = match number as u8 {
+                    RECEIVE => received(&result),
+                    POLL => (What::Ready { dead: has_failed(&result) }, None),
+                    LISTEN => (What::Connecting, None),
+                    BELL => {
+                        deaf |= !cqueue::more(result.flags());
+                        continue;
+                    }
+                    _ => continue,
+                };
+                events.push(Event { number, what, lent });
+            }
+        }
+        if deaf { self.hear_bell() } else { Ok(()) }
+    }
+
+    fn hear_bell(&self) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(self.0.bell.nap.as_raw_fd()), mask(PollFlags::IN)).multi(true).build();
+        self.request(poll.user_data(u64::from(BELL)))
+    }
+
+    fn cancel(&self, number: u64) {
+        let cancel = opcode::AsyncCancel::new(number).build().flags(squeue::Flags::SKIP_SUCCESS);
+        // An error means that the ring takes nothing any more: the next wait fails with it and the shard ends.
+        let _ = self.request(cancel.user_data(u64::from(CANCEL)));
+    }
+
+    fn request(&self, request: squeue::Entry) -> io::Result<()> {
+        let mut uring = self.0.uring.borrow_mut();
+        loop {
+            // SAFETY: no request of this module names memory, except by the group of registered buffers.
+            if unsafe { uring.submission().push(&request).is_ok() } {
+                return Ok(());
+            }
+            uring.submit()?;
+        }
+    }
+}
+
+fn mask(flags: PollFlags) -> u32 {
+    u32::from(flags.bits())
+}
+
+/// What became of a request to receive.
+fn received(result: &cqueue::Entry) -> (What, Option<Lent>) {
+    let count = result.result();
+    let lent = cqueue::buffer_select(result.flags()).map(|buffer| Lent { buffer, len: count.max(0) as usize });
+    let what = match count {
+        1.. => What::Received { more: cqueue::more(result.flags()) },
+        0 => What::Ended,
+        _ => match Errno::from_raw_os_error(count.saturating_neg()) {
+            Errno::NOBUFS | Errno::CANCELED | Errno::INTR | Errno::AGAIN => What::Rested,
+            _ => What::Gone,
+        },
+    };
+    (what, lent)
+}
+
+/// Whether a request to wait ended because the socket failed, or is shut in both directions.
+fn has_failed(result: &cqueue::Entry) -> bool {
+    u32::try_from(result.result()).is_ok_and(|ready| ready & mask(PollFlags::ERR | PollFlags::HUP) != 0)
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// There is none.
+    No,
+    /// It is armed.
+    Armed,
+    /// It is to end; a last result follows.
+    Ending,
+}
+
+/// A socket and its requests in the ring.
+pub struct Watched {
+    ring: Ring,
+    socket: Socket,
+    id: ConnId,
+    /// For what arrives.
+    receive: Request,
+    /// For room to write, or while nothing is received for the end of the socket alone.
+    wait: Request,
+    reads: bool,
+    writes: bool,
+    /// Whether `wait` is for room to write.
+    room: bool,
+}
+
+impl Watched {
+    /// The socket.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Watches for what can be read, for room to write, for both or for neither.
+    pub fn want(&mut self, read: bool, write: bool) -> io::Result<()> {
+        (self.reads, self.writes) = (read, write);
+        self.settle()
+    }
+
+    /// Takes note of what has happened at this socket; [`Watched::want`] must follow.
+    pub fn heard(&mut self, what: What) {
+        match what {
+            What::Ended | What::Rested | What::Gone | What::Received { more: false } => self.receive = Request::No,
+            What::Ready { .. } => self.wait = Request::No,
+            What::Received { more: true } | What::Connecting => {}
+        }
+    }
+
+    /// Makes the requests what is wanted. One that is ending is made anew once it has ended.
+    fn settle(&mut self) -> io::Result<()> {
+        match (self.receive, self.reads) {
+            (Request::No, true) => {
+                let receive = opcode::RecvMulti::new(Fd(self.socket.as_raw_fd()), GROUP).build();
+                self.ring.request(receive.user_data(number(self.id, RECEIVE)))?;
+                self.receive = Request::Armed;
+            }
+            (Request::Armed, false) => {
+                self.ring.cancel(number(self.id, RECEIVE));
+                self.receive = Request::Ending;
+            }
+            _ => {}
+        }
+        let wanted = self.writes || !self.reads;
+        match self.wait {
+            Request::No if wanted => {
+                let flags = if self.writes { PollFlags::OUT } else { PollFlags::empty() };
+                let poll = opcode::PollAdd::new(Fd(self.socket.as_raw_fd()), mask(flags)).build();
+                self.ring.request(poll.user_data(number(self.id, POLL)))?;
+                (self.wait, self.room) = (Request::Armed, self.writes);
+            }
+            Request::Armed if !wanted || self.room != self.writes => {
+                self.ring.cancel(number(self.id, POLL));
+                self.wait = Request::Ending;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // A request holds the socket open until it has ended.
+        if self.receive == Request::Armed {
+            self.ring.cancel(number(self.id, RECEIVE));
+        }
+        if self.wait == Request::Armed {
+            self.ring.cancel(number(self.id, POLL));
+        }
+    }
+}

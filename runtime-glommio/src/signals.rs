@@ -1,0 +1,45 @@
+//! What the operator's signals mean: SIGTERM and SIGINT drain, a second one ends the process at once, SIGHUP reads the
+//! certificates again.
+
+use std::io;
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use wrs_core::config::Config;
+use wrs_core::event::Event;
+
+use crate::host::Log;
+use crate::mesh::{Parcel, Way};
+
+/// Starts the thread that hears signals: glommio has no call for them.
+pub fn attend(config: Arc<Config>, ways: Vec<Way>, log: Log) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let hear = move || {
+        let mut draining = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => reload(&config, &ways, &log),
+                _ if draining => std::process::exit(1),
+                _ => {
+                    draining = true;
+                    ways.iter().for_each(|way| way.send(Parcel::Drain));
+                }
+            }
+        }
+    };
+    // It ends with the process.
+    std::thread::Builder::new().name("signals".to_owned()).spawn(hear).map(drop)
+}
+
+/// New connections get the certificates that the files hold now; files that cannot be used change nothing.
+fn reload(config: &Config, ways: &[Way], log: &Log) {
+    match crate::node::certificates(config) {
+        Ok(Some(certificates)) => {
+            ways.iter().for_each(|way| way.send(Parcel::Certificates(certificates.clone())));
+            log.write(&Event::CertificatesRead);
+        }
+        Ok(None) => {}
+        Err(why) => log.write(&Event::CertificatesRefused { why }),
+    }
+}

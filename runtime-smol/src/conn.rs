@@ -1,0 +1,171 @@
+//! The sockets of one shard: a slab of them, each with its outgoing line.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use wrs_core::id::ConnId;
+use wrs_core::wire::line::Line;
+
+use crate::poll::Watched;
+
+/// One socket.
+pub struct Conn {
+    watched: Watched,
+    /// What is to be written.
+    pub line: Line,
+    /// Whether the shard wants to read it.
+    reads: bool,
+    /// Whether the other end may still send.
+    open: bool,
+    /// Whether it waits for room to write.
+    writes: bool,
+    /// Whether it is on the list of sockets to flush.
+    pub dirty: bool,
+    finished: bool,
+}
+
+/// What a read brought.
+pub enum Got {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The end of what the other side sends.
+    End,
+    /// The socket is gone.
+    Gone,
+}
+
+impl Conn {
+    /// A new socket, read from the start.
+    pub fn new(watched: Watched, line: Line) -> Self {
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false }
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Got {
+        if !self.is_read() {
+            return Got::Nothing;
+        }
+        match self.watched.socket().read(buffer) {
+            Ok(0) => {
+                self.open = false;
+                self.watch();
+                Got::End
+            }
+            Ok(count) => Got::Bytes(count),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Got::Nothing
+            }
+            Err(_) => Got::Gone,
+        }
+    }
+
+    /// Whether it is read at present.
+    pub fn is_read(&self) -> bool {
+        self.reads && self.open
+    }
+
+    /// Reads the socket from now on, or not.
+    pub fn want_reads(&mut self, reads: bool) {
+        if self.reads != reads {
+            self.reads = reads;
+            self.watch();
+        }
+    }
+
+    /// Writes what is queued until the socket takes no more. False: the socket is gone.
+    pub fn flush(&mut self, scratch: &mut Vec<u8>) -> bool {
+        let mut blocked = false;
+        loop {
+            let piece = self.line.piece(scratch);
+            if piece.is_empty() {
+                break;
+            }
+            let offered = piece.len();
+            match self.watched.socket().write(piece) {
+                Ok(taken) => {
+                    self.line.wrote(taken);
+                    blocked = taken < offered;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return false,
+            }
+            if blocked {
+                self.line.hold_up();
+                break;
+            }
+        }
+        if self.writes != blocked {
+            self.writes = blocked;
+            self.watch();
+        }
+        if self.line.is_finished() && !self.finished {
+            self.finished = true;
+            // An error means that the other end was faster.
+            let _ = self.watched.socket().shutdown(Shutdown::Write);
+        }
+        true
+    }
+
+    fn watch(&self) {
+        // An error shows itself at the next read or write.
+        let _ = self.watched.want(self.is_read(), self.writes);
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    conn: Option<Box<Conn>>,
+}
+
+/// All sockets of a shard.
+#[derive(Default)]
+pub struct Conns {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Conns {
+    /// The id that the next socket will have.
+    pub fn reserve(&mut self) -> ConnId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        ConnId { index, generation }
+    }
+
+    /// Puts a socket where it was reserved.
+    pub fn insert(&mut self, id: ConnId, conn: Conn) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            slot.conn = Some(Box::new(conn));
+        }
+    }
+
+    /// Gives back a reservation or ends a socket.
+    pub fn remove(&mut self, id: ConnId) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize)
+            && slot.generation == id.generation
+        {
+            slot.conn = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(id.index);
+        }
+    }
+
+    /// A socket, if it is still there.
+    pub fn get(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation == id.generation { slot.conn.as_deref_mut() } else { None }
+    }
+
+    /// The socket at a poller's key.
+    pub fn at(&self, key: usize) -> Option<ConnId> {
+        let slot = self.slots.get(key)?;
+        slot.conn.as_ref().map(|_| ConnId { index: key as u32, generation: slot.generation })
+    }
+}

@@ -1,0 +1,262 @@
+//! One shard's loop: wait, hear what happened, let the core decide, write once per socket.
+//!
+//! A turn reads each ready socket once, so that no client holds up the others, and writes what all of it led to with one
+//! call per socket. No rule stands here: what a connection or a message means is the core's to say.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use polling::{Event, Events};
+use rustls::ServerConfig;
+use socket2::Socket;
+use wrs_core::action::Actions;
+use wrs_core::host::perform;
+use wrs_core::id::ConnId;
+use wrs_core::input::Input;
+use wrs_core::shard::Shard;
+use wrs_core::time::Time;
+use wrs_core::wire::line::{Incoming, Line};
+
+use crate::clock;
+use crate::conn::{Conn, Got};
+use crate::host::Hands;
+use crate::listen::Listener;
+use crate::mesh::Parcel;
+use crate::poll::Poll;
+use crate::tasks::Tasks;
+
+/// Parcels that are looked at before the sockets have their turn.
+const PARCELS_PER_TURN: usize = 4096;
+/// Bytes that are read before what they led to is written: enough to gather many small messages for one socket, little
+/// enough that they are still in the cache when they are written.
+const BYTES_PER_FLUSH: usize = 64 << 10;
+/// The listener's key in the poller; sockets have theirs from 0.
+pub const LISTENER: usize = usize::MAX - 1;
+
+/// A shard, its sockets and all that its loop needs.
+pub struct Turn {
+    shard: Shard,
+    actions: Actions,
+    hands: Hands,
+    poll: Poll,
+    inbox: Receiver<Parcel>,
+    listener: Option<Listener>,
+    tasks: Tasks,
+    certificates: Option<Arc<ServerConfig>>,
+    /// How many shards connections are dealt to, and whose turn it is.
+    shards: usize,
+    next: usize,
+    /// Bytes read since the last flush.
+    taken: usize,
+    buffer: Vec<u8>,
+    plain: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// What a shard's loop is made of.
+pub struct Parts {
+    /// The machine.
+    pub shard: Shard,
+    /// What performs its actions.
+    pub hands: Hands,
+    /// Where it sleeps.
+    pub poll: Poll,
+    /// What the process sends it.
+    pub inbox: Receiver<Parcel>,
+    /// The listener, on shard 0.
+    pub listener: Option<Listener>,
+    /// What it awaits beside its sockets.
+    pub tasks: Tasks,
+    /// TLS for its connections.
+    pub certificates: Option<Arc<ServerConfig>>,
+    /// How many shards connections are dealt to.
+    pub shards: usize,
+    /// Bytes that one read takes at most.
+    pub read_buffer: usize,
+}
+
+impl Turn {
+    /// A loop that has not begun.
+    pub fn new(parts: Parts) -> Self {
+        Turn {
+            shard: parts.shard,
+            actions: Actions::new(),
+            hands: parts.hands,
+            poll: parts.poll,
+            inbox: parts.inbox,
+            listener: parts.listener,
+            tasks: parts.tasks,
+            certificates: parts.certificates,
+            shards: parts.shards,
+            next: 0,
+            taken: 0,
+            buffer: vec![0; parts.read_buffer],
+            plain: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Runs until the shard has drained.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::new();
+        while !self.hands.stopped {
+            let now = clock::now();
+            let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
+            let busy = !self.hands.dirty.is_empty();
+            let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
+            self.poll.wait(&mut events, wait.map(|at| at.since(now)))?;
+            self.turn(clock::now(), &events);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, now: Time, events: &Events) {
+        self.tasks.turn();
+        for event in events.iter() {
+            if event.key == LISTENER {
+                self.accept(now);
+            } else if let Some(id) = self.hands.conns.at(event.key) {
+                let dead = event.is_err().unwrap_or(false) || event.is_interrupt();
+                self.ready(now, id, event, dead);
+                if self.taken >= BYTES_PER_FLUSH {
+                    self.flush(now);
+                }
+            }
+        }
+        for _ in 0..PARCELS_PER_TURN {
+            let Ok(parcel) = self.inbox.try_recv() else { break };
+            self.open(now, parcel);
+        }
+        if self.shard.deadline().is_some_and(|at| at <= now) {
+            self.tell(now, Input::Timeout);
+        }
+        self.flush(now);
+        self.hands.wake_mailed();
+        if !self.hands.listening {
+            self.listener = None;
+        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.tell(now, Input::AcceptResumed);
+        }
+    }
+
+    fn tell(&mut self, now: Time, input: Input<'_>) {
+        self.shard.handle(now, input, &mut self.actions);
+        perform(&mut self.actions, &mut self.hands);
+    }
+
+    fn accept(&mut self, now: Time) {
+        let Some(listener) = &mut self.listener else { return };
+        let accepted = listener.accept(now);
+        if let Some(error) = accepted.exhausted {
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
+        }
+        for (socket, from) in accepted.connections {
+            let shard = self.next % self.shards.max(1);
+            self.next = shard + 1;
+            if shard == 0 {
+                self.adopt(now, socket, from);
+            } else {
+                self.hands.mail(shard, Parcel::Connection(socket, from));
+            }
+        }
+    }
+
+    fn open(&mut self, now: Time, parcel: Parcel) {
+        match parcel {
+            Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
+            Parcel::Connection(socket, from) => self.adopt(now, socket, from),
+            Parcel::Certificates(certificates) => self.certificates = Some(certificates),
+            Parcel::Drain => self.tell(now, Input::Drain),
+        }
+    }
+
+    /// A new connection of this shard.
+    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr) {
+        let line = match &self.certificates {
+            None => Ok(Line::plain()),
+            Some(certificates) => Line::encrypted(certificates.clone()),
+        };
+        let id = self.hands.conns.reserve();
+        // Neither can fail but for want of memory; the connection is then refused by its end.
+        let (Ok(line), Ok(watched)) = (line, self.poll.watch(socket, id.index as usize)) else {
+            return self.hands.conns.remove(id);
+        };
+        self.hands.conns.insert(id, Conn::new(watched, line));
+        self.tell(now, Input::Opened { conn: id, from });
+    }
+
+    fn ready(&mut self, now: Time, id: ConnId, event: Event, dead: bool) {
+        if event.writable {
+            self.hands.mark(id);
+        }
+        let Some(conn) = self.hands.conns.get(id) else { return };
+        if dead && !conn.is_read() {
+            // Nobody would read why, and it would be reported again and again.
+            return self.lose(now, id);
+        }
+        if !event.readable && !dead {
+            return;
+        }
+        match conn.read(&mut self.buffer) {
+            Got::Nothing => {}
+            Got::End => self.tell(now, Input::Ended { conn: id }),
+            Got::Gone => self.lose(now, id),
+            Got::Bytes(count) if conn.line.is_encrypted() => self.decrypt(now, id, count),
+            Got::Bytes(count) => {
+                self.taken += count;
+                let bytes = self.buffer.get_mut(..count).unwrap_or_default();
+                self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+                perform(&mut self.actions, &mut self.hands);
+            }
+        }
+    }
+
+    fn decrypt(&mut self, now: Time, id: ConnId, count: usize) {
+        let Some(conn) = self.hands.conns.get(id) else { return };
+        self.plain.clear();
+        self.taken += count;
+        let incoming = conn.line.received(self.buffer.get(..count).unwrap_or_default(), &mut self.plain);
+        self.hands.mark(id);
+        for bytes in self.plain.chunks_mut(self.buffer.len().max(1)) {
+            self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+            perform(&mut self.actions, &mut self.hands);
+        }
+        match incoming {
+            Incoming::Open => {}
+            Incoming::Ended => self.tell(now, Input::Ended { conn: id }),
+            Incoming::Broken(why) => {
+                if let Some(conn) = self.hands.conns.get(id) {
+                    // The alert, as far as the socket takes it.
+                    conn.flush(&mut self.scratch);
+                    self.hands.conns.remove(id);
+                    self.tell(now, Input::Broken { conn: id, why });
+                }
+            }
+        }
+    }
+
+    /// A socket is gone.
+    fn lose(&mut self, now: Time, id: ConnId) {
+        if self.hands.conns.get(id).is_some() {
+            self.hands.conns.remove(id);
+            self.tell(now, Input::Closed { conn: id });
+        }
+    }
+
+    /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
+    fn flush(&mut self, now: Time) {
+        self.taken = 0;
+        for id in std::mem::take(&mut self.hands.dirty) {
+            let Some(conn) = self.hands.conns.get(id) else { continue };
+            conn.dirty = false;
+            if conn.flush(&mut self.scratch) {
+                let unsent = conn.line.unsent();
+                self.tell(now, Input::Flushed { conn: id, unsent });
+            } else {
+                self.lose(now, id);
+            }
+        }
+    }
+}

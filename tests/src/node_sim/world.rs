@@ -1,0 +1,856 @@
+//! The world of one run: shards with queues between them, sockets, virtual time, and the loop that lets chance decide
+//! who is next.
+//!
+//! A turn of a shard is what an adapter makes of it: each ready socket is read once, some parcels are opened, a deadline
+//! that has passed is told, then every socket with something queued is written once. Parcels between two shards arrive in
+//! order; between pairs chance decides.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wrs_core::action::Actions;
+use wrs_core::event::Event;
+use wrs_core::host::{Host, perform};
+use wrs_core::id::{ConnId, ShardId};
+use wrs_core::input::Input;
+use wrs_core::metrics::Gauge;
+use wrs_core::peer::{Leg, PeerMessage};
+use wrs_core::random::Random;
+use wrs_core::shard::Shard;
+use wrs_core::time::Time;
+use wrs_core::wire::deflate::Inflate;
+
+use super::contract::{Asked, Client, Contract, Mark, Want};
+use super::plan::Plan;
+use super::program::Program;
+use super::socket::{Got, Socket};
+use super::wire::{Piece, Stream};
+
+/// Timeouts that a shard may be given at one time, one after another, without any other input.
+const TIMEOUTS_AT_ONCE_MAX: u32 = 40;
+/// Turns that a node may take until it rests.
+const TURNS_TO_REST_MAX: u32 = 200_000;
+
+/// How a program reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// All there is, soon.
+    Prompt,
+    /// A few bytes now and then.
+    Slow,
+    /// Nothing.
+    Never,
+}
+
+/// One connection: both ends of its socket, its program, and what passed.
+#[derive(Debug)]
+pub struct Conn {
+    /// Its shard.
+    pub shard: usize,
+    /// Its id there.
+    pub id: ConnId,
+    /// Bytes on the way.
+    pub socket: Socket,
+    /// Who is at the other end.
+    pub program: Program,
+    /// How that one reads.
+    pub reading: Reading,
+    /// It sends what is not HTTP: what comes back is not read.
+    pub opaque: bool,
+    /// What the node queues, piece by piece.
+    queued: Stream,
+    /// What the program reads, piece by piece.
+    seen: Stream,
+    /// Digests of pieces that are queued and not yet seen.
+    on_the_way: VecDeque<u64>,
+    truncated: bool,
+    /// Bytes that the program has sent.
+    pub sent: u64,
+    /// What was unsent when the shard was last told.
+    unsent: usize,
+    /// Bytes queued since then.
+    since_flush: usize,
+    /// When that was.
+    flushed: Time,
+}
+
+/// FNV-1a.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digest(pub u64);
+
+impl Digest {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+
+    fn of(first: u8, bytes: &[u8]) -> u64 {
+        let mut digest = Digest(0xCBF2_9CE4_8422_2325);
+        digest.add(&[first]);
+        digest.add(bytes);
+        digest.0
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    conn: Option<usize>,
+}
+
+/// Everything but the shards.
+pub struct State {
+    /// The run's plan.
+    pub plan: Plan,
+    /// The promises.
+    pub contract: Contract,
+    /// All connections that ever were.
+    pub conns: Vec<Conn>,
+    /// Now.
+    pub now: Time,
+    /// Chance.
+    pub random: Random,
+    /// Of all inputs and actions.
+    pub digest: Digest,
+    slabs: Vec<Vec<Slot>>,
+    free: Vec<Vec<u32>>,
+    dirty: Vec<Vec<usize>>,
+    /// By receiver, then by sender.
+    parcels: Vec<Vec<VecDeque<PeerMessage>>>,
+    /// Window bytes in those queues by receiver, sender and leg, and the most there ever were.
+    under_way: BTreeMap<(usize, usize, bool), usize>,
+    most_under_way: usize,
+    listening: Vec<bool>,
+    stopped: Vec<bool>,
+    inflate: Inflate,
+    /// Whether to say what happens.
+    trace: bool,
+}
+
+/// One line of an input.
+fn shown(input: &Input<'_>) -> String {
+    match input {
+        Input::Received { conn, bytes } => {
+            format!("Received {conn:?} {}", bytes[..bytes.len().min(140)].escape_ascii())
+        }
+        Input::Peer { peer, message } => format!("from shard {}: {}", peer.0, brief(message)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief(message: &PeerMessage) -> String {
+    format!("{message:?}").chars().take(200).collect()
+}
+
+/// What performs one shard's actions.
+struct Hands<'a> {
+    here: usize,
+    state: &'a mut State,
+}
+
+impl Hands<'_> {
+    fn find(&self, id: ConnId) -> Option<usize> {
+        let slot = self.state.slabs[self.here].get(id.index as usize)?;
+        slot.conn.filter(|_| slot.generation == id.generation)
+    }
+}
+
+impl Host for Hands<'_> {
+    fn send(&mut self, id: ConnId, bytes: Bytes) {
+        let Some(number) = self.find(id) else { return };
+        self.state.digest.add(&bytes);
+        if self.state.trace {
+            eprintln!("    to conn {number}: {}", bytes[..bytes.len().min(140)].escape_ascii());
+        }
+        self.state.conns[number].since_flush += bytes.len();
+        self.state.queued(number, &bytes);
+        self.state.conns[number].socket.push(bytes);
+        self.state.mark(number);
+    }
+
+    fn truncate(&mut self, id: ConnId) {
+        let Some(number) = self.find(id) else { return };
+        self.state.conns[number].socket.line.truncate();
+        self.state.conns[number].truncated = true;
+    }
+
+    fn finish(&mut self, id: ConnId) {
+        let Some(number) = self.find(id) else { return };
+        if self.state.trace {
+            eprintln!("    finish conn {number}");
+        }
+        self.state.conns[number].socket.line.finish();
+        self.state.mark(number);
+    }
+
+    fn close(&mut self, id: ConnId) {
+        let Some(number) = self.find(id) else { return };
+        self.state.digest.add(b"close");
+        if self.state.trace {
+            eprintln!("    close conn {number}");
+        }
+        self.state.closed_by_node(number);
+    }
+
+    fn read(&mut self, id: ConnId, wanted: bool) {
+        if let Some(number) = self.find(id) {
+            if self.state.trace {
+                eprintln!("    read conn {number}: {wanted}");
+            }
+            self.state.conns[number].socket.reads = wanted;
+        }
+    }
+
+    fn forward(&mut self, peer: ShardId, message: PeerMessage) {
+        let (to, from) = (usize::from(peer.0), self.here);
+        if self.state.trace {
+            eprintln!("    to shard {to}: {}", brief(&message));
+        }
+        if to == from || to >= self.state.parcels.len() {
+            return self.state.contract.break_off(format!("shard {from} forwards to {to}"));
+        }
+        if let Some((leg, bytes)) = message.data() {
+            let sum = self.state.under_way.entry((to, from, leg == Leg::Land)).or_default();
+            *sum += bytes;
+            self.state.most_under_way = self.state.most_under_way.max(*sum);
+        }
+        self.state.parcels[to][from].push_back(message);
+    }
+
+    fn report(&mut self, event: Event) {
+        let now = self.state.now;
+        if self.state.trace {
+            eprintln!("    {}", event.text(4));
+        }
+        match event {
+            Event::ChannelDeleted { channel, timed_out: true } => {
+                self.state.contract.timed_out(now, &channel.display(4).to_string());
+            }
+            Event::DrainTimedOut => {
+                let polite = |conn: &Conn| {
+                    let whole = conn.reading == Reading::Prompt && !conn.program.dawdles && !conn.opaque;
+                    whole && conn.shard == self.here && !conn.socket.closed
+                };
+                if let Some(number) = self.state.conns.iter().position(polite) {
+                    self.state.contract.break_off(format!("conn {number} was polite and holds up the drain"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        self.state.listening[self.here] = false;
+    }
+
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.state.stopped[self.here], true) {
+            self.state.contract.break_off(format!("shard {} stops twice", self.here));
+        }
+    }
+}
+
+impl State {
+    fn mark(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        if !conn.socket.closed && !conn.socket.dirty {
+            conn.socket.dirty = true;
+            self.dirty[conn.shard].push(number);
+        }
+    }
+
+    /// The node has queued bytes on a connection: what do they say?
+    fn queued(&mut self, number: usize, bytes: &[u8]) {
+        if self.conns[number].opaque {
+            return;
+        }
+        self.conns[number].queued.feed(bytes);
+        loop {
+            match self.conns[number].queued.next(&mut self.inflate) {
+                Err(why) => return self.contract.break_off(format!("conn {number} is sent rubbish: {why}")),
+                Ok(None) => return,
+                Ok(Some(Piece::Answer(response))) => {
+                    self.conns[number].on_the_way.push_back(Digest::of(0, response.head.as_bytes()));
+                    if response.status >= 200 || response.status == 101 {
+                        self.contract.answered(self.now, number, &response);
+                    }
+                }
+                Ok(Some(Piece::Frame(first, payload))) => {
+                    self.conns[number].on_the_way.push_back(Digest::of(first, &payload));
+                    self.frame_queued(number, first, &payload);
+                }
+            }
+        }
+    }
+
+    fn frame_queued(&mut self, number: usize, first: u8, payload: &[u8]) {
+        match first & 0x0F {
+            8 => {
+                let (limit, ping) = (self.plan.config.send_buffer_bytes_max, self.plan.config.ping_interval);
+                if self.contract.clients[number].gone.is_some() {
+                    self.contract.break_off(format!("conn {number} is closed twice"));
+                }
+                self.contract.close_sent(self.now, number, payload, self.conns[number].unsent, limit, ping);
+            }
+            1 | 2 => self.contract.given(number, first, payload),
+            9 | 10 if self.contract.clients[number].is_there() => {}
+            _ => self.contract.break_off(format!("conn {number} is sent a frame {first:#x}")),
+        }
+    }
+
+    /// The socket is gone on the node's side.
+    fn forget(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        conn.socket.closed = true;
+        let slot = &mut self.slabs[conn.shard][conn.id.index as usize];
+        slot.conn = None;
+        slot.generation += 1;
+        self.free[conn.shard].push(conn.id.index);
+        self.contract.left(number);
+    }
+
+    fn closed_by_node(&mut self, number: usize) {
+        let conn = &self.conns[number];
+        // A jump of time that let no program read is no fault of the node's.
+        let moves = self.now.since(conn.flushed) < Duration::from_millis(100);
+        let cut = moves && conn.socket.line.unsent() > 0 && conn.reading == Reading::Prompt && !conn.opaque;
+        if cut && !conn.socket.fin && !conn.socket.reset && !self.contract.draining && !conn.program.dawdles {
+            let unsent = conn.socket.line.unsent();
+            self.contract.break_off(format!("conn {number} is closed with {unsent} bytes unsent, though it reads"));
+        }
+        self.forget(number);
+    }
+
+    /// A program reads.
+    pub fn program_reads(&mut self, number: usize, most: usize) {
+        let conn = &mut self.conns[number];
+        let count = most.min(conn.socket.outbound.len());
+        let bytes: Vec<u8> = conn.socket.outbound.drain(..count).collect();
+        if conn.opaque {
+            conn.socket.fin |= conn.socket.node_fin && conn.socket.outbound.is_empty() && conn.socket.line.unsent() == 0;
+            return;
+        }
+        conn.seen.feed(&bytes);
+        loop {
+            let conn = &mut self.conns[number];
+            let piece = match conn.seen.next(&mut self.inflate) {
+                Err(why) => return self.contract.break_off(format!("conn {number} reads rubbish: {why}")),
+                Ok(None) => break,
+                Ok(Some(piece)) => piece,
+            };
+            let digest = match &piece {
+                Piece::Answer(response) => Digest::of(0, response.head.as_bytes()),
+                Piece::Frame(first, payload) => Digest::of(*first, payload),
+            };
+            while conn.truncated && conn.on_the_way.front().is_some_and(|next| *next != digest) {
+                conn.on_the_way.pop_front();
+            }
+            if conn.on_the_way.pop_front() != Some(digest) {
+                return self.contract.break_off(format!("conn {number} reads what was not sent: {piece:?}"));
+            }
+            super::program::has_read(self, number, piece);
+        }
+        let conn = &mut self.conns[number];
+        let at_end = conn.socket.outbound.is_empty() && conn.socket.node_fin && conn.socket.line.unsent() == 0;
+        if at_end {
+            if conn.seen.is_cut() && !conn.socket.reset {
+                self.contract.break_off(format!("conn {number} was ended within a frame or answer"));
+            }
+            // Whoever is told that nothing more comes ends its side too.
+            self.conns[number].socket.fin = true;
+        }
+    }
+
+    /// What a program sends.
+    pub fn program_sends(&mut self, number: usize, bytes: &[u8]) {
+        let conn = &mut self.conns[number];
+        conn.sent += bytes.len() as u64;
+        conn.socket.inbound.extend(bytes);
+    }
+
+    /// The last byte sent so far means this.
+    pub fn program_marks(&mut self, number: usize, mark: Mark) {
+        let sent = self.conns[number].sent;
+        self.contract.clients[number].marks.push_back((sent, mark));
+    }
+
+    /// A request of which the last byte has just been sent.
+    pub fn program_asks(&mut self, number: usize, want: Want) {
+        self.program_marks(number, Mark::Request);
+        let asked = Asked { want, since: None, tick: 0, sure: Vec::new(), gone: Vec::new() };
+        self.contract.clients[number].asked.push_back(asked);
+    }
+}
+
+/// A whole run.
+pub struct World {
+    shards: Vec<Shard>,
+    actions: Actions,
+    scratch: Vec<u8>,
+    timeouts: Vec<(Time, u32)>,
+    /// Everything else.
+    pub state: State,
+}
+
+impl World {
+    /// A node before its first connection.
+    pub fn new(seed: u64) -> World {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut random = Random::from_key(key);
+        let plan = Plan::of(seed, &mut random);
+        let boot = plan.boot();
+        let count = usize::from(plan.config.shards);
+        let contract = Contract {
+            rates: plan.config.message_rate_max > 0,
+            clients_max: plan.config.clients_max,
+            per_address_max: plan.config.clients_per_address_max,
+            channels_max: plan.config.channels_max,
+            ..Contract::default()
+        };
+        World {
+            shards: (0..count).map(|here| Shard::new(ShardId(here as u16), boot.clone())).collect(),
+            actions: Actions::new(),
+            scratch: Vec::new(),
+            timeouts: vec![(Time::ZERO, 0); count],
+            state: State {
+                plan,
+                contract,
+                conns: Vec::new(),
+                now: Time::from_millis(1_000),
+                random,
+                digest: Digest(0xCBF2_9CE4_8422_2325),
+                slabs: (0..count).map(|_| Vec::new()).collect(),
+                free: vec![Vec::new(); count],
+                dirty: vec![Vec::new(); count],
+                parcels: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
+                under_way: BTreeMap::new(),
+                most_under_way: 0,
+                listening: vec![true; count],
+                stopped: vec![false; count],
+                inflate: Inflate::new(),
+                trace: std::env::var_os("WRS_SIM_TRACE").is_some(),
+            },
+        }
+    }
+
+    /// Whether the run is over because a promise was broken.
+    pub fn is_broken(&self) -> bool {
+        self.state.contract.broken.is_some()
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A socket is accepted.
+    pub fn open(&mut self, shard: usize, from: IpAddr, window: usize, reading: Reading, program: Program) -> usize {
+        let state = &mut self.state;
+        let index = state.free[shard].pop().unwrap_or_else(|| {
+            state.slabs[shard].push(Slot::default());
+            (state.slabs[shard].len() - 1) as u32
+        });
+        let number = state.conns.len();
+        let slot = &mut state.slabs[shard][index as usize];
+        slot.conn = Some(number);
+        let id = ConnId { index, generation: slot.generation };
+        state.conns.push(Conn {
+            shard,
+            id,
+            socket: Socket::new(window),
+            opaque: program.is_opaque(),
+            program,
+            reading,
+            queued: Stream::default(),
+            seen: Stream::default(),
+            on_the_way: VecDeque::new(),
+            truncated: false,
+            sent: 0,
+            unsent: 0,
+            since_flush: 0,
+            flushed: state.now,
+        });
+        state.contract.clients.push(Client::default());
+        state.contract.from.push(from);
+        self.tell(shard, Input::Opened { conn: id, from });
+        number
+    }
+
+    fn tell(&mut self, here: usize, input: Input<'_>) {
+        let state = &mut self.state;
+        state.contract.tick += 1;
+        let (kind, size) = match &input {
+            Input::Opened { .. } => (1, 0),
+            Input::Received { bytes, .. } => (2, bytes.len()),
+            Input::Flushed { unsent, .. } => (3, *unsent),
+            Input::Ended { .. } => (4, 0),
+            Input::Closed { .. } => (5, 0),
+            Input::Peer { peer, .. } => (6, usize::from(peer.0)),
+            Input::Drain => (7, 0),
+            Input::Timeout => (8, 0),
+            Input::Broken { .. } | Input::AcceptPaused { .. } | Input::AcceptResumed => (9, 0),
+        };
+        state.digest.add(&[here as u8, kind]);
+        state.digest.add(&(size as u64).to_le_bytes());
+        if kind == 8 {
+            let (at, count) = &mut self.timeouts[here];
+            *count = if *at == state.now { *count + 1 } else { 1 };
+            *at = state.now;
+            if *count > TIMEOUTS_AT_ONCE_MAX {
+                state.contract.break_off(format!("shard {here} asks for a timeout again and again"));
+            }
+        } else {
+            self.timeouts[here].1 = 0;
+        }
+        if state.trace {
+            eprintln!("{:?} {} shard {here} {}", state.now, state.contract.tick, shown(&input));
+        }
+        self.shards[here].handle(state.now, input, &mut self.actions);
+        perform(&mut self.actions, &mut Hands { here, state });
+    }
+
+    /// Whether a shard has something to do now.
+    fn is_busy(&self, here: usize) -> bool {
+        let state = &self.state;
+        !state.dirty[here].is_empty()
+            || state.parcels[here].iter().any(|queue| !queue.is_empty())
+            || self.shards[here].deadline().is_some_and(|at| at <= state.now)
+            || state.slabs[here].iter().filter_map(|slot| slot.conn).any(|conn| state.conns[conn].socket.is_ready())
+    }
+
+    /// One turn of a shard.
+    pub fn turn(&mut self, here: usize) {
+        self.read_sockets(here);
+        let most = match self.state.random.below(3) {
+            0 => 1,
+            1 => 1 + self.state.random.below(6) as usize,
+            _ => usize::MAX,
+        };
+        self.open_parcels(here, most);
+        if self.shards[here].deadline().is_some_and(|at| at <= self.state.now) {
+            self.tell(here, Input::Timeout);
+        }
+        self.flush(here);
+    }
+
+    fn read_sockets(&mut self, here: usize) {
+        let mut ready: Vec<usize> = self.state.slabs[here].iter().filter_map(|slot| slot.conn).collect();
+        ready.retain(|conn| self.state.conns[*conn].socket.is_ready());
+        let all = self.state.random.below(3) > 0;
+        let start = self.state.random.below(ready.len().max(1) as u64) as usize;
+        ready.rotate_left(start);
+        if !all {
+            ready.truncate(1);
+        }
+        for number in ready {
+            let conn = &mut self.state.conns[number];
+            if conn.socket.closed {
+                continue;
+            }
+            if conn.socket.is_writable() {
+                self.state.mark(number);
+            }
+            let conn = &mut self.state.conns[number];
+            if conn.socket.reset && !conn.socket.reads {
+                self.lose(number);
+                continue;
+            }
+            let mut most = self.state.plan.config.read_buffer_bytes;
+            if self.state.random.below(4) == 0 {
+                most = 1 + self.state.random.below(most.min(200) as u64) as usize;
+            }
+            let conn = &mut self.state.conns[number];
+            let id = conn.id;
+            match conn.socket.read(most) {
+                Got::Nothing => {}
+                Got::Gone => self.lose(number),
+                Got::End => {
+                    if self.state.contract.clients[number].is_there() {
+                        self.state.contract.left(number);
+                    }
+                    self.tell(here, Input::Ended { conn: id });
+                }
+                Got::Bytes(mut bytes) => {
+                    self.state.digest.add(&bytes);
+                    self.state.contract.deliver(self.state.now, number, bytes.len());
+                    self.tell(here, Input::Received { conn: id, bytes: &mut bytes });
+                }
+            }
+        }
+    }
+
+    fn open_parcels(&mut self, here: usize, most: usize) {
+        for _ in 0..most.min(4_096) {
+            let full: Vec<usize> =
+                (0..self.shards.len()).filter(|from| !self.state.parcels[here][*from].is_empty()).collect();
+            if full.is_empty() {
+                return;
+            }
+            let from = full[self.state.random.below(full.len() as u64) as usize];
+            let Some(message) = self.state.parcels[here][from].pop_front() else { return };
+            if let Some((leg, bytes)) = message.data()
+                && let Some(sum) = self.state.under_way.get_mut(&(here, from, leg == Leg::Land))
+            {
+                *sum -= bytes;
+            }
+            self.tell(here, Input::Peer { peer: ShardId(from as u16), message });
+        }
+    }
+
+    fn flush(&mut self, here: usize) {
+        for number in std::mem::take(&mut self.state.dirty[here]) {
+            let state = &mut self.state;
+            if state.conns[number].socket.closed {
+                continue;
+            }
+            let cuts = state.plan.cuts;
+            if !state.conns[number].socket.flush(&mut self.scratch, &mut state.random, cuts) {
+                self.lose(number);
+                continue;
+            }
+            let conn = &mut state.conns[number];
+            let (id, unsent) = (conn.id, conn.socket.line.unsent());
+            let limit = state.plan.config.send_buffer_bytes_max;
+            if state.contract.clients[number].is_there() && unsent > limit + conn.since_flush {
+                let what = format!("conn {number} has {unsent} bytes unsent, {} of this turn", conn.since_flush);
+                state.contract.break_off(what);
+            }
+            (conn.unsent, conn.since_flush, conn.flushed) = (unsent, 0, state.now);
+            self.tell(here, Input::Flushed { conn: id, unsent });
+        }
+    }
+
+    fn lose(&mut self, number: usize) {
+        let (shard, id) = (self.state.conns[number].shard, self.state.conns[number].id);
+        self.state.forget(number);
+        self.tell(shard, Input::Closed { conn: id });
+    }
+
+    /// One step of activity: a turn, a read of a program, a bit of time, or an act of a program.
+    pub fn step(&mut self) {
+        match self.state.random.below(100) {
+            0..=44 => {
+                let here = self.state.random.below(self.shards.len() as u64) as usize;
+                self.turn(here);
+            }
+            45..=64 => {
+                let alive = self.readers();
+                if !alive.is_empty() {
+                    let number = alive[self.state.random.below(alive.len() as u64) as usize];
+                    self.read_some(number);
+                }
+            }
+            65..=69 => {
+                let nanos = match self.state.random.below(40) {
+                    0 => 200_000_000 + self.state.random.below(1_000_000_000),
+                    1..=4 => self.state.random.below(30_000_000),
+                    _ => self.state.random.below(200_000),
+                };
+                self.state.now = self.state.now + Duration::from_nanos(nanos);
+            }
+            _ => super::program::act(self),
+        }
+    }
+
+    fn readers(&self) -> Vec<usize> {
+        let reads = |conn: &Conn| conn.reading != Reading::Never && !conn.socket.reset;
+        let alive = |conn: &Conn| reads(conn) && (!conn.socket.outbound.is_empty() || conn.socket.node_fin && !conn.socket.fin);
+        (0..self.state.conns.len()).filter(|number| alive(&self.state.conns[*number])).collect()
+    }
+
+    fn read_some(&mut self, number: usize) {
+        let most = match self.state.conns[number].reading {
+            Reading::Prompt => usize::MAX,
+            Reading::Slow => 1 + self.state.random.below(20) as usize,
+            Reading::Never => return,
+        };
+        self.state.program_reads(number, most);
+    }
+
+    /// Lets everything that is under way come to its end, without a moment passing and without new acts.
+    pub fn rest(&mut self) {
+        for _ in 0..TURNS_TO_REST_MAX {
+            let busy: Vec<usize> = (0..self.shards.len()).filter(|here| self.is_busy(*here)).collect();
+            let readers: Vec<usize> = self.readers();
+            if busy.is_empty() && readers.iter().all(|number| self.state.conns[*number].reading == Reading::Slow) {
+                return;
+            }
+            if self.is_broken() {
+                return;
+            }
+            if !busy.is_empty() {
+                let here = busy[self.state.random.below(busy.len() as u64) as usize];
+                self.turn(here);
+            }
+            if !readers.is_empty() && (busy.is_empty() || self.state.random.below(2) == 0) {
+                let number = readers[self.state.random.below(readers.len() as u64) as usize];
+                self.read_some(number);
+            }
+        }
+        self.state.contract.break_off("the node does not come to rest".to_owned());
+    }
+
+    /// At rest: every promise that can be told now.
+    pub fn check(&mut self) {
+        let now = self.state.now;
+        self.state.contract.settle(now, self.shards.len() > 1);
+        self.check_conns();
+        self.check_bounds();
+        self.check_gauges();
+    }
+
+    fn check_conns(&mut self) {
+        let state = &mut self.state;
+        let config = state.plan.config.clone();
+        for number in 0..state.conns.len() {
+            let (conn, client) = (&state.conns[number], &state.contract.clients[number]);
+            if conn.socket.closed {
+                continue;
+            }
+            let rated = client.is_there() && config.message_rate_max > 0;
+            let clogged = !client.is_there() && conn.reading != Reading::Prompt;
+            if !conn.socket.reads && !rated && !clogged {
+                return state.contract.break_off(format!("conn {number} is paused for good"));
+            }
+            let whole = client.asked.iter().find(|asked| asked.since.is_some());
+            if let Some(asked) = whole.filter(|_| conn.reading == Reading::Prompt && !rated) {
+                let want = asked.want.clone();
+                return state.contract.break_off(format!("conn {number} has no answer to {want:?}"));
+            }
+            let lost = config.ping_interval.is_some_and(|ping| state.now >= client.heard + ping * 2);
+            if client.is_there() && lost && config.message_rate_max == 0 {
+                return state.contract.break_off(format!("conn {number} has been silent for two intervals and lives"));
+            }
+            if client.is_there() && !client.faults.is_empty() && conn.socket.inbound.is_empty() && !rated {
+                let faults = client.faults.clone();
+                return state.contract.break_off(format!("conn {number} lives in spite of {faults:?}"));
+            }
+            if client.is_there() && conn.unsent > config.send_buffer_bytes_max {
+                return state.contract.break_off(format!("conn {number} owes {} bytes and lives", conn.unsent));
+            }
+            if client.is_there() && state.contract.channels[client.channel].gone {
+                return state.contract.break_off(format!("conn {number} lives on a channel that is gone"));
+            }
+        }
+    }
+
+    fn check_bounds(&mut self) {
+        let state = &mut self.state;
+        let config = &state.plan.config;
+        // After its window is full a shard may still hand over what one read of each of its sockets brings; and a home
+        // what was under way to it. A frame of eight bytes weighs up to 128 and its own length between shards.
+        let read = config.read_buffer_bytes.min(70_000) * 24 + config.message_bytes_max + 512;
+        let shards = usize::from(config.shards);
+        let bound = (config.peer_window_bytes + state.plan.conns_max * read) * shards.max(2);
+        if state.most_under_way > bound {
+            let most = state.most_under_way;
+            state.contract.break_off(format!("{most} bytes were between two shards, bound {bound}"));
+        }
+    }
+
+    fn check_gauges(&mut self) {
+        for here in 0..self.shards.len() {
+            let of = |gauge| self.shards[here].metrics().gauge(gauge) as usize;
+            let state = &self.state;
+            let on_shard = |number: &usize| state.conns[*number].shard == here && !state.conns[*number].socket.closed;
+            let conns = (0..state.conns.len()).filter(on_shard).count();
+            let clients = (0..state.conns.len())
+                .filter(|number| state.conns[*number].shard == here && state.contract.clients[*number].is_there())
+                .count();
+            let (told_clients, told_conns) = (of(Gauge::Clients), of(Gauge::Connections));
+            if (told_clients, told_conns) != (clients, conns) {
+                let what = format!(
+                    "shard {here} says {told_clients} clients and {told_conns} connections, there are {clients} and {conns}"
+                );
+                return self.state.contract.break_off(what);
+            }
+        }
+    }
+
+    /// Nobody acts for so long that every wait must end; prompt programs still answer pings.
+    pub fn long_silence(&mut self) {
+        let config = self.state.plan.config.clone();
+        for conn in &mut self.state.conns {
+            if conn.reading == Reading::Slow {
+                conn.reading = Reading::Prompt;
+            }
+            conn.program.falls_silent();
+        }
+        let ping = config.ping_interval.unwrap_or_default();
+        let silence = config.handshake_timeout * 2 + config.keepalive_timeout * 2 + ping * 3 + Duration::from_secs(10);
+        let until = self.state.now + silence;
+        while !self.is_broken() {
+            self.rest();
+            let next = self.shards.iter().filter_map(Shard::deadline).min().filter(|at| *at <= until);
+            match next {
+                Some(at) => self.state.now = self.state.now.max(at),
+                None => break,
+            }
+        }
+        self.state.now = self.state.now.max(until);
+        self.rest();
+        if self.is_broken() {
+            return;
+        }
+        let state = &mut self.state;
+        let open = |number: &usize| !state.conns[*number].socket.closed && !state.contract.clients[*number].is_there();
+        if let Some(number) = (0..state.conns.len()).find(open) {
+            let program = format!("{:?}", state.conns[number].program);
+            state.contract.break_off(format!("conn {number} is still open after a long silence: {program}"));
+        }
+    }
+
+    /// The node is told to stop, and must.
+    pub fn drain(&mut self) {
+        let config = self.state.plan.config.clone();
+        let until = self.state.now + config.drain_delay + config.drain_timeout;
+        self.state.contract.draining = true;
+        let shards = self.shards.len();
+        let first = self.state.random.below(shards as u64) as usize;
+        for n in 0..shards {
+            for _ in 0..self.state.random.below(4) {
+                self.step();
+            }
+            self.tell((first + n) % shards, Input::Drain);
+        }
+        if config.drain_delay.is_zero() {
+            for _ in 0..self.state.random.below(60) {
+                self.step();
+            }
+        }
+        while !self.is_broken() && self.state.stopped.contains(&false) {
+            self.rest();
+            let next = self.shards.iter().filter_map(Shard::deadline).min();
+            match next {
+                Some(at) if at <= until + Duration::from_secs(30) => self.state.now = self.state.now.max(at),
+                _ => break,
+            }
+        }
+        if self.is_broken() {
+            return;
+        }
+        if self.state.stopped.contains(&false) {
+            let stopped = self.state.stopped.clone();
+            return self.state.contract.break_off(format!("not every shard has stopped: {stopped:?}"));
+        }
+        if self.state.now > until + Duration::from_secs(3) {
+            let late = self.state.now.since(until);
+            return self.state.contract.break_off(format!("the node stops {late:?} late"));
+        }
+        if self.state.listening.contains(&true) {
+            self.state.contract.break_off("a shard still listens".to_owned());
+        }
+        if let Some(open) = self.state.conns.iter().position(|conn| !conn.socket.closed) {
+            self.state.contract.break_off(format!("conn {open} outlives the node"));
+        }
+        if let Some(timer) = self.shards.iter().find_map(Shard::deadline)
+            && self.state.contract.may_have_no_countdown()
+        {
+            self.state.contract.break_off(format!("a stopped shard waits for {timer:?}"));
+        }
+    }
+}

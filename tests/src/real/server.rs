@@ -1,0 +1,305 @@
+//! A server as a child process: started on a port of the system's choice, killed when the scenario is over.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::{Http, PATIENCE, Response, Runtime, Stream, Ws, upgrade_request};
+
+/// Lines that a child has written so far.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+
+impl Lines {
+    fn follow(&self, from: impl Read + Send + 'static) {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                lines.0.0.lock().unwrap().0.push(line);
+                lines.0.1.notify_all();
+            }
+            lines.0.0.lock().unwrap().1 = true;
+            lines.0.1.notify_all();
+        });
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().0.clone()
+    }
+
+    /// The first line with `text`; `None` when the child ends, or nothing comes in time.
+    fn wait_for(&self, text: &str) -> Option<String> {
+        let start = Instant::now();
+        let mut state = self.0.0.lock().unwrap();
+        loop {
+            if let Some(line) = state.0.iter().find(|line| line.contains(text)) {
+                return Some(line.clone());
+            }
+            if state.1 || start.elapsed() > PATIENCE {
+                return None;
+            }
+            state = self.0.1.wait_timeout(state, PATIENCE).unwrap().0;
+        }
+    }
+
+    fn wait_for_end(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        while !state.1 {
+            state = self.0.1.wait(state).unwrap();
+        }
+    }
+}
+
+/// A channel as its creator knows it.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Its id.
+    pub id: String,
+    /// Its token.
+    pub token: String,
+}
+
+impl Channel {
+    /// The path to connect to, token included; `more` is added to the query (`&echo=false`).
+    pub fn path(&self, more: &str) -> String {
+        format!("/channels/{}/connect?token={}{more}", self.id, self.token)
+    }
+
+    /// The path of the resource.
+    pub fn resource(&self) -> String {
+        format!("/channels/{}", self.id)
+    }
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub port: u16,
+    /// What it runs as.
+    pub runtime: Runtime,
+    child: Child,
+    out: Lines,
+    err: Lines,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+fn command(runtime: Runtime, settings: &[&str]) -> Command {
+    let wrap = settings.iter().find_map(|setting| setting.strip_prefix("sh:"));
+    let binary = runtime.kind.binary();
+    let mut command = match wrap {
+        // What a shell sets before it becomes the server: `ulimit -n 64`.
+        Some(before) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]).arg(binary);
+            shell
+        }
+        None => Command::new(binary),
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WRS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("WRS_SHARDS", runtime.shards.to_string());
+    for setting in settings {
+        match setting.split_once('=') {
+            Some((name, value)) if name.starts_with("WRS_") => drop(command.env(name, value)),
+            _ if setting.starts_with("sh:") => {}
+            _ => drop(command.arg(setting)),
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the program to its end: exit code, standard output, standard error.
+pub fn exit_of(runtime: Runtime, settings: &[&str]) -> (Option<i32>, String, String) {
+    let output = command(runtime, settings).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+impl Server {
+    /// Starts a server; what it said, if it did not begin to listen.
+    pub fn try_start(runtime: Runtime, settings: &[&str]) -> Result<Server, String> {
+        let mut command = command(runtime, settings);
+        command.args(["--port-api", "0", "--port-node", "0"]);
+        let mut child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+        let (out, err) = (Lines::default(), Lines::default());
+        out.follow(child.stdout.take().unwrap());
+        err.follow(child.stderr.take().unwrap());
+        let mut server = Server { port: 0, runtime, child, out, err, tls: None };
+        let Some(line) = server.out.wait_for("listening on http") else {
+            let status = server.child.try_wait().unwrap();
+            return Err(format!("{status:?} {:?} {:?}", server.out.all(), server.err.all()));
+        };
+        let url = line.split("listening on ").nth(1).unwrap();
+        server.port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the line ends in a port");
+        Ok(server)
+    }
+
+    /// The same server, spoken to by TLS from now on.
+    #[must_use]
+    pub fn trusting(mut self, certificate: &super::Certificate) -> Server {
+        self.tls = Some(certificate.client());
+        self
+    }
+
+    /// A new connection.
+    pub fn stream(&self) -> Stream {
+        match &self.tls {
+            None => Stream::plain(self.port),
+            Some(config) => Stream::encrypted(self.port, config.clone()).unwrap(),
+        }
+    }
+
+    /// A new connection to speak HTTP on.
+    pub fn http(&self) -> Http {
+        Http::new(self.stream())
+    }
+
+    /// One request on a connection of its own, whose bytes are given whole.
+    pub fn raw(&self, bytes: impl AsRef<[u8]>) -> Response {
+        let mut http = self.http();
+        http.write(bytes);
+        http.read()
+    }
+
+    /// One request on a connection of its own.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        let mut http = self.http();
+        http.send(method, path, headers, body);
+        http.read_to(method)
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> Response {
+        self.send("GET", path, &[], "")
+    }
+
+    /// DELETE.
+    pub fn delete(&self, path: &str) -> Response {
+        self.send("DELETE", path, &[], "")
+    }
+
+    /// POST with a JSON body.
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        self.send("POST", path, &[("Content-Type", "application/json")], body)
+    }
+
+    /// Creates a channel from a JSON body.
+    pub fn create(&self, body: &str) -> Channel {
+        channel_of(&self.post("/channels", body))
+    }
+
+    /// Creates a channel of a pattern, with the defaults.
+    pub fn channel(&self, pattern: &str) -> Channel {
+        self.create(&format!(r#"{{"pattern":"{pattern}"}}"#))
+    }
+
+    /// Joins a channel.
+    pub fn join(&self, channel: &Channel) -> Ws {
+        self.join_as(channel, "")
+    }
+
+    /// Joins a channel with more in the query (`&echo=false`).
+    pub fn join_as(&self, channel: &Channel, more: &str) -> Ws {
+        self.connect(&channel.path(more), &[])
+    }
+
+    /// Opens a WebSocket.
+    pub fn connect(&self, path: &str, headers: &[(&str, &str)]) -> Ws {
+        Ws::connect(self.stream(), self.port, path, headers)
+    }
+
+    /// Asks for a WebSocket and hands out the answer, whatever it is.
+    pub fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.raw(upgrade_request(path, headers))
+    }
+
+    /// What `GET /channels/{id}` says of a channel; `None` if it has gone.
+    pub fn look(&self, channel: &Channel) -> Option<Value> {
+        let response = self.get(&channel.resource());
+        match response.status {
+            200 => Some(response.json()["data"].clone()),
+            404 => None,
+            status => panic!("{status}: {}", response.text()),
+        }
+    }
+
+    /// How many clients a channel has now.
+    pub fn clients(&self, channel: &Channel) -> u64 {
+        self.look(channel).expect("the channel is there")["clients"].as_u64().unwrap()
+    }
+
+    /// A figure of `GET /metrics` by its series.
+    pub fn metric(&self, series: &str) -> u64 {
+        let text = self.get("/metrics").text();
+        let figure = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        figure.unwrap_or_else(|| panic!("no {series} in {text}"))
+    }
+
+    /// The first line of the log with `text`.
+    pub fn logged(&self, text: &str) -> String {
+        self.out.wait_for(text).unwrap_or_else(|| panic!("no {text:?} in {:?}", self.out.all()))
+    }
+
+    /// All that was logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.out.all()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        super::until("the server ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Whether the process still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal by its name (`TERM`).
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = match name {
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "HUP" => Signal::HUP,
+            _ => panic!("{name} is no signal that the server knows"),
+        };
+        kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
+    }
+}
+
+/// The channel that a 201 speaks of.
+fn channel_of(response: &Response) -> Channel {
+    assert_eq!(response.status, 201, "{}", response.text());
+    let body = response.json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Channel { id: text(&body["data"]["id"]), token: text(&body["token"]) }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.err.wait_for_end();
+        let said = self.err.all().join("\n");
+        if !std::thread::panicking() {
+            assert!(!said.contains("panicked"), "the server panicked: {said}");
+        } else if !said.is_empty() {
+            eprintln!("the server said: {said}");
+        }
+    }
+}

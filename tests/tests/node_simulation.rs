@@ -1,0 +1,55 @@
+//! Replays seeds of the node's simulation.
+//!
+//! `WRS_SIM_SEEDS=from..to` runs others, `WRS_SIM_SEED=n` runs one and says what it came to.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use wrs_tests::node_sim;
+
+/// What a continuous integration run has time for.
+const SEEDS: Range<u64> = 0..300;
+/// Each of these many is run twice, to the same byte.
+const TWICE_EVERY: u64 = 50;
+
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.trim().parse::<u64>().expect("a number");
+    if let Ok(one) = std::env::var("WRS_SIM_SEED") {
+        return number(&one)..number(&one) + 1;
+    }
+    match std::env::var("WRS_SIM_SEEDS") {
+        Ok(range) => {
+            let (from, to) = range.split_once("..").expect("from..to");
+            number(from)..number(to)
+        }
+        Err(_) => SEEDS,
+    }
+}
+
+#[test]
+fn every_promise_holds_for_every_seed() {
+    let (mut events, mut given, mut conns, mut codes) = (0, 0, 0, BTreeMap::<u16, u64>::new());
+    let mut failures = Vec::new();
+    let seeds = seeds();
+    for seed in seeds.clone() {
+        match node_sim::run(seed) {
+            Ok(report) => {
+                events += report.events;
+                given += report.given;
+                conns += report.conns;
+                for (code, count) in &report.codes {
+                    *codes.entry(*code).or_default() += count;
+                }
+                if seed % TWICE_EVERY == 0 {
+                    assert_eq!(node_sim::run(seed), Ok(report), "seed {seed} does not replay");
+                }
+            }
+            Err(why) => {
+                let command = format!("WRS_SIM_SEED={seed} cargo test -p wrs-tests --test node_simulation");
+                failures.push(format!("{why}\n  again: {command}"));
+            }
+        }
+    }
+    eprintln!("{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}", seeds.end - seeds.start);
+    assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.end - seeds.start, failures.join("\n"));
+}
