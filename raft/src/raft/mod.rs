@@ -433,7 +433,10 @@ impl Raft {
                 self.send(message.from, message.session, Body::Appended { index: 0 });
             }
             // The asker must learn the term, else both may wait for ever (study id E4).
-            Body::PreVote { .. } => self.send(message.from, 0, Body::PreVoteReply { granted: false }),
+            Body::PreVote { last_index, .. } => {
+                self.send(message.from, 0, Body::PreVoteReply { granted: false });
+                self.tell_committed(message.from, last_index);
+            }
             _ => {}
         }
         Err(Ignored::StaleTerm)
@@ -493,6 +496,7 @@ impl Raft {
             (Body::TransferLeader { to }, _) => self.transfer_leader(*to),
             (Body::Read { number }, _) => self.on_read(from, *number),
             (Body::ReadReply { number, index }, _) => self.on_read_reply(*number, *index),
+            (Body::Committed { index, term }, _) => self.on_committed(EntryId { term: *term, index: *index }),
         }
     }
 

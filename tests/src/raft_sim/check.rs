@@ -347,6 +347,13 @@ impl World {
                     self.fail("heartbeats commit what is matched", detail);
                 }
             }
+            Body::Committed { index, term } => {
+                self.coverage.hit("told committed");
+                if self.history.committed.at(*index).map(|mark| mark.term) != Some(*term) {
+                    let detail = format!("node {who} says that {index} of term {term} is committed");
+                    self.fail("what is told committed is", detail);
+                }
+            }
             Body::Snapshot { meta } => {
                 let known = self.history.committed.at(meta.index).map(|mark| mark.term);
                 if known != Some(meta.term) || *self.history.conf_at(meta.index) != meta.conf {
