@@ -50,6 +50,9 @@ fn every_promise_holds_for_every_seed() {
             }
         }
     }
-    eprintln!("{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}", seeds.end - seeds.start);
+    eprintln!(
+        "{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}",
+        seeds.end - seeds.start
+    );
     assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.end - seeds.start, failures.join("\n"));
 }

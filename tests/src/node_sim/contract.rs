@@ -219,7 +219,8 @@ impl Contract {
 
     /// Clients of a channel that are there.
     pub fn there(&self, channel: usize) -> Vec<usize> {
-        let on = |(number, client): (usize, &Client)| (client.is_there() && client.channel == channel).then_some(number);
+        let on =
+            |(number, client): (usize, &Client)| (client.is_there() && client.channel == channel).then_some(number);
         self.clients.iter().enumerate().filter_map(on).collect()
     }
 
@@ -348,7 +349,9 @@ impl Contract {
                 (status == 200).then_some(()).ok_or("a reset failed".to_owned())
             }
             Want::List => self.listed(now, &asked, response),
-            Want::Status(statuses) => statuses.contains(&status).then_some(()).ok_or(format!("not one of {statuses:?}")),
+            Want::Status(statuses) => {
+                statuses.contains(&status).then_some(()).ok_or(format!("not one of {statuses:?}"))
+            }
         };
         if let Err(why) = told {
             self.break_off(format!("conn {number} asked {:?} and got {status}: {why}: {}", asked.want, response.head));
@@ -466,13 +469,7 @@ impl Contract {
         }
     }
 
-    fn join_answered(
-        &mut self,
-        now: Time,
-        number: usize,
-        response: &Response,
-        asked: &Asked,
-    ) -> Result<(), String> {
+    fn join_answered(&mut self, now: Time, number: usize, response: &Response, asked: &Asked) -> Result<(), String> {
         let at = self.clients[number].channel;
         let limited = self.channels[at].limit.is_some() || self.per_address_max > 0;
         match response.status {
@@ -521,7 +518,15 @@ impl Contract {
     }
 
     /// The node has queued a close frame.
-    pub fn close_sent(&mut self, now: Time, number: usize, payload: &[u8], unsent: usize, limit: usize, ping: Option<Duration>) {
+    pub fn close_sent(
+        &mut self,
+        now: Time,
+        number: usize,
+        payload: &[u8],
+        unsent: usize,
+        limit: usize,
+        ping: Option<Duration>,
+    ) {
         let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
         *self.codes.entry(code).or_default() += 1;
         let client = &self.clients[number];
@@ -537,7 +542,9 @@ impl Contract {
             };
         if !right {
             let faults = client.faults.clone();
-            self.break_off(format!("conn {number} is closed with {code} for nothing (faults {faults:?}, unsent {unsent})"));
+            self.break_off(format!(
+                "conn {number} is closed with {code} for nothing (faults {faults:?}, unsent {unsent})"
+            ));
         }
         self.left(number);
     }
@@ -750,7 +757,8 @@ impl Contract {
             }
             (Pattern::FanInOut, Verb::Request) => {
                 let pulling: Vec<&Client> = others.iter().map(|(_, client)| *client).filter(|c| c.pull).collect();
-                let steady = |client: &&&Client| client.seated.is_some() && client.seated < taken && client.gone.is_none();
+                let steady =
+                    |client: &&&Client| client.seated.is_some() && client.seated < taken && client.gone.is_none();
                 match (got, pulling.is_empty()) {
                     (0, true) => Ok(Some(("no-recipient", 1, 1))),
                     (0, false) if pulling.iter().filter(steady).count() == pulling.len() => Err("lost".to_owned()),
@@ -778,7 +786,8 @@ impl Contract {
             let queued: Vec<usize> = self.there(at).into_iter().filter(|number| self.clients[*number].pull).collect();
             let channel = &mut self.channels[at];
             let (version, given) = std::mem::take(&mut channel.turns);
-            let exact = version == channel.version && !channel.mixed && !channel.vague && channel.pattern == Pattern::PushPull;
+            let exact =
+                version == channel.version && !channel.mixed && !channel.vague && channel.pattern == Pattern::PushPull;
             if exact && !queued.is_empty() {
                 let counts: Vec<u64> = queued.iter().map(|number| given.get(number).copied().unwrap_or(0)).collect();
                 let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());

@@ -282,8 +282,8 @@ fn join(state: &mut State, number: usize, hostile: bool) {
         (_, 1) => 6,
         _ => 1,
     };
-    let fault = (hostile && state.random.below(2) == 0)
-        .then(|| FAULTS[state.random.below(FAULTS.len() as u64) as usize]);
+    let fault =
+        (hostile && state.random.below(2) == 0).then(|| FAULTS[state.random.below(FAULTS.len() as u64) as usize]);
     if let Kind::Member(member) = &mut state.conns[number].program.kind {
         (member.burst, member.fault) = (burst, fault);
     }
@@ -315,8 +315,12 @@ fn be_rude(state: &mut State, number: usize) {
         }
         1 => pieces.extend(b"GET /channels HTTP/1.1\r\nHost: slowly".iter().map(|byte| vec![*byte])),
         2 => pieces.push_back(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(3_000)).into_bytes()),
-        3 => pieces.push_back(b"POST /channels HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{\"pattern\":".to_vec()),
-        4 => pieces.push_back(b"POST /channels HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeXX".to_vec()),
+        3 => {
+            pieces.push_back(b"POST /channels HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{\"pattern\":".to_vec())
+        }
+        4 => pieces.push_back(
+            b"POST /channels HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeXX".to_vec(),
+        ),
         5 => {
             // Many answers that nobody reads.
             state.conns[number].reading = Reading::Never;
@@ -324,7 +328,9 @@ fn be_rude(state: &mut State, number: usize) {
                 pieces.push_back(b"GET /readme HTTP/1.1\r\nHost: a\r\n\r\n".repeat(5));
             }
         }
-        6 => pieces.push_back(b"GET /channels HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
+        6 => pieces.push_back(
+            b"GET /channels HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
+        ),
         7 => pieces.push_back(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
         _ => pieces.push_back(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
     }
@@ -590,7 +596,13 @@ fn envelope(state: &mut State, number: usize, tag: &str, own: &str) -> (Verb, St
     let origin_of = |state: &State, id: &str| state.contract.clients.iter().position(|client| client.id == id);
     match (state.random.below(12), request) {
         (0, _) => {
-            let bad = ["not json ", "{\"type\":\"what\"}", "{\"type\":\"reply\"}", "{\"type\":\"request\",\"origin\":5}", "[]"];
+            let bad = [
+                "not json ",
+                "{\"type\":\"what\"}",
+                "{\"type\":\"reply\"}",
+                "{\"type\":\"request\",\"origin\":5}",
+                "[]",
+            ];
             let text = bad[state.random.below(5) as usize].to_owned() + tag;
             (Verb::Malformed, text.clone(), text)
         }

@@ -127,7 +127,8 @@ impl Stream {
             loop {
                 let rest = &self.bytes[at..];
                 let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
-                let size = std::str::from_utf8(&rest[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+                let size =
+                    std::str::from_utf8(&rest[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
                 let size = size.ok_or("no size of a chunk")?;
                 let Some(chunk) = rest.get(line + 2..line + 2 + size + 2) else { return Ok(None) };
                 if !chunk.ends_with(b"\r\n") {

@@ -330,7 +330,8 @@ impl State {
         let count = most.min(conn.socket.outbound.len());
         let bytes: Vec<u8> = conn.socket.outbound.drain(..count).collect();
         if conn.opaque {
-            conn.socket.fin |= conn.socket.node_fin && conn.socket.outbound.is_empty() && conn.socket.line.unsent() == 0;
+            conn.socket.fin |=
+                conn.socket.node_fin && conn.socket.outbound.is_empty() && conn.socket.line.unsent() == 0;
             return;
         }
         conn.seen.feed(&bytes);
@@ -658,7 +659,8 @@ impl World {
 
     fn readers(&self) -> Vec<usize> {
         let reads = |conn: &Conn| conn.reading != Reading::Never && !conn.socket.reset;
-        let alive = |conn: &Conn| reads(conn) && (!conn.socket.outbound.is_empty() || conn.socket.node_fin && !conn.socket.fin);
+        let alive =
+            |conn: &Conn| reads(conn) && (!conn.socket.outbound.is_empty() || conn.socket.node_fin && !conn.socket.fin);
         (0..self.state.conns.len()).filter(|number| alive(&self.state.conns[*number])).collect()
     }
 

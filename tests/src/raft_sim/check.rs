@@ -24,7 +24,8 @@ impl World {
             let node = &mut self.nodes[slot];
             let before = node.written.last();
             let first = record.entries.first().map_or(before + 1, |entry| entry.index);
-            let leads = node.leads() && node.view.leads && node.machine.as_ref().map_or(0, Raft::term) == node.view.term;
+            let leads =
+                node.leads() && node.view.leads && node.machine.as_ref().map_or(0, Raft::term) == node.view.term;
             if leads && (first <= before || record.snapshot.is_some()) {
                 let detail = format!("node {} leads and rewrites {first} of {before}", slot + 1);
                 return self.fail("leader append-only", detail);
@@ -112,7 +113,8 @@ impl World {
         let me = (node.id, node.life);
         let known = *self.history.leaders.entry(term).or_insert(me);
         if known != me {
-            let detail = format!("term {term}: node {} in its life {} and node {} in its life {}", known.0, known.1, me.0, me.1);
+            let detail =
+                format!("term {term}: node {} in its life {} and node {} in its life {}", known.0, known.1, me.0, me.1);
             return self.fail("election safety", detail);
         }
         let index = self.history.committed_before(term);
@@ -210,7 +212,8 @@ impl World {
         }
         let (there, here) = (peer.durable.at(matched), node.written.at(matched));
         if there.map(|mark| mark.chain) != here.map(|mark| mark.chain) {
-            let detail = format!("node {} believes that {from} holds {matched}: it ends at {}", slot + 1, peer.durable.last());
+            let detail =
+                format!("node {} believes that {from} holds {matched}: it ends at {}", slot + 1, peer.durable.last());
             self.fail("progress is true", detail);
         }
     }
@@ -232,7 +235,8 @@ impl World {
             for (id, progress) in status.progress.iter() {
                 let inflight = progress.inflights.count();
                 let full = inflight > config.inflight_messages_max;
-                let wrong = progress.next <= progress.matched || (progress.state != ProgressState::Replicate && inflight > 0);
+                let wrong =
+                    progress.next <= progress.matched || (progress.state != ProgressState::Replicate && inflight > 0);
                 if full || wrong || progress.next > status.last_index + 1 {
                     let detail = format!("node {} of {id}: {progress:?}", slot + 1);
                     return self.fail("progress is bounded", detail);
@@ -242,7 +246,8 @@ impl World {
         let reads = status.reads_pending > config.reads_max;
         // Appends and votes are answered one by one, so held answers are bounded by what arrives while one sync lasts.
         if reads || status.proposals_pending > config.proposals_max + 1 {
-            let detail = format!("node {}: {} reads, {} proposals", slot + 1, status.reads_pending, status.proposals_pending);
+            let detail =
+                format!("node {}: {} reads, {} proposals", slot + 1, status.reads_pending, status.proposals_pending);
             self.fail("queues are bounded", detail);
         }
     }
@@ -311,7 +316,8 @@ impl World {
                 let (last_index, last_term) = (*last_index, *last_term);
                 let same = node.durable.at(last_index).map(|mark| mark.term) == Some(last_term);
                 if kept.term == message.term && !same && machine.role() == Role::Candidate {
-                    let detail = format!("node {who} asks for votes with {last_index}, durable up to {}", node.durable.last());
+                    let detail =
+                        format!("node {who} asks for votes with {last_index}, durable up to {}", node.durable.last());
                     return self.fail("a vote is asked for with what is durable", detail);
                 }
                 self.check_vote(slot, message.term, node.id);
@@ -419,7 +425,8 @@ impl World {
         let node = &self.nodes[slot];
         let newest = node.durable.at(node.durable.last()).unwrap_or_default().term;
         if newest > node.durable_hard.term {
-            let detail = format!("node {} holds an entry of term {newest} in term {}", slot + 1, node.durable_hard.term);
+            let detail =
+                format!("node {} holds an entry of term {newest} in term {}", slot + 1, node.durable_hard.term);
             self.fail("a term is durable no later than its entries", detail);
         }
     }
@@ -432,7 +439,8 @@ impl World {
         if hard.term < kept.term || !vote || hard.commit < kept.commit {
             return self.fail("recovery", format!("node {}: {kept:?} was durable, {hard:?} is found", slot + 1));
         }
-        let last = found.entries.last().map_or((found.snapshot.index, found.snapshot.term), |last| (last.index, last.term));
+        let last =
+            found.entries.last().map_or((found.snapshot.index, found.snapshot.term), |last| (last.index, last.term));
         let known = (node.durable.last(), node.durable.at(node.durable.last()).unwrap_or_default().term);
         if last != known {
             self.fail("recovery", format!("node {}: the log ends at {last:?}, durable at {known:?}", slot + 1));

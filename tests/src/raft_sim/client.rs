@@ -103,8 +103,17 @@ impl World {
     /// Notes a try to propose; returns its number.
     fn attempt(&mut self, slot: usize, client: u8, sequence: u32, entries: u32) -> u64 {
         let node = (slot, self.nodes[slot].life);
-        let attempt =
-            Attempt { fate: Fate::Open, at: 0, accepted: 0, forwarded: false, copies: 0, entries, client, sequence, node };
+        let attempt = Attempt {
+            fate: Fate::Open,
+            at: 0,
+            accepted: 0,
+            forwarded: false,
+            copies: 0,
+            entries,
+            client,
+            sequence,
+            node,
+        };
         self.history.attempts.push(attempt);
         self.history.attempts.len() as u64 - 1
     }
@@ -142,7 +151,8 @@ impl World {
 
     fn answer_read(&mut self, slot: usize, token: u64, index: u64, applied: u64) {
         let Some(question) = self.questions.get_mut(token as usize) else { return };
-        let Question { client, floor, answered } = std::mem::replace(question, Question { answered: true, ..*question });
+        let Question { client, floor, answered } =
+            std::mem::replace(question, Question { answered: true, ..*question });
         if answered {
             return self.fail("a read is answered once", format!("read {token} at node {}", slot + 1));
         }
@@ -187,7 +197,9 @@ impl World {
             return self.fail("what is told committed is", detail);
         }
         let client = usize::from(told.client);
-        let Some(Waiting::Write { floor, .. }) = self.clients.get(client).and_then(|client| client.waiting) else { return };
+        let Some(Waiting::Write { floor, .. }) = self.clients.get(client).and_then(|client| client.waiting) else {
+            return;
+        };
         if self.clients[client].sequence != told.sequence {
             return;
         }

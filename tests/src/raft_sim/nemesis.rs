@@ -227,7 +227,9 @@ impl World {
             confs.push(machine.conf().clone());
             let log = machine.log();
             for index in self.history.committed.last() + 1..=log.last_index() {
-                let Some(entry) = log.entry(index).filter(|entry| entry.kind == wrs_raft::EntryKind::Conf) else { continue };
+                let Some(entry) = log.entry(index).filter(|entry| entry.kind == wrs_raft::EntryKind::Conf) else {
+                    continue;
+                };
                 let change = ConfChange::decode(&entry.payload);
                 if let Some(changed) = change.and_then(|change| newest.after(&change).ok()) {
                     confs.push(changed.conf);
@@ -304,7 +306,10 @@ impl World {
                 3..=5 => random.pick(&learners).map(|node| one(ChangeKind::AddVoter, *node)),
                 6 => {
                     // Straight to voter: only one that need not be added first to start.
-                    let fresh = outside.iter().copied().filter(|id| !matches!(self.nodes[id.0 as usize - 1].state, State::Lost { .. }));
+                    let fresh = outside
+                        .iter()
+                        .copied()
+                        .filter(|id| !matches!(self.nodes[id.0 as usize - 1].state, State::Lost { .. }));
                     let fresh: Vec<NodeId> = fresh.collect();
                     random.pick(&fresh).map(|node| one(ChangeKind::AddVoter, *node))
                 }

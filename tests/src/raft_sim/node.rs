@@ -148,7 +148,8 @@ impl Node {
     /// The saved snapshot at `index`, or the newest one after it.
     pub fn saved(&self, index: Index) -> Option<Rc<Saved>> {
         let exact = self.snapshots.iter().find(|saved| saved.meta.index == index);
-        let newest = || self.snapshots.iter().filter(|saved| saved.meta.index > index).max_by_key(|saved| saved.meta.index);
+        let newest =
+            || self.snapshots.iter().filter(|saved| saved.meta.index > index).max_by_key(|saved| saved.meta.index);
         exact.or_else(newest).cloned()
     }
 

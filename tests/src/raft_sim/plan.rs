@@ -13,8 +13,29 @@ pub const VOTERS_MAX: usize = 7;
 
 /// The kinds of faults that a spec can switch off.
 pub const FAULTS: &[&str] = &[
-    "loss", "duplicate", "late", "partition", "clog", "crash", "pause", "clock", "slow-disk", "sync-fail", "rot", "wipe",
-    "members", "transfer", "campaign", "compact", "burst", "batch", "flip", "bridge", "reads", "rejoin", "report",
+    "loss",
+    "duplicate",
+    "late",
+    "partition",
+    "clog",
+    "crash",
+    "pause",
+    "clock",
+    "slow-disk",
+    "sync-fail",
+    "rot",
+    "wipe",
+    "members",
+    "transfer",
+    "campaign",
+    "compact",
+    "burst",
+    "batch",
+    "flip",
+    "bridge",
+    "reads",
+    "rejoin",
+    "report",
 ];
 
 /// One seed's mix.
@@ -108,7 +129,11 @@ impl Plan {
         }
         let weights = crate::raft_sim::nemesis::KINDS
             .iter()
-            .map(|(name, most)| if random.below(3) == 0 || spec.is_off(name) { 0 } else { 1 + random.below(*most) as u32 })
+            .map(
+                |(name, most)| {
+                    if random.below(3) == 0 || spec.is_off(name) { 0 } else { 1 + random.below(*most) as u32 }
+                },
+            )
             .collect();
         let bound = if lease { 400 } else { 100_000 };
         Plan {

@@ -32,8 +32,13 @@ pub(super) struct Wal {
 impl Wal {
     /// The log of a disk that is written for the first time. The header is durable at once.
     pub(super) fn found(disk: &mut Disk, node: u64, incarnation: u64) -> Wal {
-        let segment =
-            Segment { cluster: ClusterId(0), node: NodeId(node), incarnation: Incarnation(incarnation), number: 1, salt: node };
+        let segment = Segment {
+            cluster: ClusterId(0),
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            number: 1,
+            salt: node,
+        };
         let mut wal = Wal { segment, ..Wal::default() };
         wal.head(disk);
         wal.sync_now(disk);

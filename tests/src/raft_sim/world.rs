@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use wrs_raft::{
-    Action, Body, Boot, Conf, DropReason, Entries, EntryKind, HardState, Incarnation, Input, Message, NodeId, Raft, Record,
-    RecordId, SnapshotMeta, Time,
+    Action, Body, Boot, Conf, DropReason, Entries, EntryKind, HardState, Incarnation, Input, Message, NodeId, Raft,
+    Record, RecordId, SnapshotMeta, Time,
 };
 
 use super::app::{App, Command};
@@ -70,7 +70,11 @@ impl Event {
             | Event::Saved { node, .. }
             | Event::Reported { node, .. }
             | Event::Flush { node, .. } => Some(*node),
-            Event::Resume { .. } | Event::Restart { .. } | Event::Client { .. } | Event::Nemesis | Event::Mend { .. } => None,
+            Event::Resume { .. }
+            | Event::Restart { .. }
+            | Event::Client { .. }
+            | Event::Nemesis
+            | Event::Mend { .. } => None,
         }
     }
 
@@ -312,7 +316,9 @@ impl World {
         match event {
             Event::Arrive { to, packet } => self.arrive(to, *packet),
             Event::Timer { node, life } if self.lives(node, life) => self.timer(node),
-            Event::Synced { node, life, record, segment } if self.lives(node, life) => self.synced(node, record, segment),
+            Event::Synced { node, life, record, segment } if self.lives(node, life) => {
+                self.synced(node, record, segment)
+            }
             Event::Applied { node, life } if self.lives(node, life) => {
                 self.nodes[node].apply_due = false;
                 self.apply_next(node);
@@ -628,7 +634,8 @@ impl World {
         };
         if saved.meta.index < node.app.applied {
             let applied = node.app.applied;
-            return self.fail("applied never falls", format!("node {} goes from {applied} to {}", slot + 1, meta.index));
+            return self
+                .fail("applied never falls", format!("node {} goes from {applied} to {}", slot + 1, meta.index));
         }
         node.app = saved.app.clone();
         node.applying.clear();
