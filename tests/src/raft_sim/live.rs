@@ -48,7 +48,7 @@ impl World {
         };
         self.coverage.hit("liveness checked");
         self.heal(&core);
-        if !self.core_commits(&core) {
+        if !self.core_commits() {
             return self.fail("a healed core commits", self.picture(&core));
         }
         // Everybody heals; who was removed is switched off.
@@ -81,8 +81,8 @@ impl World {
         }
     }
 
-    /// Proposes at the core's leader, once in each election timeout, until one proposal is told to be committed.
-    fn core_commits(&mut self, core: &[bool]) -> bool {
+    /// Proposes at the newest leader, once in each election timeout, until one proposal is told to be committed.
+    fn core_commits(&mut self) -> bool {
         let first = self.history.attempts.len();
         let told = |world: &World| {
             let probes = world.history.attempts.get(first..).unwrap_or_default();
@@ -93,7 +93,7 @@ impl World {
             if self.run_until(1, told) {
                 return true;
             }
-            if let Some(leader) = self.led(core) {
+            if let Some(leader) = self.led(&[true; NODES]) {
                 self.burst(leader, 1, 20);
                 self.drain();
             }
@@ -170,6 +170,7 @@ impl World {
         let delay = self.plan.link.delay_min.max(20 * MICRO);
         self.network.faults = LinkFaults { ordered: false, delay_mean: delay, ..LinkFaults::none(delay) };
         self.network.mend_core(core);
+        self.leak(core);
         for node in &mut self.nodes {
             let sync = node.disk.faults.sync_min;
             node.disk.faults = DiskFaults { sync_mean: sync, ..DiskFaults::none(sync) };
@@ -178,6 +179,23 @@ impl World {
         self.plan.batch_ppm = 0;
         self.plan.think_mean = self.plan.think_mean.max(self.plan.election / 8);
         self.wake_all(core);
+    }
+
+    /// Leaves some of those outside half connected, so that they hear or are heard by one of the core (study id E5): where nodes
+    /// ask before they raise the term, and leaders look for their quorum, that must not hold the core up.
+    fn leak(&mut self, core: &[bool]) {
+        let careful = self.plan.config.pre_vote && self.plan.config.check_quorum && !self.plan.flip;
+        if !careful || self.random.coin() {
+            return;
+        }
+        let inside: Vec<usize> = (0..NODES).filter(|slot| core[*slot]).collect();
+        for outside in (0..NODES).filter(|slot| !core[*slot]) {
+            let Some(bridge) = self.random.pick(&inside).copied() else { return };
+            let (hears, heard) = (self.random.coin(), self.random.coin());
+            self.network.set_broken(bridge, outside, !hears);
+            self.network.set_broken(outside, bridge, !heard);
+            self.coverage.hit("half connected");
+        }
     }
 
     /// Starts and resumes every node of `core`.

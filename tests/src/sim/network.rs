@@ -156,6 +156,11 @@ impl Network {
         }
     }
 
+    /// Breaks or mends one link.
+    pub fn set_broken(&mut self, from: usize, to: usize, broken: bool) {
+        self.link(from, to).broken = broken;
+    }
+
     /// Holds everything on a link until `until`.
     pub fn clog(&mut self, from: usize, to: usize, until: u64) {
         self.link(from, to).clogged_until = until;
