@@ -1,2 +1,3 @@
 //! Fuzz targets, as functions that tests replay too.
 pub mod frame;
+pub mod raft;

@@ -353,8 +353,12 @@ pub fn recover(segments: &[Bytes], durable: RecordId) -> Result<Recovered, Recov
             offset += len;
             end = (at, offset);
         }
-        if offset < bytes.len() {
-            broken = Some((at, offset));
+        broken = (offset < bytes.len()).then_some((at, offset));
+        // What a checkpoint begins needs nothing from before it, torn or not.
+        let next = headers.get(at + 1).zip(segments.get(at + 1));
+        let begun = next.and_then(|(segment, bytes)| segment.frame(bytes, SEGMENT_HEADER_BYTES));
+        let goes_on = begun.is_some_and(|(_, body)| body.record.checkpoint && body.record.id >= boot.record);
+        if broken.is_some() && !goes_on {
             break;
         }
     }
