@@ -438,15 +438,14 @@ impl Raft {
         Ok(())
     }
 
+    /// Whoever speaks in an earlier term is told the later one, whatever the settings: nodes may be set differently, and one whose
+    /// words nobody answers waits for ever (Raft figure 2; study ids E3, E4). etcd does so with pre-vote or check-quorum only.
     fn older_term(&mut self, message: &Message) -> Result<(), Ignored> {
         match message.body {
-            // The old leader must learn the term, else this node, which grants no votes, is stuck (study id E3).
-            Body::Heartbeat { .. } | Body::Append { .. }
-                if (self.config.check_quorum || self.config.pre_vote) && !mutant!(SilentToOldTerms) =>
-            {
+            Body::Heartbeat { .. } | Body::Append { .. } if !mutant!(SilentToOldTerms) => {
                 self.send(message.from, message.session, Body::Appended { index: 0 });
             }
-            // The asker must learn the term, else both may wait for ever (study id E4).
+            Body::Vote { .. } => self.send(message.from, 0, Body::VoteReply { granted: false }),
             Body::PreVote { last_index, .. } if !mutant!(PreVoteRefusalsHideTerm) => {
                 self.send(message.from, 0, Body::PreVoteReply { granted: false });
                 self.tell_committed(message.from, last_index);

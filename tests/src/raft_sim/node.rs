@@ -72,6 +72,8 @@ pub struct Node {
     pub syncing: bool,
     pub sync_wanted: bool,
     pub saving: bool,
+    /// The machine wants a snapshot that could not be taken yet.
+    pub snapshot_wanted: bool,
     /// When the next timer event comes.
     pub timer_at: u64,
     /// Events that wait while it is paused.
@@ -115,6 +117,7 @@ impl Node {
             syncing: false,
             sync_wanted: false,
             saving: false,
+            snapshot_wanted: false,
             timer_at: u64::MAX,
             inbox: Vec::new(),
             crash_in: None,
@@ -161,6 +164,7 @@ impl Node {
         self.syncing = false;
         self.sync_wanted = false;
         self.saving = false;
+        self.snapshot_wanted = false;
         self.timer_at = u64::MAX;
         self.inbox.clear();
         self.crash_in = None;

@@ -500,7 +500,11 @@ impl World {
                 self.serve_reads(slot);
             }
             Action::ReadFailed { token, .. } => self.answer_read_failed(token.0),
-            Action::SnapshotWanted { .. } => self.take_snapshot(slot),
+            Action::SnapshotWanted { .. } => {
+                self.coverage.hit("snapshots wanted");
+                self.nodes[slot].snapshot_wanted = true;
+                self.take_snapshot(slot);
+            }
             Action::Compacted { .. } => self.coverage.hit("compactions"),
             Action::Fatal(fatal) => {
                 if !self.nodes[slot].write_failed {
@@ -689,7 +693,7 @@ impl World {
         }
         let every = self.plan.snapshot_every;
         let since = self.nodes[slot].snapshots.iter().map(|saved| saved.meta.index).max().unwrap_or(0);
-        if every > 0 && applied >= since + every {
+        if (every > 0 && applied >= since + every) || self.nodes[slot].snapshot_wanted {
             self.take_snapshot(slot);
         }
     }
@@ -705,6 +709,7 @@ impl World {
         }
         let Some(meta) = machine.snapshot_meta(index) else { return };
         node.saving = true;
+        node.snapshot_wanted = false;
         let life = node.life;
         let saved = Rc::new(Saved { meta, app: node.app.clone(), own: true });
         self.check_snapshot(slot, &saved);
