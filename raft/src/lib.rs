@@ -127,6 +127,9 @@
 //! "Study id" names a bug that another library shipped; each has a test of its name under `tests/`.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+pub mod mutant;
+
 mod codec;
 pub mod confchange;
 mod config;
