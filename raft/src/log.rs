@@ -374,6 +374,13 @@ impl Log {
         self.range(index, index).next()
     }
 
+    /// Forgets the membership changes up to `index`: they are in force.
+    pub(crate) fn confs_applied(&mut self, index: Index) {
+        while self.conf_changes.front().is_some_and(|change| *change <= index) {
+            self.conf_changes.pop_front();
+        }
+    }
+
     /// Whether a membership change is committed and not applied: such a node must not campaign (study id M2).
     pub(crate) fn has_unapplied_conf(&self) -> bool {
         self.conf_changes.front().is_some_and(|index| *index <= self.committed)
@@ -433,9 +440,7 @@ impl Log {
             applied += part.payload_bytes;
         }
         self.applied = self.applied.max(index);
-        while self.conf_changes.front().is_some_and(|change| *change <= index) {
-            self.conf_changes.pop_front();
-        }
+        self.confs_applied(index);
         self.applying_paused = self.applying_bytes >= self.applying_bytes_max;
         applied
     }

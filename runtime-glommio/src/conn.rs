@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::net::Shutdown;
 
+use socket2::Socket;
 use wrs_core::id::ConnId;
 use wrs_core::wire::line::Line;
 
+use crate::mesh::Load;
 use crate::ring::{Watched, What};
 
 /// One socket.
@@ -98,6 +100,11 @@ impl Conn {
         reads && !self.kept.is_empty()
     }
 
+    /// The socket and what is to be written to it first; nothing while it waits for room.
+    pub fn piece<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> (&'a Socket, &'a [u8]) {
+        (self.watched.socket(), if self.writes { &[] } else { self.line.piece(scratch) })
+    }
+
     /// Writes what is queued until the socket takes no more. False: the socket is gone.
     pub fn flush(&mut self, scratch: &mut Vec<u8>) -> bool {
         let mut blocked = false;
@@ -146,13 +153,18 @@ struct Slot {
 }
 
 /// All sockets of a shard.
-#[derive(Default)]
 pub struct Conns {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    load: Load,
 }
 
 impl Conns {
+    /// No sockets yet; each that ends is subtracted from `load`, to which it was added when this shard was chosen for it.
+    pub fn new(load: Load) -> Self {
+        Conns { slots: Vec::new(), free: Vec::new(), load }
+    }
+
     /// The id that the next socket will have.
     pub fn reserve(&mut self) -> ConnId {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -170,6 +182,19 @@ impl Conns {
         }
     }
 
+    /// Takes a socket out for a moment; its place stays its own.
+    pub fn take(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation == id.generation { slot.conn.take() } else { None }
+    }
+
+    /// Puts back what was taken out.
+    pub fn give_back(&mut self, id: ConnId, conn: Box<Conn>) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            slot.conn = Some(conn);
+        }
+    }
+
     /// Gives back a reservation or ends a socket.
     pub fn remove(&mut self, id: ConnId) {
         if let Some(slot) = self.slots.get_mut(id.index as usize)
@@ -178,6 +203,7 @@ impl Conns {
             slot.conn = None;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(id.index);
+            self.load.subtract();
         }
     }
 

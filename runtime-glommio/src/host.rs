@@ -37,7 +37,8 @@ impl Hands {
     /// The hands of shard `here`, with the ways to all shards.
     pub fn new(here: ShardId, ways: Vec<Way>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
-        let (conns, dirty, resumed) = (Conns::default(), Vec::new(), Vec::new());
+        let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
+        let (conns, dirty, resumed) = (Conns::new(load), Vec::new(), Vec::new());
         Hands { conns, dirty, resumed, listening: true, stopped: false, here, ways, mailed, log }
     }
 
@@ -57,6 +58,19 @@ impl Hands {
             way.push(parcel);
             *mailed = true;
         }
+    }
+
+    /// The shard that the next connection goes to: of those with the fewest the one whose turn is next. `since` is the
+    /// shard after the last one chosen.
+    pub fn choose(&self, since: usize) -> usize {
+        let shards = self.ways.len().max(1);
+        let order = (0..shards).map(|step| (since + step) % shards);
+        let chosen = order.min_by_key(|shard| self.ways.get(*shard).map_or(usize::MAX, |way| way.load().count()));
+        let chosen = chosen.unwrap_or_default();
+        if let Some(way) = self.ways.get(chosen) {
+            way.load().add();
+        }
+        chosen
     }
 
     /// Wakes the shards that have mail.

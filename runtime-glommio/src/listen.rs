@@ -1,7 +1,8 @@
 //! The listening socket, and who gets the next connection.
 //!
-//! Shard 0 accepts and deals connections out in turn, so that shards differ by one connection at most, whatever the
-//! kernel's hash would have made of the clients' addresses.
+//! Shard 0 accepts and gives each connection to a shard that has the fewest, so that they differ by few, whatever the
+//! kernel's hash would have made of the clients' addresses, and whatever rhythm clients have: where each asks over one
+//! connection and stays on the next, two shards that take turns would leave one with all that stay.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -82,12 +83,13 @@ impl Listener {
         self.paused_until
     }
 
-    /// Goes on accepting if the pause is over.
-    pub fn resume(&mut self, now: Time) {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
+    /// Goes on accepting if a pause is over; true if it was.
+    pub fn resume(&mut self, now: Time) -> bool {
+        let over = self.paused_until.take_if(|until| *until <= now).is_some();
+        if over {
             self.watch();
         }
+        over
     }
 
     fn watch(&self) {

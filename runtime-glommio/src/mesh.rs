@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustls::ServerConfig;
@@ -30,10 +31,37 @@ pub enum Parcel {
 #[derive(Clone)]
 pub struct Way {
     queue: Sender<Parcel>,
+    load: Load,
     bell: Arc<Bell>,
 }
 
+/// How many connections a shard has, counted from when it was chosen for one until that has ended.
+#[derive(Clone, Default)]
+pub struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    /// How many there are. Each is right by itself; two shards' may be of different moments.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn subtract(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Way {
+    /// The connections of this shard.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// Queues a parcel; [`Way::wake`] makes the shard look. A shard that has stopped takes nothing.
     pub fn push(&self, parcel: Parcel) {
         // An error means that the shard has stopped: the process is about to end.
@@ -55,5 +83,5 @@ impl Way {
 /// An inbox and the way to it, for a shard that `bell` wakes.
 pub fn inbox(bell: Arc<Bell>) -> (Way, Receiver<Parcel>) {
     let (queue, inbox) = channel();
-    (Way { queue, bell }, inbox)
+    (Way { queue, load: Load::default(), bell }, inbox)
 }

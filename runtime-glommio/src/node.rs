@@ -8,9 +8,10 @@ use std::sync::mpsc::Receiver;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use rustls::ServerConfig;
+use signal_hook::iterator::Signals;
 use socket2::Socket;
 use wrs_core::boot::Boot;
-use wrs_core::config::{Command, Config, HostFacts, Parsed, VERSION, help};
+use wrs_core::config::{Command, Config, HostFacts, LogFormat, Parsed, VERSION, help};
 use wrs_core::event::Event;
 use wrs_core::id::ShardId;
 use wrs_core::shard::Shard;
@@ -104,8 +105,16 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
         log.write(&Event::ConfigDoubtful { why: warning });
     }
     let shards = Shards::prepare(&config).map_err(cannot("cannot wake shards"))?;
-    say(&boot.greeting("glommio", port));
-    shards.run(boot, socket, certificates, &log).map_err(cannot("a shard stopped"))
+    let signals = signals::take().map_err(cannot("cannot hear signals"))?;
+    match config.log_format {
+        LogFormat::Text => drop(say(&boot.greeting("glommio", port))),
+        LogFormat::Json => log.write(&Event::Listening {
+            address: SocketAddr::new(config.bind, port),
+            tls: config.tls.is_some(),
+            shards: config.shards,
+        }),
+    }
+    shards.run(boot, (socket, signals), certificates, &log).map_err(cannot("a shard stopped"))
 }
 
 /// The shards of this node before they run: what wakes each, and its inbox.
@@ -130,12 +139,13 @@ impl Shards {
     fn run(
         self,
         boot: Boot,
-        socket: Socket,
+        (socket, signals): (Socket, Signals),
         certificates: Option<Arc<ServerConfig>>,
         log: &Log,
     ) -> io::Result<ExitCode> {
         let mut listening = Some(socket);
         let ways = self.ways;
+        signals::attend(signals, boot.config.clone(), ways.clone(), log.clone())?;
         let mut threads = Vec::new();
         for (index, (bell, inbox)) in self.inboxes.into_iter().enumerate() {
             let here = ShardId(index as u16);
@@ -194,15 +204,11 @@ impl Start {
         let config = self.boot.config.clone();
         let (ring, buffers) = Ring::new(self.bell)?;
         let listener = match self.socket {
-            Some(socket) => {
-                signals::attend(config.clone(), self.ways.clone(), self.log.clone())?;
-                Some(Listener::new(socket, ring.clone())?)
-            }
+            Some(socket) => Some(Listener::new(socket, ring.clone())?),
             None => None,
         };
         Turn::new(Parts {
             shard: Shard::new(self.here, self.boot),
-            shards: self.ways.len(),
             hands: Hands::new(self.here, self.ways, self.log),
             ring,
             buffers,

@@ -8,8 +8,8 @@
 //!
 //! This is the one module with `unsafe` in this crate. Three promises are kept here. Memory that the kernel writes to
 //! (the shared buffers and the list of them) is never freed: a shard lives as long as its process. A buffer is either
-//! the kernel's or lent to one [`Lent`], of which there is no copy. And a request names no memory besides: no other
-//! pointer than those outlives the call that it is given to.
+//! the kernel's or lent to one [`Lent`], of which there is no copy. And bytes to be written are borrowed until the kernel
+//! has said what became of them.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
@@ -43,13 +43,17 @@ const REQUESTS: u32 = 512;
 const RESULTS: u32 = 4096;
 /// Buffers that the sockets of a shard share, a power of two.
 const BUFFERS: u16 = 256;
-/// Bytes in each.
-const BUFFER: usize = 4096;
+/// Bytes in each: as many as a busy client sends between two turns. The odd line keeps the buffers' starts, which are all
+/// that small messages touch, from falling on the same places of the cache.
+const BUFFER: usize = (16 << 10) + 64;
 /// The one group of buffers.
 const GROUP: u16 = 0;
 
 /// `io_uring_enter`: collect results and run what waits to produce them.
 const GET_EVENTS: u32 = 1;
+
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`: a socket that has no room is an error, and so is one that is gone.
+const WITHOUT_WAITING: i32 = 0x4040;
 
 /// What a request is for: the lowest byte of the number that comes back with its result.
 const RECEIVE: u8 = 1;
@@ -57,6 +61,7 @@ const POLL: u8 = 2;
 const CANCEL: u8 = 3;
 const BELL: u8 = 4;
 const LISTEN: u8 = 5;
+const SEND: u8 = 6;
 
 /// A result's number: the socket's index, 24 bits of its generation, and what was asked. A generation comes round after
 /// sixteen million sockets in one place, each of which ended its requests.
@@ -234,6 +239,8 @@ struct Inner {
     /// The bell's file for the sleeping shard, which this ring writes too, and glommio's reading of it.
     sleep: Rc<BufferedFile>,
     knock: Cell<Option<Knock>>,
+    /// Events that came while sockets were written.
+    early: RefCell<Vec<Event>>,
 }
 
 /// The ring of one shard, shared by its sockets.
@@ -266,7 +273,13 @@ impl Ring {
         let sleep = bell.sleep.try_clone()?;
         // SAFETY: the descriptor is a new one and goes to this owner.
         let sleep = Rc::new(unsafe { BufferedFile::from_raw_fd(sleep.into_raw_fd()) });
-        let ring = Ring(Rc::new(Inner { uring: RefCell::new(uring), bell, sleep, knock: Cell::new(None) }));
+        let ring = Ring(Rc::new(Inner {
+            uring: RefCell::new(uring),
+            bell,
+            sleep,
+            knock: Cell::new(None),
+            early: RefCell::default(),
+        }));
         ring.hear_bell()?;
         Ok((ring, buffers))
     }
@@ -294,7 +307,8 @@ impl Ring {
     /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.
     pub async fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let nap = timeout.map_or(NAP, |timeout| timeout.min(NAP));
+        events.append(&mut self.0.early.borrow_mut());
+        let nap = if events.is_empty() { timeout.map_or(NAP, |timeout| timeout.min(NAP)) } else { Duration::ZERO };
         let mail = nap.is_zero() || self.0.bell.begin(NAPS);
         self.enter(if mail { Duration::ZERO } else { nap })?;
         self.collect(events)?;
@@ -363,25 +377,61 @@ impl Ring {
 
     /// Takes the results.
     fn collect(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.take_results(events, |_, _| {})
+    }
+
+    /// Takes the results: events, and what became of writes.
+    fn take_results(&self, events: &mut Vec<Event>, mut written: impl FnMut(usize, i32)) -> io::Result<()> {
         let mut deaf = false;
-        {
-            let mut uring = self.0.uring.borrow_mut();
-            for result in uring.completion() {
-                let number = result.user_data();
-                let (what, lent) = match number as u8 {
-                    RECEIVE => received(&result),
-                    POLL => (What::Ready { dead: has_failed(&result) }, None),
-                    LISTEN => (What::Connecting, None),
-                    BELL => {
-                        deaf |= !cqueue::more(result.flags());
-                        continue;
-                    }
-                    _ => continue,
-                };
-                events.push(Event { number, what, lent });
-            }
+        for result in self.0.uring.borrow_mut().completion() {
+            let number = result.user_data();
+            let (what, lent) = match number as u8 {
+                RECEIVE => received(&result),
+                POLL => (What::Ready { dead: has_failed(&result) }, None),
+                LISTEN => (What::Connecting, None),
+                SEND => {
+                    written((number >> 8) as usize, result.result());
+                    continue;
+                }
+                BELL => {
+                    deaf |= !cqueue::more(result.flags());
+                    continue;
+                }
+                _ => continue,
+            };
+            events.push(Event { number, what, lent });
         }
         if deaf { self.hear_bell() } else { Ok(()) }
+    }
+
+    /// Tries a write to each socket, all with one call, and says how much each of them took.
+    pub fn write(&self, writes: &[(&Socket, &[u8])]) -> Vec<usize> {
+        let mut taken = vec![0; writes.len()];
+        let mut under_way = 0;
+        for (index, (socket, bytes)) in writes.iter().enumerate().filter(|(_, (_, bytes))| !bytes.is_empty()) {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let send = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), length).flags(WITHOUT_WAITING).build();
+            match self.request(send.user_data((index as u64) << 8 | u64::from(SEND))) {
+                Ok(()) => under_way += 1,
+                Err(_) => break,
+            }
+        }
+        let mut early = self.0.early.borrow_mut();
+        while under_way > 0 {
+            let gone_on = self.enter(Duration::ZERO).and_then(|()| {
+                self.take_results(&mut early, |index, result| {
+                    under_way -= 1;
+                    if let (Some(taken), Ok(count)) = (taken.get_mut(index), usize::try_from(result)) {
+                        *taken = count;
+                    }
+                })
+            });
+            if gone_on.is_err() {
+                // A ring that takes no call any more, and has our bytes: nothing that follows would be sound.
+                std::process::abort();
+            }
+        }
+        taken
     }
 
     fn hear_bell(&self) -> io::Result<()> {
@@ -398,7 +448,8 @@ impl Ring {
     fn request(&self, request: squeue::Entry) -> io::Result<()> {
         let mut uring = self.0.uring.borrow_mut();
         loop {
-            // SAFETY: no request of this module names memory, except by the group of registered buffers.
+            // SAFETY: a request names either no memory, or the group of buffers, which are never freed, or bytes that
+            // `Ring::write` holds until the request has ended.
             if unsafe { uring.submission().push(&request).is_ok() } {
                 return Ok(());
             }

@@ -12,9 +12,13 @@ use wrs_core::event::Event;
 use crate::host::Log;
 use crate::mesh::{Parcel, Way};
 
+/// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
+pub fn take() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+}
+
 /// Starts the thread that hears signals: glommio has no call for them.
-pub fn attend(config: Arc<Config>, ways: Vec<Way>, log: Log) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+pub fn attend(mut signals: Signals, config: Arc<Config>, ways: Vec<Way>, log: Log) -> io::Result<()> {
     let hear = move || {
         let mut draining = false;
         for signal in signals.forever() {

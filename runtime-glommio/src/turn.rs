@@ -11,8 +11,7 @@ use std::sync::mpsc::Receiver;
 use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::event;
-use wrs_core::host::{Host, perform};
+use wrs_core::host::perform;
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
 use wrs_core::shard::Shard;
@@ -28,6 +27,15 @@ use crate::ring::{Buffers, Event, Ring, What};
 
 /// Parcels that are looked at before the sockets have their turn.
 const PARCELS_PER_TURN: usize = 4096;
+/// Bytes that are taken in before what they led to is written: enough to gather many small messages for one socket, little
+/// enough that they are still in the cache when they are written.
+const BYTES_PER_FLUSH: usize = 64 << 10;
+/// Sockets that are written with one call.
+const WRITES_PER_CALL: usize = 64;
+/// Bytes that are gathered for one call, so that they are still in the cache when it copies them.
+const BYTES_PER_CALL: usize = 128 << 10;
+/// So many sockets are worth it; fewer are written one by one.
+const WORTH_ONE_CALL: usize = 4;
 
 /// A shard, its sockets and all that its loop needs.
 pub struct Turn {
@@ -39,12 +47,17 @@ pub struct Turn {
     inbox: Receiver<Parcel>,
     listener: Option<Listener>,
     certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to, and whose turn it is.
-    shards: usize,
+    /// Whose turn it is to get a connection.
     next: usize,
+    /// Bytes taken in since the last flush.
+    taken: usize,
+    /// Whether there is more mail than a turn looks at.
+    mail_left: bool,
     read_buffer: usize,
     plain: Vec<u8>,
     scratch: Vec<u8>,
+    /// One for each socket that is written with the same call.
+    scratches: Vec<Vec<u8>>,
 }
 
 /// What a shard's loop is made of.
@@ -63,8 +76,6 @@ pub struct Parts {
     pub listener: Option<Listener>,
     /// TLS for its connections.
     pub certificates: Option<Arc<ServerConfig>>,
-    /// How many shards connections are dealt to.
-    pub shards: usize,
     /// Bytes that the shard takes at once.
     pub read_buffer: usize,
 }
@@ -81,11 +92,13 @@ impl Turn {
             inbox: parts.inbox,
             listener: parts.listener,
             certificates: parts.certificates,
-            shards: parts.shards,
             next: 0,
+            taken: 0,
+            mail_left: false,
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
             scratch: Vec::new(),
+            scratches: vec![Vec::new(); WRITES_PER_CALL],
         }
     }
 
@@ -95,7 +108,7 @@ impl Turn {
         while !self.hands.stopped {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
-            let busy = !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
+            let busy = self.mail_left || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now))).await?;
             self.turn(clock::now(), &mut events);
@@ -105,6 +118,16 @@ impl Turn {
     }
 
     fn turn(&mut self, now: Time, events: &mut Vec<Event>) {
+        // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
+        // client does about it comes after.
+        self.mail_left = true;
+        for _ in 0..PARCELS_PER_TURN {
+            let Ok(parcel) = self.inbox.try_recv() else {
+                self.mail_left = false;
+                break;
+            };
+            self.open(now, parcel);
+        }
         for id in std::mem::take(&mut self.hands.resumed) {
             self.resume(now, id);
         }
@@ -113,19 +136,19 @@ impl Turn {
                 What::Connecting => self.accept(now),
                 _ => self.heard(now, event),
             }
-        }
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else { break };
-            self.open(now, parcel);
+            if self.taken >= BYTES_PER_FLUSH {
+                self.flush(now);
+            }
         }
         if self.shard.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
         self.flush(now);
         self.hands.wake_mailed();
-        match (&mut self.listener, self.hands.listening) {
-            (Some(listener), true) => listener.resume(now),
-            (listener, _) => *listener = None,
+        if !self.hands.listening {
+            self.listener = None;
+        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.tell(now, Input::AcceptResumed);
         }
     }
 
@@ -138,10 +161,10 @@ impl Turn {
         let Some(listener) = &mut self.listener else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
-            self.hands.report(event::Event::AcceptPaused { why: error.to_string() });
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let shard = self.next % self.shards.max(1);
+            let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
                 self.adopt(now, socket, from);
@@ -182,6 +205,7 @@ impl Turn {
             && let Some(conn) = self.hands.conns.get(id)
         {
             let bytes = lent.as_ref().map(|lent| self.buffers.bytes(lent)).unwrap_or_default();
+            self.taken += bytes.len();
             match conn.heard(event.what, bytes) {
                 Got::Nothing => {}
                 Got::Room => self.hands.mark(id),
@@ -228,12 +252,13 @@ impl Turn {
         match incoming {
             Incoming::Open => {}
             Incoming::Ended => self.tell(now, Input::Ended { conn: id }),
-            Incoming::Broken => {
+            Incoming::Broken(why) => {
                 if let Some(conn) = self.hands.conns.get(id) {
                     // The alert, as far as the socket takes it.
                     conn.flush(&mut self.scratch);
+                    self.hands.conns.remove(id);
+                    self.tell(now, Input::Broken { conn: id, why });
                 }
-                self.lose(now, id);
             }
         }
     }
@@ -248,15 +273,49 @@ impl Turn {
 
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
-        for id in std::mem::take(&mut self.hands.dirty) {
-            let Some(conn) = self.hands.conns.get(id) else { continue };
-            conn.dirty = false;
-            if conn.flush(&mut self.scratch) {
-                let unsent = conn.line.unsent();
-                self.tell(now, Input::Flushed { conn: id, unsent });
-            } else {
-                self.lose(now, id);
+        self.taken = 0;
+        let dirty = std::mem::take(&mut self.hands.dirty);
+        let mut left = dirty.as_slice();
+        while !left.is_empty() {
+            let group;
+            (group, left) = left.split_at(self.together(left).clamp(1, left.len()));
+            self.write(group);
+            for id in group.iter().copied() {
+                let Some(conn) = self.hands.conns.get(id) else { continue };
+                conn.dirty = false;
+                if conn.flush(&mut self.scratch) {
+                    let unsent = conn.line.unsent();
+                    self.tell(now, Input::Flushed { conn: id, unsent });
+                } else {
+                    self.lose(now, id);
+                }
             }
+        }
+    }
+
+    /// How many of the first of these sockets are written together.
+    fn together(&mut self, ids: &[ConnId]) -> usize {
+        let mut bytes = 0;
+        let fits = |id: &&ConnId| {
+            bytes += self.hands.conns.get(**id).map_or(0, |conn| conn.line.unsent());
+            bytes <= BYTES_PER_CALL
+        };
+        ids.iter().take(WRITES_PER_CALL).take_while(fits).count()
+    }
+
+    /// Writes to many sockets with one call. What one of them does not take, and why, shows itself when it is flushed.
+    fn write(&mut self, group: &[ConnId]) {
+        if group.len() < WORTH_ONE_CALL {
+            return;
+        }
+        let mut conns: Vec<(ConnId, Box<Conn>)> =
+            group.iter().filter_map(|id| Some((*id, self.hands.conns.take(*id)?))).collect();
+        let writes: Vec<_> =
+            conns.iter_mut().zip(&mut self.scratches).map(|((_, conn), scratch)| conn.piece(scratch)).collect();
+        let taken = self.ring.write(&writes);
+        for ((id, mut conn), taken) in conns.into_iter().zip(taken) {
+            conn.line.wrote(taken);
+            self.hands.conns.give_back(id, conn);
         }
     }
 }

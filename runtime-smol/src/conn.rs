@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use wrs_core::id::ConnId;
 use wrs_core::wire::line::Line;
 
-use crate::mesh::Share;
+use crate::mesh::Load;
 use crate::poll::Watched;
 
 /// One socket.
@@ -23,7 +23,6 @@ pub struct Conn {
     /// Whether it is on the list of sockets to flush.
     pub dirty: bool,
     finished: bool,
-    _share: Share,
 }
 
 /// What a read brought.
@@ -40,8 +39,8 @@ pub enum Got {
 
 impl Conn {
     /// A new socket, read from the start.
-    pub fn new(watched: Watched, line: Line, share: Share) -> Self {
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, _share: share }
+    pub fn new(watched: Watched, line: Line) -> Self {
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false }
     }
 
     /// Reads once.
@@ -124,13 +123,18 @@ struct Slot {
 }
 
 /// All sockets of a shard.
-#[derive(Default)]
 pub struct Conns {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    load: Load,
 }
 
 impl Conns {
+    /// No sockets yet; each that ends is subtracted from `load`, to which it was added when this shard was chosen for it.
+    pub fn new(load: Load) -> Self {
+        Conns { slots: Vec::new(), free: Vec::new(), load }
+    }
+
     /// The id that the next socket will have.
     pub fn reserve(&mut self) -> ConnId {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -156,6 +160,7 @@ impl Conns {
             slot.conn = None;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(id.index);
+            self.load.subtract();
         }
     }
 

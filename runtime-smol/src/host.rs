@@ -12,7 +12,7 @@ use wrs_core::id::{ConnId, ShardId};
 use wrs_core::peer::PeerMessage;
 
 use crate::conn::Conns;
-use crate::mesh::{Parcel, Share, Way};
+use crate::mesh::{Parcel, Way};
 
 /// What one shard can do.
 pub struct Hands {
@@ -35,7 +35,8 @@ impl Hands {
     /// The hands of shard `here`, with the ways to all shards.
     pub fn new(here: ShardId, ways: Vec<Way>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
-        Hands { conns: Conns::default(), dirty: Vec::new(), listening: true, stopped: false, here, ways, mailed, log }
+        let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
+        Hands { conns: Conns::new(load), dirty: Vec::new(), listening: true, stopped: false, here, ways, mailed, log }
     }
 
     /// Notes that a socket has something to write.
@@ -56,13 +57,17 @@ impl Hands {
         }
     }
 
-    /// The shard with the fewest connections, and one more share of its load. Of several the first from `next` on, so
-    /// that equals have their turns.
-    pub fn deal(&self, next: usize) -> (usize, Option<Share>) {
+    /// The shard that the next connection goes to: of those with the fewest the one whose turn is next. `since` is the
+    /// shard after the last one chosen.
+    pub fn choose(&self, since: usize) -> usize {
         let shards = self.ways.len().max(1);
-        let turns = (0..shards).map(|turn| (next + turn) % shards);
-        let shard = turns.min_by_key(|shard| self.ways.get(*shard).map(Way::connections)).unwrap_or(0);
-        (shard, self.ways.get(shard).map(Way::share))
+        let order = (0..shards).map(|step| (since + step) % shards);
+        let chosen = order.min_by_key(|shard| self.ways.get(*shard).map_or(usize::MAX, |way| way.load().count()));
+        let chosen = chosen.unwrap_or_default();
+        if let Some(way) = self.ways.get(chosen) {
+            way.load().add();
+        }
+        chosen
     }
 
     /// Wakes the shards that have mail.

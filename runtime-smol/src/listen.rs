@@ -1,8 +1,8 @@
 //! The listening socket, and who gets the next connection.
 //!
-//! Shard 0 accepts and deals each connection to the shard that has the fewest, whatever the kernel's hash would have made
-//! of the clients' addresses. In turn alone would not do: clients that ask over REST before each WebSocket would bring
-//! every WebSocket to the same shards.
+//! Shard 0 accepts and gives each connection to a shard that has the fewest, so that they differ by few, whatever the
+//! kernel's hash would have made of the clients' addresses, and whatever rhythm clients have: where each asks over one
+//! connection and stays on the next, two shards that take turns would leave one with all that stay.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -20,7 +20,7 @@ pub enum Parcel {
     /// A sibling says something.
     Peer(ShardId, PeerMessage),
     /// A connection that another shard accepted.
-    Connection(Socket, IpAddr, Share),
+    Connection(Socket, IpAddr),
     /// New certificates for the connections to come.
     Certificates(Arc<ServerConfig>),
     /// The node is to stop.
@@ -31,35 +31,41 @@ pub enum Parcel {
 #[derive(Clone)]
 pub struct Way {
     queue: Sender<Parcel>,
+    load: Load,
     poll: Poll,
-    connections: Arc<AtomicUsize>,
 }
 
-/// A connection's share of its shard's load: it counts from when the connection is dealt out until it has ended.
-pub struct Share(Arc<AtomicUsize>);
+/// How many connections a shard has, counted from when it was chosen for one until that has ended.
+#[derive(Clone, Default)]
+pub struct Load(Arc<AtomicUsize>);
 
-impl Drop for Share {
-    fn drop(&mut self) {
+impl Load {
+    /// How many there are. Each is right by itself; two shards' may be of different moments.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn subtract(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Way {
+    /// The connections of this shard.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// Queues a parcel; [`Way::wake`] makes the shard look. A shard that has stopped takes nothing.
     pub fn push(&self, parcel: Parcel) {
         // An error means that the shard has stopped: the process is about to end.
         let _ = self.queue.send(parcel);
-    }
-
-    /// How many connections the shard has.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more connection.
-    pub fn share(&self) -> Share {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Share(self.connections.clone())
     }
 
     /// Makes the shard look into its inbox.
@@ -77,5 +83,5 @@ impl Way {
 /// An inbox and the way to it, for a shard that sleeps in `poll`.
 pub fn inbox(poll: &Poll) -> (Way, Receiver<Parcel>) {
     let (queue, inbox) = channel();
-    (Way { queue, poll: poll.clone(), connections: Arc::default() }, inbox)
+    (Way { queue, load: Load::default(), poll: poll.clone() }, inbox)
 }

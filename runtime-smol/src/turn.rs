@@ -23,7 +23,7 @@ use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
 use crate::listen::Listener;
-use crate::mesh::{Parcel, Share};
+use crate::mesh::Parcel;
 use crate::poll::Poll;
 use crate::tasks::Tasks;
 
@@ -45,7 +45,7 @@ pub struct Turn {
     listener: Option<Listener>,
     tasks: Tasks,
     certificates: Option<Arc<ServerConfig>>,
-    /// Whose turn it is to get a connection, of shards that have equally many.
+    /// Whose turn it is to get a connection.
     next: usize,
     /// Whether parcels were left in the inbox by the last turn.
     has_mail: bool,
@@ -153,13 +153,12 @@ impl Turn {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
         }
         for (socket, from) in accepted.connections {
-            let (shard, share) = self.hands.deal(self.next);
-            let Some(share) = share else { continue };
+            let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
-                self.adopt(now, socket, from, share);
+                self.adopt(now, socket, from);
             } else {
-                self.hands.mail(shard, Parcel::Connection(socket, from, share));
+                self.hands.mail(shard, Parcel::Connection(socket, from));
             }
         }
     }
@@ -169,7 +168,7 @@ impl Turn {
         let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
-            Parcel::Connection(socket, from, share) => self.adopt(now, socket, from, share),
+            Parcel::Connection(socket, from) => self.adopt(now, socket, from),
             Parcel::Certificates(certificates) => self.certificates = Some(certificates),
             Parcel::Drain => self.tell(now, Input::Drain),
         }
@@ -177,7 +176,7 @@ impl Turn {
     }
 
     /// A new connection of this shard.
-    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr, share: Share) {
+    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr) {
         let line = match &self.certificates {
             None => Ok(Line::plain()),
             Some(certificates) => Line::encrypted(certificates.clone()),
@@ -187,7 +186,7 @@ impl Turn {
         let (Ok(line), Ok(watched)) = (line, self.poll.watch(socket, id.index as usize)) else {
             return self.hands.conns.remove(id);
         };
-        self.hands.conns.insert(id, Conn::new(watched, line, share));
+        self.hands.conns.insert(id, Conn::new(watched, line));
         self.tell(now, Input::Opened { conn: id, from });
     }
 

@@ -7,7 +7,7 @@ use crate::entry::EntryKind;
 use crate::log::EntryId;
 use crate::message::Body;
 use crate::quorum::{self, VoteResult};
-use crate::{NodeId, Term};
+use crate::{Index, NodeId, Term};
 
 /// Why, and so how, an election is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,7 @@ impl Raft {
             self.send_at(from, term, 0, Body::VoteReply { granted });
         } else {
             self.send(from, 0, Body::VoteReply { granted });
+            self.tell_committed(from, last.index);
         }
         Ok(())
     }
@@ -174,6 +175,31 @@ impl Raft {
         // A yes carries the term that was asked for, a no this node's, so that the asker learns it (study id E4).
         let term = if granted { term } else { self.term };
         self.send_at(from, term, 0, Body::PreVoteReply { granted });
+        if !granted {
+            self.tell_committed(from, last.index);
+        }
+        Ok(())
+    }
+
+    /// Tells a node whose election is refused what is committed, as far as its log reaches, if this node may not lead: it may have
+    /// been removed, with a longer log than any that remains, and be the only one who knows that its removal is committed.
+    pub(super) fn tell_committed(&mut self, to: NodeId, last_index: Index) {
+        let index = self.log.committed().min(last_index);
+        if self.conf.is_voter(self.config.id) || self.conf.members().is_empty() {
+            return;
+        }
+        if let Some(term) = self.log.term(index).filter(|_| index > 0) {
+            self.send(to, 0, Body::Committed { index, term });
+        }
+    }
+
+    /// Somebody knows that an entry is committed.
+    pub(super) fn on_committed(&mut self, id: EntryId) -> Result<(), Ignored> {
+        if self.role == Role::Leader || id.index <= self.log.committed() || !self.log.matches(id) {
+            return Err(Ignored::NotNow);
+        }
+        let result = self.log.commit_to(id.index);
+        self.or_stop(result);
         Ok(())
     }
 

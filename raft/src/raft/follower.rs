@@ -101,6 +101,11 @@ impl Raft {
             self.stop(Fatal::Diverged { index: meta.index });
             return Ok(());
         }
+        if self.log.last_index() == 0 && meta.index < session {
+            // A member that begins anew must not live through the configurations of its earlier self: in one of them it may
+            // have been a quorum (study id R5). Only a snapshot from its present stay will do.
+            return Err(Ignored::OtherSession);
+        }
         let index = if self.restore(meta) { self.log.last_index() } else { self.log.committed() };
         self.send(from, session, Body::Appended { index });
         Ok(())

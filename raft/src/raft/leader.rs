@@ -60,6 +60,11 @@ impl Raft {
         if !progress.recent_active || self.snapshot.index == 0 {
             return false;
         }
+        if self.snapshot.index < progress.session && progress.matched == 0 {
+            // The peer takes none from before its present stay (see `on_snapshot`). Asked for again with each echo.
+            self.want_snapshot();
+            return false;
+        }
         progress.become_snapshot(self.snapshot.index);
         let session = progress.session;
         let meta = Box::new(self.snapshot.clone());

@@ -50,15 +50,22 @@ impl Raft {
     /// Leaves a joint configuration that wants to be left (study id M3). Tried after each application, so that neither a
     /// transfer nor a change of leader can lose it; the entry has no payload, so that no limit refuses it.
     pub(super) fn after_applied(&mut self) {
-        let (index, grown) = (self.log.applied(), self.log.bytes() > self.config.log_bytes_max);
-        if grown && !self.snapshot_wanted && index > self.snapshot.index {
-            self.snapshot_wanted = true;
-            self.events.push(Action::SnapshotWanted { index });
+        if self.log.bytes() > self.config.log_bytes_max {
+            self.want_snapshot();
         }
         let due = self.conf.auto_leave && self.log.applied() >= self.pending_conf_index;
         if due && self.role == Role::Leader {
             // Refused during a transfer: then the next leader does it, or this one at its next entry.
             let _ = self.append_conf(None, &ConfChange::leave_joint());
+        }
+    }
+
+    /// Asks the application for a newer snapshot, once for each that there is.
+    pub(super) fn want_snapshot(&mut self) {
+        let index = self.log.applied();
+        if !self.snapshot_wanted && index > self.snapshot.index {
+            self.snapshot_wanted = true;
+            self.events.push(Action::SnapshotWanted { index });
         }
     }
 
@@ -127,6 +134,8 @@ impl Raft {
                 }
             }
         }
+        // A quorum of those who remain may have confirmed long ago.
+        self.confirm_reads();
         if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
             self.transferring_to = None;
         }

@@ -10,6 +10,7 @@ mod follower;
 mod input;
 mod leader;
 mod membership;
+mod peek;
 mod propose;
 mod reads;
 
@@ -160,6 +161,7 @@ impl Raft {
         raft.confs.push_back((base.index, founded.conf.clone()));
         raft.conf = founded.conf;
         raft.recover_conf(applied)?;
+        raft.log.confs_applied(applied);
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)
@@ -431,7 +433,10 @@ impl Raft {
                 self.send(message.from, message.session, Body::Appended { index: 0 });
             }
             // The asker must learn the term, else both may wait for ever (study id E4).
-            Body::PreVote { .. } => self.send(message.from, 0, Body::PreVoteReply { granted: false }),
+            Body::PreVote { last_index, .. } => {
+                self.send(message.from, 0, Body::PreVoteReply { granted: false });
+                self.tell_committed(message.from, last_index);
+            }
             _ => {}
         }
         Err(Ignored::StaleTerm)
@@ -491,6 +496,7 @@ impl Raft {
             (Body::TransferLeader { to }, _) => self.transfer_leader(*to),
             (Body::Read { number }, _) => self.on_read(from, *number),
             (Body::ReadReply { number, index }, _) => self.on_read_reply(*number, *index),
+            (Body::Committed { index, term }, _) => self.on_committed(EntryId { term: *term, index: *index }),
         }
     }
 

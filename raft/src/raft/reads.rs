@@ -197,6 +197,10 @@ impl Raft {
     pub(super) fn spread_reads(&mut self) {
         if self.reads.unspread && self.role == Role::Leader {
             self.broadcast_heartbeat();
+            // A leader that has just become the only voter hears no echo.
+            if self.is_alone() {
+                self.confirm_reads();
+            }
         }
     }
 

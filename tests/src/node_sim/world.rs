@@ -317,7 +317,12 @@ impl State {
         // A jump of time that let no program read is no fault of the node's.
         let moves = self.now.since(conn.flushed) < Duration::from_millis(100);
         let cut = moves && conn.socket.line.unsent() > 0 && conn.reading == Reading::Prompt && !conn.opaque;
-        if cut && !conn.socket.fin && !conn.socket.reset && !self.contract.draining && !conn.program.dawdles {
+        if cut
+            && (!conn.socket.fin || conn.program.is_user())
+            && !conn.socket.reset
+            && !self.contract.draining
+            && !conn.program.dawdles
+        {
             let unsent = conn.socket.line.unsent();
             self.contract.break_off(format!("conn {number} is closed with {unsent} bytes unsent, though it reads"));
         }
