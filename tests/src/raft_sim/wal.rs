@@ -69,12 +69,6 @@ impl Wal {
         self.newest = record.id;
         disk.append(self.segment.number, frame.to_vec());
     }
-
-    /// The newest record written.
-    pub(super) fn newest(&self) -> RecordId {
-        self.newest
-    }
-
     /// Whether a new segment should begin.
     pub(super) fn is_full(&self) -> bool {
         self.records >= SEGMENT_RECORDS && self.old.is_none() && !self.deleted
