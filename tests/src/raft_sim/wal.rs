@@ -69,6 +69,7 @@ impl Wal {
         self.newest = record.id;
         disk.append(self.segment.number, frame.to_vec());
     }
+
     /// Whether a new segment should begin.
     pub(super) fn is_full(&self) -> bool {
         self.records >= SEGMENT_RECORDS && self.old.is_none() && !self.deleted
