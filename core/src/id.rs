@@ -82,13 +82,20 @@ pub struct ClientId {
 impl ClientId {
     /// Reads what [`fmt::Display`] writes; `None` for any other shape.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if text.len() != 32 {
             return None;
         }
-        let node = u64::from_str_radix(text.get(..16)?, 16).ok()?;
-        let shard = u16::from_str_radix(text.get(16..20)?, 16).ok()?;
-        let serial = u64::from_str_radix(text.get(20..)?, 16).ok()?;
-        Some(ClientId { node, shard: ShardId(shard), serial })
+        let mut bits = 0u128;
+        for digit in text.bytes() {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            bits = (bits << 4) | u128::from(value);
+        }
+        let (node, shard, serial) = ((bits >> 64) as u64, ShardId((bits >> 48) as u16), bits as u64 & 0xFFFF_FFFF_FFFF);
+        Some(ClientId { node, shard, serial })
     }
 }
 

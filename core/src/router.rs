@@ -193,8 +193,14 @@ impl Router {
 
     /// Sends what has been gathered. To be called at the end of every read, and before anything else is sent to a socket
     /// that may be among the receivers.
+    #[inline]
     pub fn flush(&mut self, out: &mut Actions) {
-        let Some(run) = self.run.take() else { return };
+        if let Some(run) = self.run.take() {
+            self.send(run, out);
+        }
+    }
+
+    fn send(&mut self, run: Run, out: &mut Actions) {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {

@@ -10,5 +10,6 @@ pub mod frame;
 pub mod http;
 pub mod line;
 mod node;
+pub mod raft;
 pub mod session;
 pub mod shard;

@@ -37,3 +37,17 @@ fn answer(how: u8, stream: &[u8], step: usize) -> Vec<u8> {
     assert!(node.open.is_empty(), "the connection never ends");
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_reaches_the_pattern_that_its_first_byte_names() {
+        let joined = answer(1, b"\x81\x85\0\0\0\0hello", 3);
+        assert!(joined.starts_with(b"HTTP/1.1 101 "), "{}", joined.escape_ascii());
+        assert!(joined.ends_with(b"\r\n\r\n\x81\x05hello"), "{}", joined.escape_ascii());
+        let asked = answer(7, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", 3);
+        assert!(asked.starts_with(b"HTTP/1.1 200 "), "{}", asked.escape_ascii());
+    }
+}

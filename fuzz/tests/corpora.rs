@@ -1,17 +1,24 @@
 //! Replays the seed corpora: what a fuzzer starts from, and what one has ever found.
 
+// A test reports what it finds by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::path::Path;
 
-/// A target and its name.
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// What takes any bytes.
+type Target = fn(&[u8]);
+
+/// Each target and its name.
+const TARGETS: [(&str, Target); 6] = [
     ("frame", wrs_fuzz::frame::run),
     ("http", wrs_fuzz::http::run),
     ("line", wrs_fuzz::line::run),
+    ("raft", wrs_fuzz::raft::run),
     ("session", wrs_fuzz::session::run),
     ("shard", wrs_fuzz::shard::run),
 ];
 
-fn replay(name: &str, target: fn(&[u8])) {
+fn replay(name: &str, target: Target) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -116,12 +116,21 @@
 //!   never heard the first one cannot tell.
 //! - Reads are confirmed by numbered rounds of heartbeats (L2), wait for the leader's first commit also in a group of one (L1), and
 //!   may rest on a lease that counts from the sending of a heartbeat (L3).
+//! - A node that was removed tells one whose election it refuses what is committed ([`Body::Committed`]): else a removal that only
+//!   it knows to be committed could lock the group (raft-rs does alike).
+//! - A node that is added anew takes no snapshot from before its present stay, in which its own vote may have been a quorum (R5);
+//!   the leader asks for a newer one ([`Action::SnapshotWanted`]).
 //! - A snapshot that does not name this node is taken. etcd refuses it, and is sent it again for ever.
 //! - A membership change that does not fit is ignored by all nodes alike ([`Action::Configured`] says why). etcd panics.
 //! - What would break a rule of Raft is ignored as malformed or ends the machine with a [`Fatal`]. etcd panics.
 //!
 //! "Study id" names a bug that another library shipped; each has a test of its name under `tests/`.
 #![forbid(unsafe_code)]
+// A mutant stands beside the line that it breaks, even where the two could be written shorter.
+#![allow(clippy::nonminimal_bool)]
+
+#[macro_use]
+pub mod mutant;
 
 mod codec;
 pub mod confchange;

@@ -20,7 +20,7 @@ pub struct Message {
     /// The receiver.
     pub to: NodeId,
     /// The sender's term; for a pre-vote and its grant the term that is asked for; 0 for what does not belong to a term
-    /// ([`Body::Propose`], [`Body::ProposeConf`], [`Body::TransferLeader`], [`Body::Read`]).
+    /// ([`Body::Propose`], [`Body::ProposeConf`], [`Body::TransferLeader`], [`Body::Read`], [`Body::Committed`]).
     pub term: Term,
     /// The receiver's stay in the group as the leader knows it, echoed in answers (study id R4); 0 where it has no meaning.
     pub session: Index,
@@ -129,6 +129,15 @@ pub enum Body {
         /// The index, or `None` if the leader cannot tell.
         index: Option<Index>,
     },
+    /// Anybody: this entry is committed. A node that was removed or demoted tells it to one whose election it refuses: that one
+    /// may need its vote only because it does not know yet that the change is committed, and nobody else may be left to say so
+    /// (raft-rs: commit by vote).
+    Committed {
+        /// The index of an entry that is committed.
+        index: Index,
+        /// The entry's term.
+        term: Term,
+    },
 }
 
 impl Body {
@@ -150,6 +159,7 @@ impl Body {
             Body::TransferLeader { .. } => "MsgTransferLeader",
             Body::Read { .. } => "MsgReadIndex",
             Body::ReadReply { .. } => "MsgReadIndexResp",
+            Body::Committed { .. } => "MsgCommitted",
         }
     }
 
@@ -172,7 +182,8 @@ impl Body {
             | Body::Propose { .. }
             | Body::ProposeConf { .. }
             | Body::TransferLeader { .. }
-            | Body::Read { .. } => false,
+            | Body::Read { .. }
+            | Body::Committed { .. } => false,
         }
     }
 
@@ -180,21 +191,21 @@ impl Body {
     /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
     /// grants for it would count for a second candidacy in the same term.
     pub(crate) fn is_promise(&self) -> bool {
-        matches!(
-            self,
-            Body::Appended { .. }
-                | Body::Rejected { .. }
-                | Body::Vote { .. }
-                | Body::VoteReply { .. }
-                | Body::PreVoteReply { .. }
-        )
+        (matches!(self, Body::VoteReply { .. }) && !mutant!(VotesBeforeDurable))
+            || (matches!(self, Body::Vote { .. }) && !mutant!(AsksBeforeDurable))
+            || (matches!(self, Body::Appended { .. }) && !mutant!(AcksBeforeDurable))
+            || matches!(self, Body::Rejected { .. } | Body::PreVoteReply { .. })
     }
 
     /// Whether this belongs to no term.
     pub(crate) fn is_termless(&self) -> bool {
         matches!(
             self,
-            Body::Propose { .. } | Body::ProposeConf { .. } | Body::TransferLeader { .. } | Body::Read { .. }
+            Body::Propose { .. }
+                | Body::ProposeConf { .. }
+                | Body::TransferLeader { .. }
+                | Body::Read { .. }
+                | Body::Committed { .. }
         )
     }
 }

@@ -92,6 +92,8 @@ const FRAME_MAGIC: &[u8; 4] = b"wrsR";
 const VERSION: u16 = 1;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
+/// Where in a segment's header its checksum stands.
+const HEADER_CRC_AT: usize = 12;
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER_BYTES: usize = 12;
 /// The longest body, in bytes: what is longer does not read. Far above any record that the limits of
@@ -160,10 +162,17 @@ impl Segment {
             (magic == SEGMENT_MAGIC.as_slice()).then_some((version, segment))
         };
         let (version, segment) = { parsed }().ok_or(RecoverError::Header)?;
+        // A torn header may show any version: first of all it must be whole.
+        let whole = bytes.get(..SEGMENT_HEADER_BYTES).unwrap_or_default();
+        let (before, after) = whole.split_at(HEADER_CRC_AT.min(whole.len()));
+        let (crc, after) = after.split_at(4.min(after.len()));
+        let sum = crc32c(crc32c(crc32c(CRC_START, before), &[0; 4]), after);
+        if sum.to_le_bytes().as_slice() != crc {
+            return Err(RecoverError::Header);
+        }
         if version != VERSION {
             return Err(RecoverError::Version { version });
         }
-        let whole = bytes.get(..SEGMENT_HEADER_BYTES).unwrap_or_default();
         if segment.encode() != whole { Err(RecoverError::Header) } else { Ok(segment) }
     }
 
@@ -334,7 +343,8 @@ pub fn recover(segments: &[Bytes], durable: RecordId) -> Result<Recovered, Recov
         let mut offset = SEGMENT_HEADER_BYTES;
         while let Some((len, Body { record, .. })) = segment.frame(bytes, offset) {
             // The first record of a log may have any number: those before it are in its checkpoint.
-            let again = record.checkpoint && record.id == boot.record;
+            // A checkpoint says all that records up to its number say, even those that a crash has taken from the segment before it.
+            let again = record.checkpoint && record.id >= boot.record;
             let follows = record.id.0 == boot.record.0.wrapping_add(1) || boot.record == RecordId(0) || again;
             if !follows {
                 return Err(RecoverError::Inconsistent { record: record.id });
@@ -343,8 +353,12 @@ pub fn recover(segments: &[Bytes], durable: RecordId) -> Result<Recovered, Recov
             offset += len;
             end = (at, offset);
         }
-        if offset < bytes.len() {
-            broken = Some((at, offset));
+        broken = (offset < bytes.len()).then_some((at, offset));
+        // What a checkpoint begins needs nothing from before it, torn or not.
+        let next = headers.get(at + 1).zip(segments.get(at + 1));
+        let begun = next.and_then(|(segment, bytes)| segment.frame(bytes, SEGMENT_HEADER_BYTES));
+        let goes_on = begun.is_some_and(|(_, body)| body.record.checkpoint && body.record.id >= boot.record);
+        if broken.is_some() && !goes_on {
             break;
         }
     }

@@ -65,6 +65,7 @@ const PROPOSE_CONF: u8 = 13;
 const TRANSFER_LEADER: u8 = 14;
 const READ: u8 = 15;
 const READ_REPLY: u8 = 16;
+const COMMITTED: u8 = 17;
 const CHUNK: u8 = 64;
 const WANT: u8 = 65;
 
@@ -86,6 +87,7 @@ fn kind(body: &Body) -> u8 {
         Body::TransferLeader { .. } => TRANSFER_LEADER,
         Body::Read { .. } => READ,
         Body::ReadReply { .. } => READ_REPLY,
+        Body::Committed { .. } => COMMITTED,
     }
 }
 
@@ -140,6 +142,10 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(*number);
             out.put_u8(u8::from(index.is_some()));
             out.put_u64_le(index.unwrap_or(0));
+        }
+        Body::Committed { index, term } => {
+            out.put_u64_le(*index);
+            out.put_u64_le(*term);
         }
     }
 }
@@ -218,6 +224,7 @@ fn read_body(kind: u8, reader: &mut Reader) -> Option<Body> {
             }
             Body::ReadReply { number, index: known.then_some(index) }
         }
+        COMMITTED => Body::Committed { index: reader.u64()?, term: reader.u64()? },
         _ => return None,
     })
 }

@@ -115,6 +115,24 @@ fn reads_that_cannot_be_served_fail() {
     assert_eq!(reads(&mut lonely, 1), [(3, None)]);
 }
 
+/// A read that waited for voters who are gone is confirmed by those who remain, be it the leader alone.
+#[test]
+fn a_read_does_not_wait_for_voters_who_were_removed() {
+    let mut group = Group::led(2);
+    group.node(1).auto_apply = false;
+    group.change(1, ChangeKind::Remove, 2).unwrap();
+    group.settle();
+    group.isolate(2);
+    group.step(1, read(1)).unwrap();
+    assert_eq!(reads(&mut group, 1), []);
+    let now = group.now;
+    let index = group.status(1).applying;
+    // The second read comes in the same turn as the change, before any round was sent for it.
+    group.node(1).raft.step(now, read(2)).unwrap();
+    group.step(1, Input::Applied { index }).unwrap();
+    assert_eq!(reads(&mut group, 1), [(1, Some(index)), (2, Some(index))]);
+}
+
 /// A deposed leader that does not know it serves no stale read.
 #[test]
 fn a_deposed_leader_confirms_no_read() {

@@ -140,6 +140,36 @@ fn a_checkpoint_stands_for_all_before_it() {
     assert_eq!(recover(&[], RecordId(0)), Err(RecoverError::Empty));
 }
 
+/// A crash may take the end of the old segment although the new one's checkpoint, which says all of it, is durable.
+#[test]
+fn a_checkpoint_outlives_the_torn_segment_before_it() {
+    let (first, ends) = write(&segment(0), &three(), 2);
+    let meta = SnapshotMeta { index: 1, term: 1, conf: Conf::of_voters([NodeId(1)]) };
+    let snapshot = Some(Box::new(meta));
+    let checkpoint = Record { snapshot, checkpoint: true, ..record(3, 2, vec![entry(2, 2, b"B")]) };
+    let (second, _) = write(&segment(1), &[checkpoint, record(4, 2, vec![entry(2, 3, b"d")])], 0);
+    for len in SEGMENT_HEADER_BYTES..=first.len() {
+        let found = recover(&[first.slice(..len), second.clone()], RecordId(4)).unwrap();
+        assert_eq!(
+            (found.at, found.boot.record, found.boot.entries.len()),
+            (1, RecordId(4), 2),
+            "cut at {len} of {ends:?}"
+        );
+    }
+    // Without a checkpoint, what follows a hole is not believed.
+    let (plain, _) = write(&segment(1), &[record(4, 2, vec![entry(2, 3, b"d")])], 0);
+    assert!(recover(&[first.slice(..ends[1] + 5), plain], RecordId(0)).is_err());
+}
+
+#[test]
+fn a_torn_header_is_no_other_version() {
+    let (first, _) = write(&segment(0), &three(), 0);
+    let mut header = BytesMut::from(&segment(1).encode()[..]);
+    header[8] = 9;
+    let found = recover(&[first, header.freeze()], RecordId(0)).unwrap();
+    assert_eq!((found.at, found.boot.record), (0, RecordId(3)));
+}
+
 #[test]
 fn the_machines_own_checkpoint_brings_it_back() {
     let mut out = Vec::new();

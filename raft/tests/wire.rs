@@ -77,6 +77,7 @@ fn body() -> impl Strategy<Value = Body> {
         n().prop_map(|to| Body::TransferLeader { to: NodeId(to) }),
         n().prop_map(|number| Body::Read { number }),
         (n(), proptest::option::of(n())).prop_map(|(number, index)| Body::ReadReply { number, index }),
+        (n(), n()).prop_map(|(index, term)| Body::Committed { index, term }),
     ]
 }
 

@@ -19,6 +19,9 @@
 //! | `hold`, `go` | parcels between shards wait; they arrive |
 //! | `drain` | the node is to stop |
 
+// A test reports what it finds by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -19,9 +19,9 @@ pub struct Holding {
 
 /// All of them.
 pub const HOLDINGS: &[Holding] = &[
-    Holding { name: "an idle client of a channel", bytes_max: 1_024, measure: client },
-    Holding { name: "an idle connection between two requests", bytes_max: 768, measure: connection },
-    Holding { name: "a channel that nobody has joined", bytes_max: 512, measure: channel },
+    Holding { name: "an idle client of a channel", bytes_max: 768, measure: client },
+    Holding { name: "an idle connection between two requests", bytes_max: 448, measure: connection },
+    Holding { name: "a channel that nobody has joined", bytes_max: 448, measure: channel },
 ];
 
 /// Bytes that one of `CLIENTS` takes once `add` was called for each.

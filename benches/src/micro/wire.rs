@@ -38,20 +38,20 @@ pub const CASES: &[Case] = &[
     Case { name: "message: read 64 B of text", turns: 20_000, allocations_max: 0.0, ..Case::of(|| read(64)) },
     Case { name: "message: read 1 KiB of text", turns: 20_000, allocations_max: 0.0, ..Case::of(|| read(1024)) },
     Case { name: "envelope: read a request, set its origin", turns: 20_000, allocations_max: 0.0, ..Case::of(address) },
-    Case { name: "head: a browser's GET", turns: 2_000, allocations_max: 6.0, ..Case::of(|| head(BROWSER)) },
+    Case { name: "head: a browser's GET", turns: 2_000, allocations_max: 10.0, ..Case::of(|| head(BROWSER)) },
     Case { name: "head: curl's GET", turns: 2_000, allocations_max: 5.0, ..Case::of(|| head(CURL)) },
     Case { name: "line: push and write 64 B", turns: 20_000, allocations_max: 0.0, ..Case::of(|| line(64)) },
     Case {
         name: "line with TLS: push and write 1 KiB",
         turns: 2_000,
-        allocations_max: 3.0,
+        allocations_max: 2.0,
         ..Case::of(|| encrypt(1024))
     },
     Case { name: "catalogue: create and delete, 1 there", turns: 5_000, allocations_max: 0.0, ..Case::of(|| apply(1)) },
     Case {
         name: "catalogue: create and delete, 100,000 there",
         turns: 5_000,
-        allocations_max: 1.0,
+        allocations_max: 0.3,
         ..Case::of(|| apply(MANY))
     },
 ];

@@ -331,6 +331,10 @@ impl Shard {
             Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
                 self.go_on(now, &mut session, out);
             }
+            Phase::Discarding(_) | Phase::Closing(_) if session.ended && unsent == 0 => {
+                return self.drop_session(now, *session, true, out);
+            }
+            Phase::Discarding(until) if unsent == 0 => *until = (*until).min(now + self.config.discard_timeout),
             _ => {}
         }
         self.put_back(session);
@@ -346,6 +350,8 @@ impl Shard {
                 self.finish(now, &mut session, out);
                 self.put_back(session);
             }
+            // The last answer, or the close frame, is still owed.
+            Phase::Discarding(_) | Phase::Closing(_) if session.unsent > 0 => self.put_back(session),
             _ => self.drop_session(now, *session, true, out),
         }
     }
@@ -379,10 +385,12 @@ impl Shard {
         }
     }
 
-    /// No more is sent after what is queued; what still comes is discarded for a while, so that the answer arrives.
+    /// No more is sent after what is queued; what still comes is discarded until that is written and for a while after, so
+    /// that the answer arrives.
     fn finish(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
         out.push(Action::Finish { conn: session.conn });
-        session.phase = Phase::Discarding(now + self.config.discard_timeout);
+        let wait = if session.unsent > 0 { self.config.keepalive_timeout } else { self.config.discard_timeout };
+        session.phase = Phase::Discarding(now + wait);
         session.held = Vec::new();
         if std::mem::take(&mut session.pauses) != Default::default() {
             self.resume(session, out);

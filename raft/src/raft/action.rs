@@ -82,8 +82,9 @@ pub enum Action {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// The log has outgrown [`Config::log_bytes_max`](crate::Config::log_bytes_max): take a snapshot, and give
-    /// [`Input::SnapshotTaken`](super::Input::SnapshotTaken). Told once for each snapshot.
+    /// Take a snapshot, and give [`Input::SnapshotTaken`](super::Input::SnapshotTaken): the log has outgrown
+    /// [`Config::log_bytes_max`](crate::Config::log_bytes_max), or a node that joins needs one from after it was added. The node
+    /// does not catch up before. Told once for each snapshot.
     SnapshotWanted {
         /// The newest index that it can be taken at: what is applied.
         index: Index,

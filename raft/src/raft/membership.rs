@@ -42,7 +42,8 @@ impl Raft {
         }
         self.activate_upto(index);
         let bytes = self.log.applied_to(index);
-        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(bytes);
+        self.uncommitted_bytes =
+            self.uncommitted_bytes.saturating_sub(if mutant!(UncommittedNeverFalls) { 0 } else { bytes });
         self.after_applied();
         Ok(())
     }
@@ -50,15 +51,22 @@ impl Raft {
     /// Leaves a joint configuration that wants to be left (study id M3). Tried after each application, so that neither a
     /// transfer nor a change of leader can lose it; the entry has no payload, so that no limit refuses it.
     pub(super) fn after_applied(&mut self) {
-        let (index, grown) = (self.log.applied(), self.log.bytes() > self.config.log_bytes_max);
-        if grown && !self.snapshot_wanted && index > self.snapshot.index {
-            self.snapshot_wanted = true;
-            self.events.push(Action::SnapshotWanted { index });
+        if self.log.bytes() > self.config.log_bytes_max {
+            self.want_snapshot();
         }
-        let due = self.conf.auto_leave && self.log.applied() >= self.pending_conf_index;
+        let due = self.conf.auto_leave && !mutant!(NeverLeavesJoint) && self.log.applied() >= self.pending_conf_index;
         if due && self.role == Role::Leader {
             // Refused during a transfer: then the next leader does it, or this one at its next entry.
             let _ = self.append_conf(None, &ConfChange::leave_joint());
+        }
+    }
+
+    /// Asks the application for a newer snapshot, once for each that there is.
+    pub(super) fn want_snapshot(&mut self) {
+        let index = self.log.applied();
+        if !self.snapshot_wanted && index > self.snapshot.index {
+            self.snapshot_wanted = true;
+            self.events.push(Action::SnapshotWanted { index });
         }
     }
 
@@ -109,7 +117,7 @@ impl Raft {
         }
         if !votes {
             // Removed or demoted (study id M6).
-            if self.config.step_down_on_removal {
+            if self.config.step_down_on_removal && !mutant!(RemovedLeaderStays) {
                 self.become_follower(self.term, None);
             }
             return;
@@ -126,6 +134,10 @@ impl Raft {
                     self.send_append(node, false);
                 }
             }
+        }
+        // A quorum of those who remain may have confirmed long ago.
+        if !mutant!(ReadsMissShrinking) {
+            self.confirm_reads();
         }
         if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
             self.transferring_to = None;

@@ -46,8 +46,9 @@ pub struct Node {
     /// Whether records become durable by themselves, and entries are applied by themselves.
     pub auto_sync: bool,
     pub auto_apply: bool,
-    /// Whether snapshots that it sends arrive.
+    /// Whether snapshots that it sends arrive, and whether it takes one when it is asked to.
     pub snapshots_arrive: bool,
+    pub snapshots_when_wanted: bool,
     /// Whether what follows is remembered; a test of many steps has no use for it.
     pub remembers: bool,
     /// Every entry that was handed to the application, in order.
@@ -104,6 +105,7 @@ impl Group {
             auto_sync: true,
             auto_apply: true,
             snapshots_arrive: true,
+            snapshots_when_wanted: true,
             remembers: true,
             applied,
             events,
@@ -180,6 +182,10 @@ impl Group {
                         if node.auto_apply {
                             let _ = node.raft.step(now, Input::Applied { index: entries.last().unwrap().index });
                         }
+                    }
+                    Action::SnapshotWanted { index } if node.snapshots_when_wanted => {
+                        let meta = node.raft.snapshot_meta(index).unwrap();
+                        node.raft.step(now, Input::SnapshotTaken { meta }).unwrap();
                     }
                     event if node.remembers => node.events.push(event),
                     _ => {}

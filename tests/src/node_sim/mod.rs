@@ -70,7 +70,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
             break;
         }
     }
-    if !world.is_broken() && seed % 2 == 0 {
+    if !world.is_broken() && seed.is_multiple_of(2) {
         world.long_silence();
         world.check();
     }
@@ -113,6 +113,8 @@ fn probe(world: &mut World) {
         }
         if world.state.random.below(2) == 0 {
             probe_seat(world, at, shard);
+        } else if world.state.contract.channels[at].pattern.has_queue() {
+            probe_turns(world, at, shard);
         }
     }
 }
@@ -154,21 +156,60 @@ fn probe_seat(world: &mut World, at: usize, shard: usize) {
         (_, true) => 429,
         _ => 101,
     };
-    // Nobody else has this address.
-    let from = IpAddr::from([10, 0, 0, 98]);
-    let number = world.open(shard, from, 65_536, Reading::Prompt, Program::probe());
-    world.state.contract.clients[number].channel = at;
-    world.state.contract.clients[number].pull = true;
-    world.state.contract.clients[number].echo = true;
-    let request = program::handshake(&id, "", false, 0, &token);
-    world.state.program_sends(number, request.as_bytes());
-    world.state.program_asks(number, Want::Join);
-    world.rest();
+    let number = probe_joins(world, at, shard, true, &id, &token);
     let status = world.state.conns[number].program.answer().map(|answer| answer.status);
     let doomed = world.state.contract.channels[at].doomed;
     if status != Some(expected) && !(doomed && status == Some(404)) {
         let what = format!("a probe for a seat on {id} at shard {shard} got {status:?}, not {expected}");
         return world.state.contract.break_off(what);
+    }
+    world.state.conns[number].socket.reset = true;
+    world.rest();
+}
+
+/// A probe asks for a seat.
+fn probe_joins(world: &mut World, at: usize, shard: usize, pull: bool, id: &str, token: &str) -> usize {
+    // Nobody else has this address.
+    let from = IpAddr::from([10, 0, 0, 98]);
+    let number = world.open(shard, from, 65_536, Reading::Prompt, Program::probe());
+    let client = &mut world.state.contract.clients[number];
+    (client.channel, client.pull, client.echo) = (at, pull, true);
+    let query = if pull { "" } else { "&pull=false" };
+    let request = program::handshake(id, query, false, 0, token);
+    world.state.program_sends(number, request.as_bytes());
+    world.state.program_asks(number, Want::Join);
+    world.rest();
+    number
+}
+
+/// Each of n queued clients is given exactly k of k·n messages, from one who is not queued, while nobody comes or goes.
+fn probe_turns(world: &mut World, at: usize, shard: usize) {
+    const ROUNDS: u64 = 3;
+    let channel = &world.state.contract.channels[at];
+    let (id, token, pattern) = (channel.id.clone(), channel.token.clone(), channel.pattern);
+    let number = probe_joins(world, at, shard, false, &id, &token);
+    let contract = &world.state.contract;
+    if !contract.clients[number].is_there() || contract.rates {
+        return;
+    }
+    let version = contract.channels[at].version;
+    let queued: Vec<usize> = contract.there(at).into_iter().filter(|client| contract.clients[*client].pull).collect();
+    let mut marks = Vec::new();
+    for serial in 1..=ROUNDS * queued.len() as u64 {
+        marks.push(program::send_from_probe(&mut world.state, number, pattern, serial));
+    }
+    world.rest();
+    let contract = &world.state.contract;
+    if contract.channels[at].version == version {
+        let given = |client: &usize| {
+            marks.iter().filter(|mark| contract.messages.get(mark).is_some_and(|m| m.got.contains(client))).count()
+                as u64
+        };
+        let counts: Vec<u64> = queued.iter().map(given).collect();
+        if counts.iter().any(|count| *count != ROUNDS) {
+            let what = format!("channel {id}: turns of {queued:?} were {counts:?}, not {ROUNDS} each");
+            return world.state.contract.break_off(what);
+        }
     }
     world.state.conns[number].socket.reset = true;
     world.rest();

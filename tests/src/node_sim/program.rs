@@ -103,6 +103,11 @@ impl Program {
         matches!(self.kind, Kind::Rude)
     }
 
+    /// Whether it is owed the whole of every answer, even once it has sent all that it will.
+    pub fn is_user(&self) -> bool {
+        matches!(self.kind, Kind::User { .. })
+    }
+
     /// It sends no more but answers to pings.
     pub fn falls_silent(&mut self) {
         self.silent = true;
@@ -214,6 +219,18 @@ fn leave_roughly(state: &mut State, number: usize) {
         state.conns[number].socket.fin = true;
     } else {
         state.conns[number].socket.reset = true;
+    }
+}
+
+/// Every user of the REST API on a shard that still may asks for something.
+pub fn ask_something(world: &mut World, here: usize) {
+    let state = &mut world.state;
+    for number in 0..state.conns.len() {
+        let conn = &state.conns[number];
+        let open = conn.shard == here && !conn.socket.closed && !conn.socket.fin && !conn.socket.reset;
+        if open && matches!(conn.program.kind, Kind::User { closing: false }) {
+            user_acts(state, number);
+        }
     }
 }
 
@@ -587,6 +604,39 @@ fn send_message(state: &mut State, number: usize) -> bool {
     state.program_sends(number, &out);
     state.program_marks(number, Mark::Message(mark));
     true
+}
+
+/// A probe sends a message to the queue: its mark.
+pub fn send_from_probe(state: &mut State, number: usize, pattern: Pattern, serial: u64) -> u64 {
+    let mark = state.contract.next_message;
+    state.contract.next_message += 1;
+    let (own, channel) = (state.contract.clients[number].id.clone(), state.contract.clients[number].channel);
+    let (verb, sent, payload) = match pattern {
+        Pattern::FanInOut => (
+            Verb::Request,
+            format!("{{\"type\":\"request\",\"m\":\"#{mark}#\"}}"),
+            format!("{{\"origin\":\"{own}\",\"type\":\"request\",\"m\":\"#{mark}#\"}}"),
+        ),
+        _ => (Verb::Plain, format!("#{mark}#"), format!("#{mark}#")),
+    };
+    let mut out = Vec::new();
+    frame(&mut out, 0x81, sent.as_bytes(), [5, 6, 7, 8]);
+    let message = Message {
+        sender: number,
+        channel,
+        number: serial,
+        opcode: 1,
+        payload: payload.into_bytes(),
+        verb,
+        taken: None,
+        handed_over: false,
+        there: Vec::new(),
+        got: Vec::new(),
+    };
+    state.contract.messages.insert(mark, message);
+    state.program_sends(number, &out);
+    state.program_marks(number, Mark::Message(mark));
+    mark
 }
 
 /// A message of the two patterns that read it: what it wants, as it is sent, as it is to arrive.

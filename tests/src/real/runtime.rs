@@ -66,6 +66,14 @@ impl Kind {
         }
         let mut cargo = Command::new(std::env::var("CARGO").unwrap_or("cargo".to_owned()));
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        // What cargo told this test about its own package would make build scripts run anew for the server's.
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+            if of_package.iter().any(|prefix| name_text.starts_with(prefix)) {
+                cargo.env_remove(name);
+            }
+        }
         cargo.args(["build", "--quiet", "--package", self.package(), "--bin", self.package(), "--target-dir"]);
         cargo.arg(profile.parent().unwrap());
         match profile.file_name().and_then(|name| name.to_str()) {

@@ -9,25 +9,32 @@ use serde_json::Value;
 
 use super::{Http, PATIENCE, Response, Runtime, Stream, Ws, upgrade_request};
 
-/// Lines that a child has written so far.
+/// What a child has written so far.
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// The lines of one of a child's outputs, as they come.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+struct Lines(Arc<(Mutex<Written>, Condvar)>);
 
 impl Lines {
     fn follow(&self, from: impl Read + Send + 'static) {
         let lines = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                lines.0.0.lock().unwrap().0.push(line);
+                lines.0.0.lock().unwrap().lines.push(line);
                 lines.0.1.notify_all();
             }
-            lines.0.0.lock().unwrap().1 = true;
+            lines.0.0.lock().unwrap().ended = true;
             lines.0.1.notify_all();
         });
     }
 
     fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().0.clone()
+        self.0.0.lock().unwrap().lines.clone()
     }
 
     /// The first line with `text`; `None` when the child ends, or nothing comes in time.
@@ -35,10 +42,10 @@ impl Lines {
         let start = Instant::now();
         let mut state = self.0.0.lock().unwrap();
         loop {
-            if let Some(line) = state.0.iter().find(|line| line.contains(text)) {
+            if let Some(line) = state.lines.iter().find(|line| line.contains(text)) {
                 return Some(line.clone());
             }
-            if state.1 || start.elapsed() > PATIENCE {
+            if state.ended || start.elapsed() > PATIENCE {
                 return None;
             }
             state = self.0.1.wait_timeout(state, PATIENCE).unwrap().0;
@@ -47,7 +54,7 @@ impl Lines {
 
     fn wait_for_end(&self) {
         let mut state = self.0.0.lock().unwrap();
-        while !state.1 {
+        while !state.ended {
             state = self.0.1.wait(state).unwrap();
         }
     }

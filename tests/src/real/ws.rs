@@ -86,7 +86,7 @@ impl Ws {
 
     /// What comes next; pings are answered, pongs pass by.
     #[track_caller]
-    pub fn next(&mut self) -> Got {
+    pub fn recv(&mut self) -> Got {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Got::Text(text.to_string()),
@@ -125,7 +125,7 @@ impl Ws {
     /// The next text message.
     #[track_caller]
     pub fn text(&mut self) -> String {
-        match self.next() {
+        match self.recv() {
             Got::Text(text) => text,
             other => panic!("{other:?} is no text"),
         }
@@ -134,7 +134,7 @@ impl Ws {
     /// The next binary message.
     #[track_caller]
     pub fn binary(&mut self) -> Vec<u8> {
-        match self.next() {
+        match self.recv() {
             Got::Binary(bytes) => bytes,
             other => panic!("{other:?} is no binary message"),
         }
@@ -149,7 +149,7 @@ impl Ws {
     /// Waits for the close frame, which must be next; its code.
     #[track_caller]
     pub fn closed(&mut self) -> u16 {
-        match self.next() {
+        match self.recv() {
             Got::Closed(code, _) => code,
             other => panic!("{other:?} is no close frame"),
         }
@@ -161,7 +161,7 @@ impl Ws {
         let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: "".into() };
         self.socket.close(Some(frame)).unwrap();
         loop {
-            match self.next() {
+            match self.recv() {
                 Got::Text(_) | Got::Binary(_) => {}
                 Got::Closed(code, _) => return code,
                 Got::Lost => panic!("no answer to the close frame"),

@@ -73,7 +73,7 @@ pub fn a_deleted_channel_closes_with_4404(runtime: &Runtime) {
         let mut clients: Vec<_> = (0..5).map(|_| server.join(&channel)).collect();
         assert_eq!(server.delete(&channel.resource()).status, 200);
         for client in &mut clients {
-            assert!(matches!(client.next(), Got::Closed(4404, reason) if !reason.is_empty()), "{pattern}");
+            assert!(matches!(client.recv(), Got::Closed(4404, reason) if !reason.is_empty()), "{pattern}");
         }
     }
     until("the figures follow", || (server.metric("wrs_clients") == 0).then_some(()));

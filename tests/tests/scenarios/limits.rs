@@ -188,7 +188,7 @@ pub fn a_slow_reader_is_1013_after_the_frame_in_flight(runtime: &Runtime) {
     assert_eq!(server.clients(&channel), 2, "it is out when that is decided");
     let mut whole = 0;
     let code = loop {
-        match slow.next() {
+        match slow.recv() {
             Got::Binary(message) => {
                 assert_eq!((message[0], message.len()), (whole, SIZE), "whole frames, none left out before the last");
                 whole += 1;

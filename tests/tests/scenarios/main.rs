@@ -52,7 +52,8 @@ fn run(runtime: Runtime, scenario: fn(&Runtime)) {
         Ok(()) => scenario(&runtime),
         Err(why) => SAID.call_once(|| {
             let count = SCENARIOS.len();
-            writeln!(std::io::stderr(), "\n{:?}: {count} scenarios SKIPPED: {why}", runtime.kind).unwrap();
+            let mut past_the_capture = std::io::stderr();
+            writeln!(past_the_capture, "\n{:?}: {count} scenarios SKIPPED: {why}", runtime.kind).unwrap();
         }),
     }
 }

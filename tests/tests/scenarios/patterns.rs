@@ -64,10 +64,10 @@ pub fn text_and_binary_keep_their_type(runtime: &Runtime) {
         client.send_binary(&[0, 255, 128, 10]);
         client.send("");
         client.send_binary(&[]);
-        assert_eq!(client.next(), Got::Text("tëxt \u{1f980}".to_owned()), "{pattern}");
-        assert_eq!(client.next(), Got::Binary(vec![0, 255, 128, 10]), "{pattern}");
-        assert_eq!(client.next(), Got::Text(String::new()), "{pattern}");
-        assert_eq!(client.next(), Got::Binary(vec![]), "{pattern}");
+        assert_eq!(client.recv(), Got::Text("tëxt \u{1f980}".to_owned()), "{pattern}");
+        assert_eq!(client.recv(), Got::Binary(vec![0, 255, 128, 10]), "{pattern}");
+        assert_eq!(client.recv(), Got::Text(String::new()), "{pattern}");
+        assert_eq!(client.recv(), Got::Binary(vec![]), "{pattern}");
     }
     for pattern in ["req-repl", "fan-in-out"] {
         let channel = server.channel(pattern);
@@ -75,7 +75,7 @@ pub fn text_and_binary_keep_their_type(runtime: &Runtime) {
         asker.send_binary(br#"{"type":"request"}"#);
         let request: Value = serde_json::from_slice(&other.binary()).unwrap();
         other.send_binary(json!({"type": "reply", "origin": request["origin"]}).to_string().as_bytes());
-        assert!(matches!(asker.next(), Got::Binary(_)), "{pattern}");
+        assert!(matches!(asker.recv(), Got::Binary(_)), "{pattern}");
     }
 }
 
@@ -128,7 +128,7 @@ pub fn push_pull_skips_the_sender(runtime: &Runtime) {
     let server = runtime.start(&[]);
     let channel = server.channel("push-pull");
     let mut clients = joined(&server, &channel, 3);
-    let mut queue = vec![0, 1, 2];
+    let mut queue = [0, 1, 2];
     for message in 0..20 {
         let sender = message % 2;
         if queue[0] == sender {

@@ -1,0 +1,51 @@
+//! What can be looked into without a copy, for drivers that count and for checks that run after every input.
+
+use super::{Raft, Role};
+use crate::confchange::Conf;
+use crate::message::SnapshotMeta;
+use crate::progress::ProgressMap;
+use crate::{NodeId, Term};
+
+impl Raft {
+    /// The term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Whom this node voted for in its term.
+    #[must_use]
+    pub fn vote(&self) -> Option<NodeId> {
+        self.vote
+    }
+
+    /// This node's part.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The leader, if known.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// What a leader knows of every member. On another node it means nothing.
+    #[must_use]
+    pub fn progress(&self) -> &ProgressMap {
+        &self.progress
+    }
+
+    /// The newest snapshot; index 0 if there is none.
+    #[must_use]
+    pub fn snapshot(&self) -> &SnapshotMeta {
+        &self.snapshot
+    }
+}
