@@ -1,9 +1,11 @@
 //! The wrs server on glommio: a thread per core on io_uring, for Linux.
 //!
 //! `node` reads the configuration and starts one thread per shard; `turn` is a shard's loop; `ring`, `conn` and `listen`
-//! are its sockets, `mesh` the queues between shards, `host` its hands; `probe` says whether this system can run it. The
+//! are its sockets, `mesh` and `bell` the queues between shards, `host` its hands; `probe` says whether this system can run it. The
 //! files are the twins of the smol server's; where those speak of a poller and of tasks, here is the ring.
 
+#[cfg(target_os = "linux")]
+mod bell;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use socket2::Socket;
 use wrs_core::id::ShardId;
 use wrs_core::peer::PeerMessage;
 
-use crate::ring::Bell;
+use crate::bell::Bell;
 
 /// What arrives at a shard from within the process.
 pub enum Parcel {

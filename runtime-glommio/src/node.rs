@@ -17,11 +17,12 @@ use wrs_core::id::ShardId;
 use wrs_core::shard::Shard;
 use wrs_core::wire::tls;
 
+use crate::bell::Bell;
 use crate::host::{Hands, Log};
 use crate::listen::{self, Listener};
 use crate::mesh::{self, Parcel, Way};
 use crate::probe;
-use crate::ring::{Bell, Ring};
+use crate::ring::Ring;
 use crate::signals;
 use crate::turn::{Parts, Turn};
 

@@ -25,7 +25,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering, fence};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -34,10 +34,12 @@ use glommio::timer::Timer;
 use io_uring::types::{BufRingEntry, Fd, SubmitArgs};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, PollFlags, Timespec, eventfd};
+use rustix::event::{PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::Socket;
 use wrs_core::id::ConnId;
+
+use crate::bell::{Bell, NAPS, SLEEPS};
 
 /// How long a shard with nothing to do waits where a socket wakes it with a single call, before it waits in glommio's
 /// ring, which takes several. What glommio's tasks may have to wait longer for.
@@ -127,63 +129,6 @@ pub enum What {
 pub struct Lent {
     buffer: u16,
     len: usize,
-}
-
-/// What wakes a shard from another thread: by a file that its ring watches while it naps, by one that glommio reads while
-/// it sleeps, and by neither while it works, since it looks before it waits.
-///
-/// There are two files because the kernel does not wake a ring by an event file that has been written because of
-/// another one, or only after a grace period: the ring that glommio waits for must not be woken that way itself.
-pub struct Bell {
-    rung: AtomicBool,
-    state: AtomicU8,
-    nap: OwnedFd,
-    sleep: OwnedFd,
-}
-
-const WORKS: u8 = 0;
-const NAPS: u8 = 1;
-const SLEEPS: u8 = 2;
-
-impl Bell {
-    /// A bell that has not been rung.
-    pub fn new() -> io::Result<Arc<Self>> {
-        // Blocking: a request to read one would otherwise end at once.
-        let file = || eventfd(0, EventfdFlags::CLOEXEC);
-        Ok(Arc::new(Bell { rung: AtomicBool::new(false), state: AtomicU8::new(WORKS), nap: file()?, sleep: file()? }))
-    }
-
-    /// Wakes the shard, now or when it is about to wait.
-    pub fn ring(&self) {
-        // In one order with `begin`: either the shard sees that it has been rung, or the state is seen here.
-        if self.rung.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let file = match self.state.load(Ordering::SeqCst) {
-            WORKS => return,
-            NAPS => &self.nap,
-            _ => &self.sleep,
-        };
-        // Fails, or waits, only at a count of 2^64.
-        let _ = rustix::io::write(file, &1u64.to_ne_bytes());
-    }
-
-    /// The shard is about to wait. True: it must not, there is mail.
-    fn begin(&self, state: u8) -> bool {
-        self.state.store(state, Ordering::SeqCst);
-        self.is_rung()
-    }
-
-    /// Whether there is mail.
-    fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
-    }
-
-    /// The shard has waited and is about to look at its mail.
-    fn end(&self) {
-        self.state.store(WORKS, Ordering::SeqCst);
-        self.rung.store(false, Ordering::SeqCst);
-    }
 }
 
 /// The buffers of one shard.
@@ -324,12 +269,12 @@ impl Ring {
         let nap = if events.is_empty() { timeout.map_or(NAP, |timeout| timeout.min(NAP)) } else { Duration::ZERO };
         let mail = nap.is_zero() || self.0.bell.begin(NAPS);
         self.enter(if mail { Duration::ZERO } else { nap })?;
-        self.collect(events)?;
+        self.take_results(events, |_, _| {})?;
         let idle = events.is_empty() && !mail && !self.0.bell.is_rung();
         if idle && timeout.is_none_or(|timeout| timeout > NAP) {
             self.sleep(timeout.map(|timeout| timeout - NAP)).await;
             self.enter(Duration::ZERO)?;
-            self.collect(events)?;
+            self.take_results(events, |_, _| {})?;
         }
         self.0.bell.end();
         Ok(())
@@ -386,11 +331,6 @@ impl Ring {
         if !knocked {
             self.0.knock.set(Some(knock));
         }
-    }
-
-    /// Takes the results.
-    fn collect(&self, events: &mut Vec<Event>) -> io::Result<()> {
-        self.take_results(events, |_, _| {})
     }
 
     /// Takes the results: events, and what became of writes.
