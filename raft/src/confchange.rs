@@ -285,6 +285,9 @@ impl Conf {
         if change.leaves_joint() {
             self.leave_joint()
         } else if let Some(auto_leave) = change.enters_joint() {
+            if mutant!(JumpsWithoutJoint) {
+                return Changer::new(self).apply(&change.changes);
+            }
             self.enter_joint(auto_leave, &change.changes)
         } else {
             self.simple(&change.changes)

@@ -126,6 +126,11 @@
 //!
 //! "Study id" names a bug that another library shipped; each has a test of its name under `tests/`.
 #![forbid(unsafe_code)]
+// A mutant stands beside the line that it breaks, even where the two could be written shorter.
+#![allow(clippy::nonminimal_bool)]
+
+#[macro_use]
+pub mod mutant;
 
 mod codec;
 pub mod confchange;

@@ -245,9 +245,13 @@ impl Log {
             self.conf_changes.pop_back();
         }
         self.last = from - 1;
-        self.stable = self.stable.min(self.last);
-        self.written = self.written.min(self.last);
-        for write in &mut self.writes {
+        if !mutant!(CutKeepsStable) {
+            self.stable = self.stable.min(self.last);
+        }
+        if !mutant!(CutKeepsWritten) {
+            self.written = self.written.min(self.last);
+        }
+        for write in self.writes.iter_mut().filter(|_| !mutant!(CutKeepsMarks)) {
             write.upto = write.upto.min(self.last);
         }
     }
@@ -263,7 +267,7 @@ impl Log {
         prev: EntryId,
         entries: &Entries,
     ) -> Result<Option<(Index, Option<Index>)>, Fatal> {
-        if !self.matches(prev) {
+        if !self.matches(prev) && !(mutant!(SkipsPrevTerm) && prev.index <= self.last && prev.index > self.base.index) {
             return Ok(None);
         }
         if entries.is_empty() {
@@ -274,9 +278,18 @@ impl Log {
         let known = if prev.index == self.last {
             0
         } else {
-            entries.iter().take_while(|entry| self.matches(EntryId { term: entry.term, index: entry.index })).count()
+            entries
+                .iter()
+                .take_while(|entry| {
+                    self.matches(EntryId { term: entry.term, index: entry.index })
+                        || mutant!(KeepsConflicts) && entry.index <= self.last
+                })
+                .count()
         };
         let fresh = entries.narrowed(known, entries.len());
+        if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
+            self.truncate(matched + 1);
+        }
         let Some(first) = fresh.first().map(|entry| entry.index) else { return Ok(Some((matched, None))) };
         if first <= self.committed {
             return Err(Fatal::Diverged { index: first });
@@ -305,7 +318,9 @@ impl Log {
 
     /// A leader's commit: only an entry of its own term is committed by counting (study id E1, Raft figure 8).
     pub(crate) fn maybe_commit(&mut self, at: EntryId) -> bool {
-        let commits = at.term != 0 && at.index > self.committed && self.matches(at);
+        let commits = at.term != 0
+            && at.index > self.committed
+            && (self.matches(at) || mutant!(CommitsOldTerms) && at.index <= self.last);
         if commits {
             self.committed = at.index;
         }
@@ -395,7 +410,7 @@ impl Log {
     // Handing out and applying.
 
     fn appliable(&self, before_persisted: bool) -> Index {
-        if before_persisted { self.committed } else { self.committed.min(self.stable) }
+        if before_persisted || mutant!(AppliesUnwritten) { self.committed } else { self.committed.min(self.stable) }
     }
 
     /// Whether committed entries may be handed out.
@@ -556,7 +571,11 @@ impl Log {
 
     /// Forgets entries up to `upto`. False if nothing changed.
     pub(crate) fn compact(&mut self, upto: Index) -> bool {
-        let upto = upto.min(self.applied).min(self.stable);
+        let upto = if mutant!(CompactsUnapplied) {
+            (upto + 2).min(self.last)
+        } else {
+            upto.min(self.applied).min(self.stable)
+        };
         if upto <= self.base.index {
             return false;
         }

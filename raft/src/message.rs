@@ -191,14 +191,10 @@ impl Body {
     /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
     /// grants for it would count for a second candidacy in the same term.
     pub(crate) fn is_promise(&self) -> bool {
-        matches!(
-            self,
-            Body::Appended { .. }
-                | Body::Rejected { .. }
-                | Body::Vote { .. }
-                | Body::VoteReply { .. }
-                | Body::PreVoteReply { .. }
-        )
+        (matches!(self, Body::VoteReply { .. }) && !mutant!(VotesBeforeDurable))
+            || (matches!(self, Body::Vote { .. }) && !mutant!(AsksBeforeDurable))
+            || (matches!(self, Body::Appended { .. }) && !mutant!(AcksBeforeDurable))
+            || matches!(self, Body::Rejected { .. } | Body::PreVoteReply { .. })
     }
 
     /// Whether this belongs to no term.

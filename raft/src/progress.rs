@@ -171,7 +171,7 @@ impl Progress {
         if index <= self.matched {
             return false;
         }
-        self.matched = index;
+        self.matched = if mutant!(BelievesNext) { index.max(self.next.saturating_sub(1)) } else { index };
         self.next = self.next.max(index + 1);
         self.paused = false;
         true
@@ -190,14 +190,20 @@ impl Progress {
         if self.next != rejected.saturating_add(1) {
             return false;
         }
-        self.next = rejected.min(hint.saturating_add(1)).max(self.matched + 1);
+        self.next = if mutant!(NeverStepsBack) {
+            rejected + 1
+        } else {
+            rejected.min(hint.saturating_add(1)).max(self.matched + 1)
+        };
         self.sent_commit = self.sent_commit.min(self.next - 1);
         self.paused = false;
         true
     }
 
     pub(crate) fn free_inflights(&mut self, index: Index) {
-        self.inflights.free_to(index);
+        if !mutant!(WindowNeverFrees) {
+            self.inflights.free_to(index);
+        }
     }
 
     /// Whether appends to the peer wait.

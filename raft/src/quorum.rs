@@ -48,7 +48,10 @@ pub fn committed(voters: &[NodeId], acked: impl Fn(NodeId) -> Option<Index>) -> 
     }
     indexes.sort_unstable();
     // Ascending: the element with a majority at or above it.
-    indexes.get(count - (count / 2 + 1)).copied().unwrap_or(0)
+    indexes
+        .get(if mutant!(CommitsWithMinority) { count - count.div_ceil(2) } else { count - (count / 2 + 1) })
+        .copied()
+        .unwrap_or(0)
 }
 
 /// How the vote of one majority stands, where `vote` tells each voter's word (`None`: not heard).
@@ -63,7 +66,7 @@ pub fn vote(voters: &[NodeId], vote: impl Fn(NodeId) -> Option<bool>) -> VoteRes
             None => missing += 1,
         }
     }
-    let quorum = voters.len() / 2 + 1;
+    let quorum = if mutant!(ElectedByHalf) { voters.len().div_ceil(2) } else { voters.len() / 2 + 1 };
     if voters.is_empty() || yes >= quorum {
         VoteResult::Won
     } else if yes + missing >= quorum {
@@ -75,12 +78,16 @@ pub fn vote(voters: &[NodeId], vote: impl Fn(NodeId) -> Option<bool>) -> VoteRes
 
 /// [`committed`] under both majorities of a joint configuration.
 pub fn joint_committed(incoming: &[NodeId], outgoing: &[NodeId], acked: impl Fn(NodeId) -> Option<Index>) -> Index {
+    if mutant!(JointCommitsByIncoming) {
+        return committed(incoming, &acked);
+    }
     committed(incoming, &acked).min(committed(outgoing, &acked))
 }
 
 /// [`vote`] under both majorities of a joint configuration: lost if either is lost, won if both are won.
 pub fn joint_vote(incoming: &[NodeId], outgoing: &[NodeId], word: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
     match (vote(incoming, &word), vote(outgoing, &word)) {
+        (VoteResult::Won, _) if mutant!(JointVoteByIncoming) => VoteResult::Won,
         (VoteResult::Won, VoteResult::Won) => VoteResult::Won,
         (VoteResult::Lost, _) | (_, VoteResult::Lost) => VoteResult::Lost,
         (VoteResult::Pending, _) | (_, VoteResult::Pending) => VoteResult::Pending,

@@ -47,6 +47,8 @@ pub struct Turn {
     certificates: Option<Arc<ServerConfig>>,
     /// Whose turn it is to get a connection.
     next: usize,
+    /// The memory of the last list of sockets to flush, for the next one.
+    flushed: Vec<ConnId>,
     /// Whether parcels were left in the inbox by the last turn.
     has_mail: bool,
     /// Bytes read since the last flush.
@@ -89,6 +91,7 @@ impl Turn {
             tasks: parts.tasks,
             certificates: parts.certificates,
             next: 0,
+            flushed: Vec::new(),
             has_mail: false,
             taken: 0,
             buffer: vec![0; parts.read_buffer],
@@ -251,7 +254,8 @@ impl Turn {
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
         self.taken = 0;
-        for id in std::mem::take(&mut self.hands.dirty) {
+        let mut flushing = std::mem::replace(&mut self.hands.dirty, std::mem::take(&mut self.flushed));
+        for id in flushing.drain(..) {
             let Some(conn) = self.hands.conns.get(id) else { continue };
             conn.dirty = false;
             if conn.flush(&mut self.scratch) {
@@ -261,5 +265,6 @@ impl Turn {
                 self.lose(now, id);
             }
         }
+        self.flushed = flushing;
     }
 }

@@ -39,7 +39,7 @@ impl Raft {
     fn tick_leader(&mut self) {
         if self.now.since(self.election_since) >= self.config.election_timeout {
             self.election_since = self.now;
-            if self.config.check_quorum {
+            if self.config.check_quorum && !mutant!(NeverChecksQuorum) {
                 self.check_quorum();
             }
             // A transfer that takes longer than an election has failed.
@@ -82,13 +82,17 @@ impl Raft {
 
     /// Whether this node may lead: a voter, with no snapshot on its way to disk.
     pub(super) fn promotable(&self) -> bool {
-        let voter = self.progress.get(self.config.id).is_some_and(|progress| !progress.learner);
+        let voter =
+            self.progress.get(self.config.id).is_some_and(|progress| !progress.learner || mutant!(LearnersCampaign));
         voter && self.log.pending_snapshot().is_none()
     }
 
     /// Asks for an election, if this node may: not while a committed membership change is unapplied (study id M2).
     pub(super) fn hup(&mut self, campaign: Campaign) -> Result<(), Ignored> {
-        if self.role == Role::Leader || !self.promotable() || self.log.has_unapplied_conf() {
+        if self.role == Role::Leader
+            || !self.promotable()
+            || (self.log.has_unapplied_conf() && !mutant!(CampaignsWithUnappliedChange))
+        {
             return Err(Ignored::NotNow);
         }
         self.campaign(campaign);
@@ -153,8 +157,10 @@ impl Raft {
             return Err(Ignored::LeaderAlive);
         }
         // Learners vote too: the asker may know that they are voters before they do (study id M4).
-        let free = self.vote.is_none() && self.leader.is_none();
-        let granted = (self.vote == Some(from) || free) && self.log.is_up_to_date(last);
+        let free = (self.vote.is_none() || mutant!(VotesTwice)) && self.leader.is_none();
+        let granted = (self.vote == Some(from) || free)
+            && !(mutant!(LearnersRefuseVotes) && self.conf.is_learner(self.config.id))
+            && (self.log.is_up_to_date(last) || mutant!(VotesForShorterLogs));
         if granted {
             self.election_since = self.now;
             self.vote = Some(from);
@@ -185,7 +191,7 @@ impl Raft {
     /// been removed, with a longer log than any that remains, and be the only one who knows that its removal is committed.
     pub(super) fn tell_committed(&mut self, to: NodeId, last_index: Index) {
         let index = self.log.committed().min(last_index);
-        if self.conf.is_voter(self.config.id) || self.conf.members().is_empty() {
+        if self.conf.is_voter(self.config.id) || self.conf.members().is_empty() || mutant!(RemovalLocksGroup) {
             return;
         }
         if let Some(term) = self.log.term(index).filter(|_| index > 0) {
@@ -206,7 +212,7 @@ impl Raft {
     // Roles.
 
     fn reset(&mut self, term: Term) {
-        if self.term != term {
+        if self.term != term || mutant!(ForgetsVoteInTerm) {
             self.term = term;
             self.vote = None;
             self.session_seen = 0;
@@ -217,7 +223,9 @@ impl Raft {
         let timeout = u64::try_from(self.config.election_timeout.as_nanos()).unwrap_or(u64::MAX);
         self.election_after = self.config.election_timeout + Duration::from_nanos(self.random.below(timeout));
         self.transferring_to = None;
-        self.votes.clear();
+        if !mutant!(KeepsWordsOfPreVote) {
+            self.votes.clear();
+        }
         let last = self.log.last_index();
         for (node, progress) in self.progress.iter_mut() {
             progress.reset(last + 1);
@@ -241,7 +249,7 @@ impl Raft {
 
     fn become_candidate(&mut self) {
         self.reads.leader_changed(None, &mut self.events);
-        self.reset(self.term + 1);
+        self.reset(self.term + u64::from(!mutant!(CampaignsInSameTerm)));
         self.vote = Some(self.config.id);
         self.role = Role::Candidate;
     }
@@ -263,10 +271,12 @@ impl Raft {
             own.recent_active = true;
         }
         // There may be a membership change in the log; none may be proposed before all of it is applied (study id M1).
-        self.pending_conf_index = self.log.last_index();
+        self.pending_conf_index = if mutant!(ChangesBeforeOwnTerm) { 0 } else { self.log.last_index() };
         self.reads.lead_began();
         // An entry of its own term, so that those before it can be committed (study ids E1, L1).
-        self.append_own(core::iter::once((EntryKind::Normal, bytes::Bytes::new())));
+        if !mutant!(NoEntryOfOwnTerm) {
+            self.append_own(core::iter::once((EntryKind::Normal, bytes::Bytes::new())));
+        }
     }
 
     /// Hears the leader of this term.

@@ -62,9 +62,14 @@ impl Raft {
             self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
-        let result = self.log.commit_to(commit.min(matched));
+        let result =
+            self.log.commit_to(commit.min(if mutant!(CommitsUnverified) { self.log.last_index() } else { matched }));
         if self.or_stop(result).is_some() {
-            self.send(from, session, Body::Appended { index: matched });
+            self.send(
+                from,
+                session,
+                Body::Appended { index: if mutant!(AcksWholeLog) { self.log.last_index() } else { matched } },
+            );
         }
         Ok(())
     }
@@ -101,7 +106,7 @@ impl Raft {
             self.stop(Fatal::Diverged { index: meta.index });
             return Ok(());
         }
-        if self.log.last_index() == 0 && meta.index < session {
+        if self.log.last_index() == 0 && meta.index < session && !mutant!(JoinsWithOldSnapshots) {
             // A member that begins anew must not live through the configurations of its earlier self: in one of them it may
             // have been a quorum (study id R5). Only a snapshot from its present stay will do.
             return Err(Ignored::OtherSession);
@@ -116,11 +121,13 @@ impl Raft {
     /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
     /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
     fn restore(&mut self, meta: &SnapshotMeta) -> bool {
-        if meta.index <= self.log.committed() {
+        if meta.index <= self.log.committed()
+            && !(mutant!(TakesStaleSnapshots) && meta.index + 3 > self.log.committed())
+        {
             return false;
         }
         let id = EntryId { term: meta.term, index: meta.index };
-        if self.log.matches(id) {
+        if self.log.matches(id) || (mutant!(SnapshotKeepsTail) && self.log.last_index() >= id.index) {
             // The log holds the entry already: only its commitment is news.
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
@@ -134,7 +141,9 @@ impl Raft {
         self.activated = id.index;
         self.confs.clear();
         let changed = Changed { created: conf.members(), conf };
-        self.switch_conf(changed, id.index);
+        if !mutant!(RestoreKeepsConf) {
+            self.switch_conf(changed, id.index);
+        }
         true
     }
 

@@ -15,6 +15,9 @@ impl Raft {
         let entries: Entries = items.zip(first..).map(entry).collect();
         self.log.append(entries);
         let index = self.log.last_index();
+        if mutant!(LeaderCountsUnwritten) {
+            self.progress.get_mut(self.config.id).map(|own| own.maybe_update(index));
+        }
         self.send(self.config.id, 0, Body::Appended { index });
     }
 
@@ -85,7 +88,11 @@ impl Raft {
             }
             let Some(progress) = self.progress.get_mut(node) else { continue };
             // Never beyond what the peer is known to hold (study id R2).
-            let commit = progress.matched.min(self.log.committed());
+            let commit = if mutant!(HeartbeatCommitsUnmatched) {
+                self.log.committed()
+            } else {
+                progress.matched.min(self.log.committed())
+            };
             progress.sent_commit = commit;
             let session = progress.session;
             self.send(node, session, Body::Heartbeat { commit, round });
@@ -103,7 +110,7 @@ impl Raft {
     fn progress_of(&mut self, from: NodeId, session: Index) -> Result<&mut Progress, Ignored> {
         let own = from == self.config.id;
         let progress = self.progress.get_mut(from).ok_or(Ignored::UnknownPeer)?;
-        if !own && progress.session != session {
+        if !own && progress.session != session && !mutant!(IgnoresSessions) {
             return Err(Ignored::OtherSession);
         }
         Ok(progress)
@@ -146,7 +153,7 @@ impl Raft {
         match progress.state {
             ProgressState::Probe => progress.become_replicate(),
             // Whatever snapshot it took, it reaches into the log again (study id S2).
-            ProgressState::Snapshot if progress.matched + 1 >= first => {
+            ProgressState::Snapshot if progress.matched + 1 >= first && !mutant!(SnapshotNeverEnds) => {
                 progress.become_probe();
                 progress.become_replicate();
             }
@@ -172,14 +179,14 @@ impl Raft {
     }
 
     pub(super) fn on_echo(&mut self, from: NodeId, session: Index, round: u64) -> Result<(), Ignored> {
-        let last = self.log.last_index();
+        let (now, last) = (self.now, self.log.last_index());
         let sent_at = self.reads.sent_at(round);
         let progress = self.progress_of(from, session)?;
         progress.recent_active = true;
-        progress.paused = false;
+        progress.paused = progress.paused && mutant!(ProbeStaysPaused);
         if let (true, Some(at)) = (round > progress.acked_round, sent_at) {
             progress.acked_round = round;
-            progress.acked_at = at;
+            progress.acked_at = if mutant!(LeaseFromReceipt) { now } else { at };
         }
         // Where all appends on the way were lost, this one, even empty, brings the answer that frees the window.
         if progress.matched < last || progress.state == ProgressState::Probe {
@@ -194,6 +201,9 @@ impl Raft {
         let progress = self.progress.get_mut(to).filter(|_| leads).ok_or(Ignored::NotNow)?;
         if progress.state != ProgressState::Snapshot {
             return Err(Ignored::NotNow);
+        }
+        if mutant!(SnapshotNeverEnds) {
+            return Ok(());
         }
         if !delivered {
             progress.pending_snapshot = 0;

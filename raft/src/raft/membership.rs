@@ -42,7 +42,8 @@ impl Raft {
         }
         self.activate_upto(index);
         let bytes = self.log.applied_to(index);
-        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(bytes);
+        self.uncommitted_bytes =
+            self.uncommitted_bytes.saturating_sub(if mutant!(UncommittedNeverFalls) { 0 } else { bytes });
         self.after_applied();
         Ok(())
     }
@@ -53,7 +54,7 @@ impl Raft {
         if self.log.bytes() > self.config.log_bytes_max {
             self.want_snapshot();
         }
-        let due = self.conf.auto_leave && self.log.applied() >= self.pending_conf_index;
+        let due = self.conf.auto_leave && !mutant!(NeverLeavesJoint) && self.log.applied() >= self.pending_conf_index;
         if due && self.role == Role::Leader {
             // Refused during a transfer: then the next leader does it, or this one at its next entry.
             let _ = self.append_conf(None, &ConfChange::leave_joint());
@@ -116,7 +117,7 @@ impl Raft {
         }
         if !votes {
             // Removed or demoted (study id M6).
-            if self.config.step_down_on_removal {
+            if self.config.step_down_on_removal && !mutant!(RemovedLeaderStays) {
                 self.become_follower(self.term, None);
             }
             return;
@@ -135,7 +136,9 @@ impl Raft {
             }
         }
         // A quorum of those who remain may have confirmed long ago.
-        self.confirm_reads();
+        if !mutant!(ReadsMissShrinking) {
+            self.confirm_reads();
+        }
         if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
             self.transferring_to = None;
         }

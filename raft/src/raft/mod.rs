@@ -161,7 +161,9 @@ impl Raft {
         raft.confs.push_back((base.index, founded.conf.clone()));
         raft.conf = founded.conf;
         raft.recover_conf(applied)?;
-        raft.log.confs_applied(applied);
+        if !mutant!(RestartForgetsChanges) {
+            raft.log.confs_applied(applied);
+        }
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)
@@ -198,6 +200,9 @@ impl Raft {
             Input::Persisted { record } => self.persisted(record),
             Input::PersistFailed { record } => {
                 let _ = record;
+                if mutant!(FailedWriteCounts) {
+                    return self.persisted(record);
+                }
                 self.stop(Fatal::WriteFailed);
                 Ok(())
             }
@@ -276,7 +281,7 @@ impl Raft {
         let (snapshot, entries) = self.log.take_unwritten();
         let id = self.number_record();
         self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index));
-        let hard = changed.then_some(hard);
+        let hard = (changed && !(mutant!(TermAfterEntries) && !entries.is_empty())).then_some(hard);
         out.push(Action::Persist(Record { id, sync: true, hard, snapshot, entries, checkpoint: false }));
     }
 
@@ -362,7 +367,7 @@ impl Raft {
                 self.release(message);
             }
         }
-        if let Some(index) = self.log.write_ended(record) {
+        if let (false, Some(index)) = (mutant!(SnapshotAppliedEarly), self.log.write_ended(record)) {
             self.log.snapshot_applied(index);
             self.after_applied();
         }
@@ -374,7 +379,11 @@ impl Raft {
     }
 
     fn hard_state(&self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.log.committed() }
+        HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: if mutant!(VolatileCommit) { 0 } else { self.log.committed() },
+        }
     }
 
     // Messages in.
@@ -421,19 +430,23 @@ impl Raft {
                 self.become_follower(message.term, Some(message.from));
             }
             // Answers too: a leader learns from them that it is deposed (study id E8).
+            Body::Appended { .. } | Body::HeartbeatEcho { .. } if mutant!(DeafToLaterTermsInAnswers) => {
+                return Err(Ignored::StaleTerm);
+            }
             _ => self.become_follower(message.term, None),
         }
         Ok(())
     }
 
+    /// Whoever speaks in an earlier term is told the later one, whatever the settings: nodes may be set differently, and one whose
+    /// words nobody answers waits for ever (Raft figure 2; study ids E3, E4). etcd does so with pre-vote or check-quorum only.
     fn older_term(&mut self, message: &Message) -> Result<(), Ignored> {
         match message.body {
-            // The old leader must learn the term, else this node, which grants no votes, is stuck (study id E3).
-            Body::Heartbeat { .. } | Body::Append { .. } if self.config.check_quorum || self.config.pre_vote => {
+            Body::Heartbeat { .. } | Body::Append { .. } if !mutant!(SilentToOldTerms) => {
                 self.send(message.from, message.session, Body::Appended { index: 0 });
             }
-            // The asker must learn the term, else both may wait for ever (study id E4).
-            Body::PreVote { last_index, .. } => {
+            Body::Vote { .. } => self.send(message.from, 0, Body::VoteReply { granted: false }),
+            Body::PreVote { last_index, .. } if !mutant!(PreVoteRefusalsHideTerm) => {
                 self.send(message.from, 0, Body::PreVoteReply { granted: false });
                 self.tell_committed(message.from, last_index);
             }
@@ -481,6 +494,10 @@ impl Raft {
             (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, *round),
             (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
 
+            (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
+                self.on_word(from, *granted);
+                Ok(())
+            }
             (Body::VoteReply { granted }, Role::Candidate) | (Body::PreVoteReply { granted }, Role::PreCandidate) => {
                 self.on_word(from, *granted);
                 Ok(())
@@ -615,6 +632,7 @@ impl Raft {
             return None;
         }
         let (_, conf) = self.confs.iter().rev().find(|(from, _)| *from <= index)?;
+        let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
         Some(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() })
     }
 

@@ -42,7 +42,7 @@ impl Proposals {
             self.cut.retain(|proposal| !settle_cut(proposal, log, index, out));
         }
         while let Some(Proposal { ticket, term, first, last }) = self.open.front().copied() {
-            if last > index {
+            if last > index + u64::from(mutant!(SettlesEarly)) {
                 break;
             }
             self.open.pop_front();
@@ -65,6 +65,10 @@ impl Proposals {
 /// Tells the fate of a proposal that was cut, if what is committed up to `index` decides it.
 fn settle_cut(proposal: &Proposal, log: &Log, index: Index, out: &mut Vec<Action>) -> bool {
     let Proposal { ticket, term, first, last } = *proposal;
+    if mutant!(CutMeansFailed) {
+        out.push(Action::Dropped { ticket, reason: DropReason::Overwritten });
+        return true;
+    }
     if first > index {
         return false;
     }
@@ -226,7 +230,7 @@ impl Raft {
     fn refuse_conf(&self, change: &ConfChange) -> Option<ConfRefusal> {
         if self.config.skip_conf_validation {
             None
-        } else if self.pending_conf_index > self.log.applied() {
+        } else if self.pending_conf_index > self.log.applied() && !mutant!(TwoChangesAtOnce) {
             Some(ConfRefusal::Pending { until: self.pending_conf_index })
         } else if self.conf.is_joint() && !change.changes.is_empty() {
             Some(ConfRefusal::MustLeaveJoint)

@@ -111,6 +111,10 @@ impl Raft {
         match (self.role, self.leader) {
             _ if self.reads.len() >= self.config.reads_max => {}
             (Role::Leader, _) => return self.lead_read(Asker::Here(token)),
+            (Role::Follower, Some(_)) if mutant!(FollowersReadAlone) => {
+                self.events.push(Action::ReadReady { token, index: self.log.committed() });
+                return Ok(());
+            }
             (Role::Follower, Some(leader)) => {
                 let number = self.reads.next_number;
                 self.reads.next_number += 1;
@@ -157,7 +161,7 @@ impl Raft {
 
     fn lead_read(&mut self, asker: Asker) -> Result<(), Ignored> {
         // What was committed before this leader's term is known only once something of its term is (study id L1).
-        if self.log.term(self.log.committed()) != Some(self.term) {
+        if self.log.term(self.log.committed()) != Some(self.term) && !mutant!(ReadsBeforeOwnTerm) {
             self.reads.early.push(asker);
             return Ok(());
         }
@@ -165,7 +169,11 @@ impl Raft {
             self.answer_read(asker, self.log.committed());
             return Ok(());
         }
-        let waiting = Waiting { asker, index: self.log.committed(), round: self.reads.round + 1 };
+        let waiting = Waiting {
+            asker,
+            index: self.log.committed(),
+            round: self.reads.round + u64::from(!mutant!(OldEchoesConfirmReads)),
+        };
         self.reads.waiting.push_back(waiting);
         self.reads.unspread = true;
         Ok(())
@@ -179,7 +187,7 @@ impl Raft {
     /// than an election timeout ago, less twice the drift (study id L3).
     fn holds_lease(&self) -> bool {
         let ReadMode::Lease { drift_ppm_max } = self.config.reads else { return false };
-        if self.reads.lease_revoked || self.transferring_to.is_some() {
+        if (self.reads.lease_revoked || self.transferring_to.is_some()) && !mutant!(LeaseSurvivesTransfer) {
             return false;
         }
         let own = self.config.id;
@@ -190,6 +198,7 @@ impl Raft {
         let since = Time::from_nanos(quorum::joint_committed(&self.conf.voters, &self.conf.outgoing, sent));
         let parts = 1_000_000u32.saturating_sub(drift_ppm_max.saturating_mul(2));
         let length = self.config.election_timeout.mul_f64(f64::from(parts) / 1e6);
+        let length = if mutant!(LeaseTooLong) { length * 3 } else { length };
         since > Time::ZERO && self.now.since(since) < length
     }
 

@@ -222,6 +222,18 @@ fn leave_roughly(state: &mut State, number: usize) {
     }
 }
 
+/// Every user of the REST API on a shard that still may asks for something.
+pub fn ask_something(world: &mut World, here: usize) {
+    let state = &mut world.state;
+    for number in 0..state.conns.len() {
+        let conn = &state.conns[number];
+        let open = conn.shard == here && !conn.socket.closed && !conn.socket.fin && !conn.socket.reset;
+        if open && matches!(conn.program.kind, Kind::User { closing: false }) {
+            user_acts(state, number);
+        }
+    }
+}
+
 /// Somebody new comes.
 fn arrive(world: &mut World) {
     let state = &mut world.state;

@@ -123,6 +123,10 @@ pub struct State {
     /// Window bytes in those queues by receiver, sender and leg, and the most there ever were.
     under_way: BTreeMap<(usize, usize, bool), usize>,
     most_under_way: usize,
+    /// Window bytes that a shard has sent and has no credit for, by sender, receiver and leg.
+    uncredited: BTreeMap<(usize, usize, bool), usize>,
+    /// Whether the present input has filled a window.
+    over_window: bool,
     listening: Vec<bool>,
     stopped: Vec<bool>,
     inflate: Inflate,
@@ -213,6 +217,9 @@ impl Host for Hands<'_> {
             return self.state.contract.break_off(format!("shard {from} forwards to {to}"));
         }
         if let Some((leg, bytes)) = message.data() {
+            let owed = self.state.uncredited.entry((from, to, leg == Leg::Land)).or_default();
+            *owed += bytes;
+            self.state.over_window |= *owed > self.state.plan.config.peer_window_bytes;
             let sum = self.state.under_way.entry((to, from, leg == Leg::Land)).or_default();
             *sum += bytes;
             self.state.most_under_way = self.state.most_under_way.max(*sum);
@@ -289,6 +296,11 @@ impl State {
     fn frame_queued(&mut self, number: usize, first: u8, payload: &[u8]) {
         match first & 0x0F {
             8 => {
+                let left = self.conns[number].socket.line.unsent();
+                if payload.starts_with(&1013u16.to_be_bytes()) && left > self.plan.config.message_bytes_max + 300 {
+                    let what = format!("conn {number} reads too slowly, and {left} bytes are kept for it");
+                    self.contract.break_off(what);
+                }
                 let (limit, ping) = (self.plan.config.send_buffer_bytes_max, self.plan.config.ping_interval);
                 if self.contract.clients[number].gone.is_some() {
                     self.contract.break_off(format!("conn {number} is closed twice"));
@@ -435,6 +447,8 @@ impl World {
                 parcels: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
                 under_way: BTreeMap::new(),
                 most_under_way: 0,
+                uncredited: BTreeMap::new(),
+                over_window: false,
                 listening: vec![true; count],
                 stopped: vec![false; count],
                 inflate: Inflate::new(),
@@ -512,11 +526,29 @@ impl World {
         } else {
             self.timeouts[here].1 = 0;
         }
+        let source = match &input {
+            Input::Received { conn, .. } => state.slabs[here][conn.index as usize].conn,
+            _ => None,
+        };
+        if let Input::Peer { peer, message: PeerMessage::Credit(leg, bytes) } = &input {
+            let owed = state.uncredited.entry((here, usize::from(peer.0), *leg == Leg::Land)).or_default();
+            match owed.checked_sub(*bytes) {
+                Some(left) => *owed = left,
+                None => state.contract.break_off(format!("shard {here} is credited {bytes} bytes of {owed}")),
+            }
+        }
+        state.over_window = false;
         if state.trace {
             eprintln!("{:?} {} shard {here} {}", state.now, state.contract.tick, shown(&input));
         }
         self.shards[here].handle(state.now, input, &mut self.actions);
         perform(&mut self.actions, &mut Hands { here, state });
+        if let Some(number) = source.filter(|_| self.state.over_window) {
+            let goes_on = self.state.contract.clients[number].is_there() && self.state.conns[number].socket.reads;
+            if goes_on {
+                self.state.contract.break_off(format!("conn {number} has filled a window and is read on"));
+            }
+        }
     }
 
     /// Whether a shard has something to do now.
@@ -822,7 +854,15 @@ impl World {
             for _ in 0..self.state.random.below(4) {
                 self.step();
             }
-            self.tell((first + n) % shards, Input::Drain);
+            let here = (first + n) % shards;
+            if self.state.random.below(2) == 0 {
+                // The word comes in the middle of a turn: requests are answered, and nothing of that is written yet.
+                super::program::ask_something(self, here);
+                self.read_sockets(here);
+                let most = self.state.random.below(4) as usize;
+                self.open_parcels(here, most);
+            }
+            self.tell(here, Input::Drain);
         }
         if config.drain_delay.is_zero() {
             for _ in 0..self.state.random.below(60) {

@@ -1,0 +1,144 @@
+//! Runs the raft simulator: seeds in a range, one spec again, a smaller one, or a tiny cluster exhaustively.
+#![allow(clippy::print_stdout)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use wrs_tests::raft_sim::RaftCluster;
+use wrs_tests::sim::runner::{Plan, run_seeds};
+use wrs_tests::sim::shrink::shrink;
+use wrs_tests::sim::{Scenario, Spec};
+
+const USAGE: &str = "\
+raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
+raft_sim replay SPEC [trace]                  run one spec, as a failure prints it
+raft_sim shrink SPEC                          find a smaller spec that fails alike
+raft_sim mutants [SEEDS [EVENTS [THREADS]]]   how many seeds it takes to catch each fault (with --features mutants)";
+
+fn number(argument: Option<&String>, default: u64) -> u64 {
+    argument.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn run(arguments: &[String]) -> ExitCode {
+    let from = number(arguments.first(), 0);
+    let plan = Plan {
+        seeds: from..number(arguments.get(1), from + 100),
+        events: number(arguments.get(2), 20_000),
+        threads: number(arguments.get(3), 1) as usize,
+        compare_every: 100,
+        failures_max: number(arguments.get(4), 10) as usize,
+    };
+    let start = Instant::now();
+    let summary = run_seeds(&RaftCluster, &plan, &|spec, outcome| {
+        if let Some(violation) = &outcome.violation {
+            println!(
+                "FAIL {violation}\n  replay with: cargo run --profile sim -p wrs-tests --bin raft_sim -- replay {spec}"
+            );
+        }
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{}", summary.coverage);
+    println!(
+        "{} seeds, {} events in {seconds:.1} s ({:.0} a second), {} compared, {} failures",
+        summary.seeds,
+        summary.events,
+        summary.events as f64 / seconds,
+        summary.compared,
+        summary.failures.len()
+    );
+    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many seeds it takes until each fault of the raft crate is noticed, as a table.
+#[cfg(feature = "mutants")]
+fn mutants(arguments: &[String]) -> ExitCode {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use wrs_raft::mutant::{MUTANTS, switch_on};
+
+    let (seeds, events) = (number(arguments.first(), 2_000), number(arguments.get(1), 20_000));
+    std::panic::set_hook(Box::new(|_| {}));
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((at, (mutant, study, what))) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| MUTANTS.get(at).map(|row| (at, row)))
+        {
+            switch_on(Some(*mutant));
+            let caught = (0..seeds).find_map(|seed| {
+                let outcome = RaftCluster.run_caught(&Spec::new(seed, events));
+                outcome.violation.map(|violation| (seed + 1, violation))
+            });
+            switch_on(None);
+            let (count, rule) = match &caught {
+                Some((count, violation)) => (count.to_string(), violation.rule),
+                None => ("**not caught**".to_owned(), ""),
+            };
+            let row = format!("| {mutant:?} | {study} | {what} | {count} | {rule} |");
+            println!("{row}");
+            if let Ok(mut rows) = rows.lock() {
+                rows.push((at, row, caught.is_some()));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..number(arguments.get(2), 1) {
+            scope.spawn(work);
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_default();
+    rows.sort();
+    println!("\n| fault | study id | what it does | seeds until caught | by the rule |\n|---|---|---|---|---|");
+    rows.iter().for_each(|(_, row, _)| println!("{row}"));
+    let caught = rows.iter().filter(|(_, _, caught)| *caught).count();
+    println!("\n{caught} of {} caught within {seeds} seeds of {events} events", rows.len());
+    if caught == rows.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &[String]) -> ExitCode {
+    println!("build with --features mutants");
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let spec = || arguments.get(1).map(|text| text.parse::<Spec>());
+    match (arguments.first().map(String::as_str), spec()) {
+        (Some("run"), _) => run(arguments.get(1..).unwrap_or_default()),
+        (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
+        (Some("replay"), Some(Ok(spec))) => {
+            let trace = arguments.get(2).is_some();
+            let outcome = RaftCluster.run(&spec, trace);
+            println!("{} events, digest {:x}", outcome.events, outcome.digest);
+            match outcome.violation {
+                Some(violation) => {
+                    println!("FAIL {violation}");
+                    ExitCode::FAILURE
+                }
+                None => ExitCode::SUCCESS,
+            }
+        }
+        (Some("shrink"), Some(Ok(spec))) => match shrink(&RaftCluster, &spec, 2_000) {
+            Some(shrunk) => {
+                println!("{}\n  {} runs; now {}", shrunk.spec, shrunk.runs, shrunk.outcome.events);
+                if let Some(violation) = shrunk.outcome.violation {
+                    println!("  {violation}");
+                }
+                ExitCode::FAILURE
+            }
+            None => {
+                println!("{spec} breaks no rule");
+                ExitCode::SUCCESS
+            }
+        },
+        (_, Some(Err(error))) => {
+            println!("{error}\n{USAGE}");
+            ExitCode::FAILURE
+        }
+        _ => {
+            println!("{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}

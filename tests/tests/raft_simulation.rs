@@ -1,0 +1,47 @@
+//! The bounded run of the raft simulator: so many seeds, each with its own faults, none of which may break a rule.
+//!
+//! `RAFT_SIM_SEEDS` and `RAFT_SIM_EVENTS` make it longer, `RAFT_SIM_FROM` begins elsewhere. Without optimisation it runs fewer.
+
+use wrs_tests::raft_sim::RaftCluster;
+use wrs_tests::sim::runner::{Plan, run_seeds};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn no_seed_breaks_a_rule() {
+    let seeds = setting("RAFT_SIM_SEEDS", if cfg!(debug_assertions) { 60 } else { 2_000 });
+    let from = setting("RAFT_SIM_FROM", 0);
+    let plan = Plan {
+        seeds: from..from + seeds,
+        events: setting("RAFT_SIM_EVENTS", 20_000),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        compare_every: 100,
+        failures_max: 5,
+    };
+    let summary = run_seeds(&RaftCluster, &plan, &|_, _| {});
+    println!("{} seeds, {} events, {} ran twice alike", summary.seeds, summary.events, summary.compared);
+    println!("{}", summary.coverage);
+    for (spec, violation) in &summary.failures {
+        println!("{violation}\n  cargo run --profile sim -p wrs-tests --bin raft_sim -- replay {spec}");
+    }
+    assert!(summary.failures.is_empty(), "{} seeds broke a rule", summary.failures.len());
+    // A simulator that never gets deep proves nothing.
+    for deep in
+        ["elections while joint", "commits while joint", "snapshots installed", "truncations", "rot found", "reads"]
+    {
+        assert!(seeds < 500 || summary.coverage.count(deep) > 0, "never came to: {deep}");
+    }
+}
+
+#[test]
+fn a_seed_replays_to_the_byte() {
+    use wrs_tests::sim::{Scenario, Spec};
+    for seed in [1, 2, 3] {
+        let spec = Spec::new(seed, 4_000);
+        let (once, again) = (RaftCluster.run(&spec, false), RaftCluster.run(&spec, false));
+        assert_eq!(once.digest, again.digest);
+        assert_eq!(once, again);
+    }
+}
