@@ -62,11 +62,13 @@ impl Conn {
             }
             What::Ended if is_read => {
                 self.open = false;
-                Got::End
+                // The shard mostly ends the socket now: see `watch`.
+                return Got::End;
             }
             // Nobody would read why.
             What::Ready { dead: true } if !is_read => Got::Gone,
-            What::Ready { .. } if self.writes => Got::Room,
+            // What is still wanted then is known when it has been flushed.
+            What::Ready { .. } if self.writes => return Got::Room,
             What::Gone => Got::Gone,
             What::Ended | What::Rested | What::Ready { .. } | What::Connecting => Got::Nothing,
         };
@@ -128,7 +130,7 @@ impl Conn {
                 break;
             }
         }
-        if self.writes != blocked {
+        if blocked || self.writes {
             self.writes = blocked;
             self.watch();
         }
@@ -140,7 +142,8 @@ impl Conn {
         true
     }
 
-    fn watch(&mut self) {
+    /// Watches for what is wanted now. To be called when the shard has heard of an end and has kept the socket.
+    pub fn watch(&mut self) {
         // An error means that the ring takes nothing any more: the next wait fails with it and the shard ends.
         let _ = self.watched.want(self.is_read() && self.kept.is_empty(), self.writes);
     }

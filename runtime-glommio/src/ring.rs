@@ -6,6 +6,9 @@
 //! collects (ADR 10). A shard that has had nothing to do for [`NAP`] waits in glommio's ring, which reads an event file
 //! that this ring writes: then glommio's tasks and timers are as much awake as its executor.
 //!
+//! For room to write, and for the end of a socket that nobody reads, there is an epoll instance that the ring polls: a
+//! poll request of the ring's own ends at once when the other side has sent all it will, wanted or not.
+//!
 //! This is the one module with `unsafe` in this crate. Three promises are kept here. Memory that the kernel writes to
 //! (the shared buffers and the list of them) is never freed: a shard lives as long as its process. A buffer is either
 //! the kernel's or lent to one [`Lent`], of which there is no copy. And bytes to be written are borrowed until the kernel
@@ -16,6 +19,7 @@ use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,9 +31,10 @@ use std::time::Duration;
 
 use glommio::io::BufferedFile;
 use glommio::timer::Timer;
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use socket2::Socket;
 use wrs_core::id::ConnId;
@@ -41,11 +46,16 @@ const NAP: Duration = Duration::from_millis(1);
 const REQUESTS: u32 = 512;
 /// Results that have room between two calls; the kernel keeps the rest.
 const RESULTS: u32 = 4096;
-/// Buffers that the sockets of a shard share, a power of two.
-const BUFFERS: u16 = 256;
-/// Bytes in each: as many as a busy client sends between two turns. The odd line keeps the buffers' starts, which are all
-/// that small messages touch, from falling on the same places of the cache.
-const BUFFER: usize = (16 << 10) + 64;
+/// Buffers that the sockets of a shard share, a power of two. Sockets that find none left wait for the next turn.
+const BUFFERS: u16 = 128;
+/// Bytes in each, as many as the core takes at a time: a request that has filled a buffer goes on in the next turn, so that
+/// smaller ones would split what belongs in one write. Memory is used as far as it has been filled.
+const BUFFER: usize = 64 << 10;
+/// From one buffer to the next. The odd line keeps their starts, which are all that small messages touch, from falling on the
+/// same places of the cache.
+const STRIDE: usize = BUFFER + 64;
+/// Sockets that the epoll instance names with one call.
+const WAITING_PER_CALL: usize = 64;
 /// The one group of buffers.
 const GROUP: u16 = 0;
 
@@ -57,7 +67,7 @@ const WITHOUT_WAITING: i32 = 0x4040;
 
 /// What a request is for: the lowest byte of the number that comes back with its result.
 const RECEIVE: u8 = 1;
-const POLL: u8 = 2;
+const WAIT: u8 = 2;
 const CANCEL: u8 = 3;
 const BELL: u8 = 4;
 const LISTEN: u8 = 5;
@@ -104,7 +114,7 @@ pub enum What {
     Rested,
     /// The socket is gone.
     Gone,
-    /// The request to wait has ended: there is room to write, the socket has failed, or nobody wants it any more.
+    /// There is room to write, or the socket has failed. Told once for each time that it is wanted.
     Ready {
         /// Whether the socket has failed.
         dead: bool,
@@ -194,7 +204,7 @@ impl Buffers {
             if start.is_null() { handle_alloc_error(layout) } else { Ok(start) }
         };
         let entries = room(usize::from(BUFFERS) * size_of::<BufRingEntry>())?.cast();
-        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * BUFFER)?, tail: 0 };
+        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * STRIDE)?, tail: 0 };
         // SAFETY: the list has that many entries and is never freed.
         unsafe { uring.submitter().register_buf_ring_with_flags(entries as u64, BUFFERS, GROUP, 0)? };
         for buffer in 0..BUFFERS {
@@ -205,7 +215,7 @@ impl Buffers {
 
     fn start(&self, buffer: u16) -> *mut u8 {
         // SAFETY: results name only buffers that we gave out, and those are below `BUFFERS`.
-        unsafe { self.memory.add(usize::from(buffer % BUFFERS) * BUFFER) }
+        unsafe { self.memory.add(usize::from(buffer % BUFFERS) * STRIDE) }
     }
 
     /// What has arrived.
@@ -239,6 +249,8 @@ struct Inner {
     /// The bell's file for the sleeping shard, which this ring writes too, and glommio's reading of it.
     sleep: Rc<BufferedFile>,
     knock: Cell<Option<Knock>>,
+    /// Sockets that wait for room, or for their end.
+    waiting: OwnedFd,
     /// Events that came while sockets were written.
     early: RefCell<Vec<Event>>,
 }
@@ -274,22 +286,23 @@ impl Ring {
         // SAFETY: the descriptor is a new one and goes to this owner.
         let sleep = Rc::new(unsafe { BufferedFile::from_raw_fd(sleep.into_raw_fd()) });
         let ring = Ring(Rc::new(Inner {
+            waiting: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             uring: RefCell::new(uring),
             bell,
             sleep,
             knock: Cell::new(None),
             early: RefCell::default(),
         }));
-        ring.hear_bell()?;
+        ring.listen_to(&ring.0.bell.nap, BELL)?;
+        ring.listen_to(&ring.0.waiting, WAIT)?;
         Ok((ring, buffers))
     }
 
     /// Watches a socket, at first for what can be read.
     pub fn watch(&self, socket: Socket, id: ConnId) -> io::Result<Watched> {
-        let (receive, wait) = (Request::No, Request::No);
-        let mut watched =
-            Watched { ring: self.clone(), socket, id, receive, wait, reads: true, writes: false, room: false };
-        watched.settle()?;
+        let (receive, wait) = (Request::No, Wait::No);
+        let mut watched = Watched { ring: self.clone(), socket, id, receive, wait };
+        watched.want(true, false)?;
         Ok(watched)
     }
 
@@ -330,7 +343,7 @@ impl Ring {
             // SAFETY: there is no argument.
             unsafe { uring.submitter().enter::<u64>(queued, 0, GET_EVENTS, None) }
         } else {
-            let wait = Timespec::from(wait);
+            let wait = io_uring::types::Timespec::from(wait);
             uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&wait))
         };
         match entered {
@@ -382,12 +395,11 @@ impl Ring {
 
     /// Takes the results: events, and what became of writes.
     fn take_results(&self, events: &mut Vec<Event>, mut written: impl FnMut(usize, i32)) -> io::Result<()> {
-        let mut deaf = false;
+        let (mut deaf, mut waited, mut no_longer) = (false, false, false);
         for result in self.0.uring.borrow_mut().completion() {
             let number = result.user_data();
             let (what, lent) = match number as u8 {
                 RECEIVE => received(&result),
-                POLL => (What::Ready { dead: has_failed(&result) }, None),
                 LISTEN => (What::Connecting, None),
                 SEND => {
                     written((number >> 8) as usize, result.result());
@@ -397,11 +409,41 @@ impl Ring {
                     deaf |= !cqueue::more(result.flags());
                     continue;
                 }
+                WAIT => {
+                    waited = true;
+                    no_longer |= !cqueue::more(result.flags());
+                    continue;
+                }
                 _ => continue,
             };
             events.push(Event { number, what, lent });
         }
-        if deaf { self.hear_bell() } else { Ok(()) }
+        if deaf {
+            self.listen_to(&self.0.bell.nap, BELL)?;
+        }
+        if no_longer {
+            self.listen_to(&self.0.waiting, WAIT)?;
+        }
+        if waited { self.take_waiting(events) } else { Ok(()) }
+    }
+
+    /// Takes what the epoll instance has.
+    fn take_waiting(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        loop {
+            let mut ready = [const { MaybeUninit::uninit() }; WAITING_PER_CALL];
+            let (ready, left) = match epoll::wait(&self.0.waiting, &mut ready, Some(&Timespec::default())) {
+                Err(Errno::INTR) => continue,
+                ready => ready?,
+            };
+            events.extend(ready.iter().map(|event| {
+                let (flags, data) = (event.flags, event.data);
+                let dead = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+                Event { number: data.u64(), what: What::Ready { dead }, lent: None }
+            }));
+            if !left.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// Tries a write to each socket, all with one call, and says how much each of them took.
@@ -434,9 +476,10 @@ impl Ring {
         taken
     }
 
-    fn hear_bell(&self) -> io::Result<()> {
-        let poll = opcode::PollAdd::new(Fd(self.0.bell.nap.as_raw_fd()), mask(PollFlags::IN)).multi(true).build();
-        self.request(poll.user_data(u64::from(BELL)))
+    /// Hears of a file whenever it becomes readable.
+    fn listen_to(&self, file: &OwnedFd, request: u8) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(file.as_raw_fd()), mask(PollFlags::IN)).multi(true).build();
+        self.request(poll.user_data(u64::from(request)))
     }
 
     fn cancel(&self, number: u64) {
@@ -477,11 +520,6 @@ fn received(result: &cqueue::Entry) -> (What, Option<Lent>) {
     (what, lent)
 }
 
-/// Whether a request to wait ended because the socket failed, or is shut in both directions.
-fn has_failed(result: &cqueue::Entry) -> bool {
-    u32::try_from(result.result()).is_ok_and(|ready| ready & mask(PollFlags::ERR | PollFlags::HUP) != 0)
-}
-
 /// How far a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Request {
@@ -493,19 +531,27 @@ enum Request {
     Ending,
 }
 
+/// How a socket stands in the epoll instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Not there.
+    No,
+    /// There, and told what it was to tell.
+    Told,
+    /// Tells once: room to write, if that is wanted, or its end.
+    For {
+        /// Whether it waits for room.
+        room: bool,
+    },
+}
+
 /// A socket and its requests in the ring.
 pub struct Watched {
     ring: Ring,
     socket: Socket,
     id: ConnId,
-    /// For what arrives.
     receive: Request,
-    /// For room to write, or while nothing is received for the end of the socket alone.
-    wait: Request,
-    reads: bool,
-    writes: bool,
-    /// Whether `wait` is for room to write.
-    room: bool,
+    wait: Wait,
 }
 
 impl Watched {
@@ -514,24 +560,19 @@ impl Watched {
         &self.socket
     }
 
-    /// Watches for what can be read, for room to write, for both or for neither.
-    pub fn want(&mut self, read: bool, write: bool) -> io::Result<()> {
-        (self.reads, self.writes) = (read, write);
-        self.settle()
-    }
-
     /// Takes note of what has happened at this socket; [`Watched::want`] must follow.
     pub fn heard(&mut self, what: What) {
         match what {
             What::Ended | What::Rested | What::Gone | What::Received { more: false } => self.receive = Request::No,
-            What::Ready { .. } => self.wait = Request::No,
+            What::Ready { .. } => self.wait = Wait::Told,
             What::Received { more: true } | What::Connecting => {}
         }
     }
 
-    /// Makes the requests what is wanted. One that is ending is made anew once it has ended.
-    fn settle(&mut self) -> io::Result<()> {
-        match (self.receive, self.reads) {
+    /// Watches for what can be read, for room to write, for both or for neither. A request that is ending is made anew
+    /// once it has ended.
+    pub fn want(&mut self, read: bool, write: bool) -> io::Result<()> {
+        match (self.receive, read) {
             (Request::No, true) => {
                 let receive = opcode::RecvMulti::new(Fd(self.socket.as_raw_fd()), GROUP).build();
                 self.ring.request(receive.user_data(number(self.id, RECEIVE)))?;
@@ -543,19 +584,15 @@ impl Watched {
             }
             _ => {}
         }
-        let wanted = self.writes || !self.reads;
-        match self.wait {
-            Request::No if wanted => {
-                let flags = if self.writes { PollFlags::OUT } else { PollFlags::empty() };
-                let poll = opcode::PollAdd::new(Fd(self.socket.as_raw_fd()), mask(flags)).build();
-                self.ring.request(poll.user_data(number(self.id, POLL)))?;
-                (self.wait, self.room) = (Request::Armed, self.writes);
+        // What is no longer wanted tells once at most.
+        if (write || !read) && self.wait != (Wait::For { room: write }) {
+            let wanted = if write { EventFlags::OUT } else { EventFlags::empty() } | EventFlags::ONESHOT;
+            let data = EventData::new_u64(number(self.id, WAIT));
+            match self.wait {
+                Wait::No => epoll::add(&self.ring.0.waiting, &self.socket, data, wanted)?,
+                Wait::Told | Wait::For { .. } => epoll::modify(&self.ring.0.waiting, &self.socket, data, wanted)?,
             }
-            Request::Armed if !wanted || self.room != self.writes => {
-                self.ring.cancel(number(self.id, POLL));
-                self.wait = Request::Ending;
-            }
-            _ => {}
+            self.wait = Wait::For { room: write };
         }
         Ok(())
     }
@@ -563,12 +600,257 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // A request holds the socket open until it has ended.
+        // A request holds the socket open until it has ended, and what is open stays in the epoll instance.
         if self.receive == Request::Armed {
             self.ring.cancel(number(self.id, RECEIVE));
         }
-        if self.wait == Request::Armed {
-            self.ring.cancel(number(self.id, POLL));
+        if self.wait != Wait::No {
+            let _ = epoll::delete(&self.ring.0.waiting, &self.socket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+    use std::time::Instant;
+
+    use glommio::{LocalExecutorBuilder, Placement};
+
+    use super::*;
+
+    const ID: ConnId = ConnId { index: 7, generation: 3 };
+    const SOON: Option<Duration> = Some(Duration::from_secs(5));
+
+    /// Runs a test on a ring, or says that there can be none.
+    fn with_ring<F: Future<Output = ()>>(test: impl FnOnce(Ring, Buffers, Arc<Bell>) -> F) {
+        if let Err(error) = probe() {
+            return eprintln!("SKIPPED: no io_uring here: {error}");
+        }
+        let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(1 << 16).ring_depth(32).make().unwrap();
+        executor.run(async {
+            let bell = Bell::new().unwrap();
+            let (ring, buffers) = Ring::new(bell.clone()).unwrap();
+            test(ring, buffers, bell).await;
+        });
+    }
+
+    fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::from(listener.accept().unwrap().0);
+        socket.set_nonblocking(true).unwrap();
+        (client, socket)
+    }
+
+    async fn next(ring: &Ring) -> Vec<Event> {
+        let mut events = Vec::new();
+        let start = Instant::now();
+        while events.is_empty() && start.elapsed() < Duration::from_secs(5) {
+            ring.wait(&mut events, SOON).await.unwrap();
+        }
+        events
+    }
+
+    #[test]
+    fn what_arrives_is_lent_and_the_request_stays_armed() {
+        with_ring(|ring, mut buffers, _| async move {
+            let (mut client, socket) = pair();
+            let _watched = ring.watch(socket, ID).unwrap();
+            // More often than there are buffers.
+            for round in 0..u32::from(BUFFERS) * 2 {
+                let sent = round.to_ne_bytes();
+                client.write_all(&sent).unwrap();
+                for mut event in next(&ring).await {
+                    assert!(event.is_for(ID) && event.key() == 7);
+                    assert!(matches!(event.what, What::Received { more: true }), "round {round}");
+                    let lent = event.lent.take().unwrap();
+                    assert_eq!(buffers.bytes(&lent), sent);
+                    buffers.give_back(lent);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn without_a_buffer_left_receiving_rests_and_goes_on_later() {
+        with_ring(|ring, mut buffers, _| async move {
+            let (mut client, socket) = pair();
+            let mut watched = ring.watch(socket, ID).unwrap();
+            let bytes = BUFFER * (usize::from(BUFFERS) + 8);
+            let writer = thread::spawn(move || client.write_all(&vec![1; bytes]).map(|()| client));
+            let (mut held, mut taken, mut rested) = (Vec::new(), 0, false);
+            while taken < bytes {
+                for mut event in next(&ring).await {
+                    watched.heard(event.what);
+                    rested |= matches!(event.what, What::Rested);
+                    held.extend(event.lent.take());
+                }
+                // Only once all are lent.
+                if rested || held.len() == usize::from(BUFFERS) {
+                    for lent in held.drain(..) {
+                        taken += buffers.bytes(&lent).len();
+                        buffers.give_back(lent);
+                    }
+                }
+                watched.want(true, false).unwrap();
+                if taken + held.iter().map(|lent| lent.len).sum::<usize>() == bytes {
+                    break;
+                }
+            }
+            assert!(writer.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn the_end_of_the_other_side_is_heard_once() {
+        with_ring(|ring, _, _| async move {
+            let (client, socket) = pair();
+            let mut watched = ring.watch(socket, ID).unwrap();
+            drop(client);
+            let events = next(&ring).await;
+            assert!(matches!(events.first().map(|event| event.what), Some(What::Ended)));
+            watched.heard(What::Ended);
+            watched.want(false, false).unwrap();
+            let mut events = Vec::new();
+            ring.wait(&mut events, Some(Duration::from_millis(20))).await.unwrap();
+            assert!(events.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_socket_that_nobody_reads_still_tells_its_death() {
+        with_ring(|ring, _, _| async move {
+            let (client, socket) = pair();
+            let mut watched = ring.watch(socket, ID).unwrap();
+            watched.want(false, false).unwrap();
+            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            let mut dead = false;
+            while !dead {
+                let events = next(&ring).await;
+                assert!(!events.is_empty(), "nothing was heard");
+                for event in events {
+                    dead |= matches!(event.what, What::Ready { dead: true } | What::Gone);
+                    watched.heard(event.what);
+                }
+                watched.want(false, false).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn room_is_told_when_there_is_some_even_if_the_other_side_sends_no_more() {
+        with_ring(|ring, _, _| async move {
+            let (mut client, socket) = pair();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut watched = ring.watch(socket, ID).unwrap();
+            assert!(matches!(next(&ring).await[0].what, What::Ended));
+            watched.heard(What::Ended);
+            let huge = vec![3; 64 << 20];
+            while ring.write(&[(watched.socket(), &huge)])[0] > 0 {}
+            watched.want(false, true).unwrap();
+            let mut events = Vec::new();
+            ring.wait(&mut events, Some(Duration::from_millis(20))).await.unwrap();
+            assert!(events.is_empty(), "there is no room yet");
+            let reader = thread::spawn(move || client.read_exact(&mut vec![0; 1 << 20]).map(|()| client));
+            assert!(matches!(next(&ring).await[0].what, What::Ready { dead: false }));
+            assert!(ring.write(&[(watched.socket(), &huge)])[0] > 0);
+            assert!(reader.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn many_sockets_are_written_with_one_call_and_a_full_one_takes_what_it_can() {
+        with_ring(|ring, _, _| async move {
+            let pairs: Vec<_> = (0..100).map(|_| pair()).collect();
+            let huge = vec![2; 64 << 20];
+            let texts: Vec<String> = (0..100).map(|number| format!("to {number}")).collect();
+            let mut writes: Vec<(&Socket, &[u8])> =
+                pairs.iter().zip(&texts).map(|((_, socket), text)| (socket, text.as_bytes())).collect();
+            let (_reader, full) = pair();
+            writes.push((&full, &huge));
+            writes.push((&full, &huge));
+            writes.push((&full, &[]));
+            let taken = ring.write(&writes);
+            assert!((1..huge.len()).contains(&taken[100]), "{}", taken[100]);
+            assert!(taken[101] < huge.len());
+            assert_eq!(taken[102], 0);
+            for (((mut client, _), text), taken) in pairs.into_iter().zip(texts).zip(taken) {
+                let mut read = vec![0; text.len()];
+                client.read_exact(&mut read).unwrap();
+                assert_eq!((read.as_slice(), taken), (text.as_bytes(), text.len()));
+            }
+        });
+    }
+
+    #[test]
+    fn a_bell_wakes_a_shard_that_sleeps_each_time() {
+        with_ring(|ring, _, bell| async move {
+            for _ in 0..20 {
+                let from = bell.clone();
+                let ringer = thread::spawn(move || {
+                    thread::sleep(NAP * 10);
+                    from.ring();
+                });
+                let (start, mut events) = (Instant::now(), Vec::new());
+                ring.wait(&mut events, SOON).await.unwrap();
+                assert!(events.is_empty() && start.elapsed() < Duration::from_secs(4));
+                ringer.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_bell_that_was_rung_before_the_wait_ends_it() {
+        with_ring(|ring, _, bell| async move {
+            bell.ring();
+            let (start, mut events) = (Instant::now(), Vec::new());
+            ring.wait(&mut events, SOON).await.unwrap();
+            assert!(start.elapsed() < Duration::from_secs(4));
+        });
+    }
+
+    #[test]
+    fn a_wait_ends_in_time() {
+        with_ring(|ring, _, _| async move {
+            for millis in [0, 1, 30] {
+                let (start, mut events) = (Instant::now(), Vec::new());
+                let wait = Duration::from_millis(millis);
+                ring.wait(&mut events, Some(wait)).await.unwrap();
+                assert!(events.is_empty() && start.elapsed() >= wait && start.elapsed() < Duration::from_secs(4));
+            }
+        });
+    }
+
+    #[test]
+    fn a_socket_wakes_a_shard_that_sleeps() {
+        with_ring(|ring, mut buffers, _| async move {
+            let (mut client, socket) = pair();
+            let _watched = ring.watch(socket, ID).unwrap();
+            for _ in 0..5 {
+                let writer = thread::spawn(move || {
+                    thread::sleep(NAP * 10);
+                    client.write_all(b"awake").unwrap();
+                    client
+                });
+                let mut events = Vec::new();
+                ring.wait(&mut events, SOON).await.unwrap();
+                let lent = events.pop().unwrap().lent.unwrap();
+                assert_eq!(buffers.bytes(&lent), b"awake");
+                buffers.give_back(lent);
+                client = writer.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn an_event_is_not_for_the_next_socket_in_its_place() {
+        let event = Event { number: number(ID, RECEIVE), what: What::Ended, lent: None };
+        assert!(event.is_for(ID));
+        assert!(!event.is_for(ConnId { generation: ID.generation + 1, ..ID }));
+        assert!(!event.is_for(ConnId { index: ID.index + 1, ..ID }));
     }
 }

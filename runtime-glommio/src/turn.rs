@@ -209,7 +209,12 @@ impl Turn {
             match conn.heard(event.what, bytes) {
                 Got::Nothing => {}
                 Got::Room => self.hands.mark(id),
-                Got::End => self.tell(now, Input::Ended { conn: id }),
+                Got::End => {
+                    self.tell(now, Input::Ended { conn: id });
+                    if let Some(conn) = self.hands.conns.get(id) {
+                        conn.watch();
+                    }
+                }
                 Got::Gone => self.lose(now, id),
                 Got::Bytes if conn.line.is_encrypted() => {
                     self.plain.clear();
