@@ -288,6 +288,9 @@ impl Conf {
             if mutant!(JumpsWithoutJoint) {
                 return Changer::new(self).apply(&change.changes);
             }
+            if mutant!(JumpsWithoutJoint) {
+                return Changer::new(self).apply(&change.changes);
+            }
             self.enter_joint(auto_leave, &change.changes)
         } else {
             self.simple(&change.changes)

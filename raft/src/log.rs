@@ -31,7 +31,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -287,6 +287,9 @@ impl Log {
                 .count()
         };
         let fresh = entries.narrowed(known, entries.len());
+        if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
+            self.truncate(matched + 1);
+        }
         if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
             self.truncate(matched + 1);
         }

@@ -28,7 +28,9 @@ fn no_seed_breaks_a_rule() {
     }
     assert!(summary.failures.is_empty(), "{} seeds broke a rule", summary.failures.len());
     // A simulator that never gets deep proves nothing.
-    for deep in ["elections while joint", "commits while joint", "snapshots installed", "truncations", "rot found", "reads"] {
+    for deep in
+        ["elections while joint", "commits while joint", "snapshots installed", "truncations", "rot found", "reads"]
+    {
         assert!(seeds < 500 || summary.coverage.count(deep) > 0, "never came to: {deep}");
     }
 }

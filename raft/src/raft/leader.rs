@@ -205,6 +205,9 @@ impl Raft {
         if mutant!(SnapshotNeverEnds) {
             return Ok(());
         }
+        if mutant!(SnapshotNeverEnds) {
+            return Ok(());
+        }
         if !delivered {
             progress.pending_snapshot = 0;
         }

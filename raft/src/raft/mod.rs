@@ -32,10 +32,13 @@ use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, 
 use propose::Proposals;
 use reads::Reads;
 
+/// Where the numbers of a node's reads may begin.
+const READ_NUMBERS: u64 = 1 << 60;
+
 /// One group on one node: a state machine that is given what happens and says what to do.
 ///
 /// See the crate's front page for the run loop.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     random: Random,
@@ -162,8 +165,12 @@ impl Raft {
         raft.conf = founded.conf;
         raft.recover_conf(applied)?;
         if !mutant!(RestartForgetsChanges) {
-            raft.log.confs_applied(applied);
+            if !mutant!(RestartForgetsChanges) {
+                raft.log.confs_applied(applied);
+            }
         }
+        // An answer to a read of an earlier life must not pass for one of this life (study id L2).
+        raft.reads.number_from(raft.random.below(READ_NUMBERS));
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)
@@ -200,6 +207,9 @@ impl Raft {
             Input::Persisted { record } => self.persisted(record),
             Input::PersistFailed { record } => {
                 let _ = record;
+                if mutant!(FailedWriteCounts) {
+                    return self.persisted(record);
+                }
                 if mutant!(FailedWriteCounts) {
                     return self.persisted(record);
                 }
@@ -433,6 +443,9 @@ impl Raft {
             Body::Appended { .. } | Body::HeartbeatEcho { .. } if mutant!(DeafToLaterTermsInAnswers) => {
                 return Err(Ignored::StaleTerm);
             }
+            Body::Appended { .. } | Body::HeartbeatEcho { .. } if mutant!(DeafToLaterTermsInAnswers) => {
+                return Err(Ignored::StaleTerm);
+            }
             _ => self.become_follower(message.term, None),
         }
         Ok(())
@@ -494,6 +507,10 @@ impl Raft {
             (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, *round),
             (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
 
+            (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
+                self.on_word(from, *granted);
+                Ok(())
+            }
             (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
                 self.on_word(from, *granted);
                 Ok(())
@@ -632,6 +649,7 @@ impl Raft {
             return None;
         }
         let (_, conf) = self.confs.iter().rev().find(|(from, _)| *from <= index)?;
+        let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
         let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
         Some(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() })
     }

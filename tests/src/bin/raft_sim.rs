@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use wrs_tests::raft_sim::RaftCluster;
+use wrs_tests::raft_sim::exhaust::{Bounds, explore};
 use wrs_tests::sim::runner::{Plan, run_seeds};
 use wrs_tests::sim::shrink::shrink;
 use wrs_tests::sim::{Scenario, Spec};
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
 raft_sim replay SPEC [trace]                  run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike
+raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every interleaving of three nodes
 raft_sim mutants [SEEDS [EVENTS [THREADS]]]   how many seeds it takes to catch each fault (with --features mutants)";
 
 fn number(argument: Option<&String>, default: u64) -> u64 {
@@ -47,6 +49,20 @@ fn run(arguments: &[String]) -> ExitCode {
         summary.failures.len()
     );
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every interleaving of a tiny cluster.
+fn exhaust(arguments: &[String]) -> ExitCode {
+    let bounds = Bounds {
+        terms: number(arguments.first(), 2),
+        entries: number(arguments.get(1), 3),
+        crashes: number(arguments.get(2), 1) as u32,
+        states_max: number(arguments.get(3), 20_000_000),
+    };
+    let start = Instant::now();
+    let explored = explore(&bounds);
+    println!("{bounds:?}\n{explored:?}\n{:.0} s", start.elapsed().as_secs_f64());
+    if explored.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// How many seeds it takes until each fault of the raft crate is noticed, as a table.
@@ -106,6 +122,7 @@ fn main() -> ExitCode {
     let spec = || arguments.get(1).map(|text| text.parse::<Spec>());
     match (arguments.first().map(String::as_str), spec()) {
         (Some("run"), _) => run(&arguments[1..]),
+        (Some("exhaust"), _) => exhaust(&arguments[1..]),
         (Some("mutants"), _) => mutants(&arguments[1..]),
         (Some("replay"), Some(Ok(spec))) => {
             let trace = arguments.get(2).is_some();
