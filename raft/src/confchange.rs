@@ -288,9 +288,6 @@ impl Conf {
             if mutant!(JumpsWithoutJoint) {
                 return Changer::new(self).apply(&change.changes);
             }
-            if mutant!(JumpsWithoutJoint) {
-                return Changer::new(self).apply(&change.changes);
-            }
             self.enter_joint(auto_leave, &change.changes)
         } else {
             self.simple(&change.changes)

@@ -290,9 +290,6 @@ impl Log {
         if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
             self.truncate(matched + 1);
         }
-        if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
-            self.truncate(matched + 1);
-        }
         let Some(first) = fresh.first().map(|entry| entry.index) else { return Ok(Some((matched, None))) };
         if first <= self.committed {
             return Err(Fatal::Diverged { index: first });

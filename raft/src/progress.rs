@@ -202,9 +202,7 @@ impl Progress {
 
     pub(crate) fn free_inflights(&mut self, index: Index) {
         if !mutant!(WindowNeverFrees) {
-            if !mutant!(WindowNeverFrees) {
-                self.inflights.free_to(index);
-            }
+            self.inflights.free_to(index);
         }
     }
 

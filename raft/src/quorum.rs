@@ -81,16 +81,12 @@ pub fn joint_committed(incoming: &[NodeId], outgoing: &[NodeId], acked: impl Fn(
     if mutant!(JointCommitsByIncoming) {
         return committed(incoming, &acked);
     }
-    if mutant!(JointCommitsByIncoming) {
-        return committed(incoming, &acked);
-    }
     committed(incoming, &acked).min(committed(outgoing, &acked))
 }
 
 /// [`vote`] under both majorities of a joint configuration: lost if either is lost, won if both are won.
 pub fn joint_vote(incoming: &[NodeId], outgoing: &[NodeId], word: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
     match (vote(incoming, &word), vote(outgoing, &word)) {
-        (VoteResult::Won, _) if mutant!(JointVoteByIncoming) => VoteResult::Won,
         (VoteResult::Won, _) if mutant!(JointVoteByIncoming) => VoteResult::Won,
         (VoteResult::Won, VoteResult::Won) => VoteResult::Won,
         (VoteResult::Lost, _) | (_, VoteResult::Lost) => VoteResult::Lost,

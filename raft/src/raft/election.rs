@@ -275,9 +275,7 @@ impl Raft {
         self.reads.lead_began();
         // An entry of its own term, so that those before it can be committed (study ids E1, L1).
         if !mutant!(NoEntryOfOwnTerm) {
-            if !mutant!(NoEntryOfOwnTerm) {
-                self.append_own(core::iter::once((EntryKind::Normal, bytes::Bytes::new())));
-            }
+            self.append_own(core::iter::once((EntryKind::Normal, bytes::Bytes::new())));
         }
     }
 

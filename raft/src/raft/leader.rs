@@ -205,9 +205,6 @@ impl Raft {
         if mutant!(SnapshotNeverEnds) {
             return Ok(());
         }
-        if mutant!(SnapshotNeverEnds) {
-            return Ok(());
-        }
         if !delivered {
             progress.pending_snapshot = 0;
         }

@@ -54,10 +54,7 @@ impl Raft {
         if self.log.bytes() > self.config.log_bytes_max {
             self.want_snapshot();
         }
-        let due = self.conf.auto_leave
-            && !mutant!(NeverLeavesJoint)
-            && !mutant!(NeverLeavesJoint)
-            && self.log.applied() >= self.pending_conf_index;
+        let due = self.conf.auto_leave && !mutant!(NeverLeavesJoint) && self.log.applied() >= self.pending_conf_index;
         if due && self.role == Role::Leader {
             // Refused during a transfer: then the next leader does it, or this one at its next entry.
             let _ = self.append_conf(None, &ConfChange::leave_joint());
@@ -140,9 +137,7 @@ impl Raft {
         }
         // A quorum of those who remain may have confirmed long ago.
         if !mutant!(ReadsMissShrinking) {
-            if !mutant!(ReadsMissShrinking) {
-                self.confirm_reads();
-            }
+            self.confirm_reads();
         }
         if self.transferring_to.is_some_and(|to| !self.conf.is_voter(to)) {
             self.transferring_to = None;

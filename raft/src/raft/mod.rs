@@ -165,9 +165,7 @@ impl Raft {
         raft.conf = founded.conf;
         raft.recover_conf(applied)?;
         if !mutant!(RestartForgetsChanges) {
-            if !mutant!(RestartForgetsChanges) {
-                raft.log.confs_applied(applied);
-            }
+            raft.log.confs_applied(applied);
         }
         // An answer to a read of an earlier life must not pass for one of this life (study id L2).
         raft.reads.number_from(raft.random.below(READ_NUMBERS));
@@ -207,9 +205,6 @@ impl Raft {
             Input::Persisted { record } => self.persisted(record),
             Input::PersistFailed { record } => {
                 let _ = record;
-                if mutant!(FailedWriteCounts) {
-                    return self.persisted(record);
-                }
                 if mutant!(FailedWriteCounts) {
                     return self.persisted(record);
                 }
@@ -443,9 +438,6 @@ impl Raft {
             Body::Appended { .. } | Body::HeartbeatEcho { .. } if mutant!(DeafToLaterTermsInAnswers) => {
                 return Err(Ignored::StaleTerm);
             }
-            Body::Appended { .. } | Body::HeartbeatEcho { .. } if mutant!(DeafToLaterTermsInAnswers) => {
-                return Err(Ignored::StaleTerm);
-            }
             _ => self.become_follower(message.term, None),
         }
         Ok(())
@@ -507,10 +499,6 @@ impl Raft {
             (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, *round),
             (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
 
-            (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
-                self.on_word(from, *granted);
-                Ok(())
-            }
             (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
                 self.on_word(from, *granted);
                 Ok(())
@@ -649,7 +637,6 @@ impl Raft {
             return None;
         }
         let (_, conf) = self.confs.iter().rev().find(|(from, _)| *from <= index)?;
-        let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
         let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
         Some(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() })
     }

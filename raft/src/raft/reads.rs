@@ -120,10 +120,6 @@ impl Raft {
                 self.events.push(Action::ReadReady { token, index: self.log.committed() });
                 return Ok(());
             }
-            (Role::Follower, Some(_)) if mutant!(FollowersReadAlone) => {
-                self.events.push(Action::ReadReady { token, index: self.log.committed() });
-                return Ok(());
-            }
             (Role::Follower, Some(leader)) => {
                 let number = self.reads.next_number;
                 self.reads.next_number += 1;
@@ -207,7 +203,6 @@ impl Raft {
         let since = Time::from_nanos(quorum::joint_committed(&self.conf.voters, &self.conf.outgoing, sent));
         let parts = 1_000_000u32.saturating_sub(drift_ppm_max.saturating_mul(2));
         let length = self.config.election_timeout.mul_f64(f64::from(parts) / 1e6);
-        let length = if mutant!(LeaseTooLong) { length * 3 } else { length };
         let length = if mutant!(LeaseTooLong) { length * 3 } else { length };
         since > Time::ZERO && self.now.since(since) < length
     }
