@@ -128,9 +128,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let spec = || arguments.get(1).map(|text| text.parse::<Spec>());
     match (arguments.first().map(String::as_str), spec()) {
-        (Some("run"), _) => run(&arguments[1..]),
-        (Some("exhaust"), _) => exhaust(&arguments[1..]),
-        (Some("mutants"), _) => mutants(&arguments[1..]),
+        (Some("run"), _) => run(arguments.get(1..).unwrap_or_default()),
+        (Some("exhaust"), _) => exhaust(arguments.get(1..).unwrap_or_default()),
+        (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
         (Some("replay"), Some(Ok(spec))) => {
             let trace = arguments.get(2).is_some();
             let outcome = RaftCluster.run(&spec, trace);
