@@ -406,7 +406,7 @@ impl Raft {
         if !foreign || (message.term == 0) != termless || message.term >= NUMBER_MAX {
             return Err(Ignored::Malformed);
         }
-        self.check_incarnation(message.from, message.incarnation)?;
+        self.check_incarnation(message)?;
         if message.body.is_answer() && self.progress.get(message.from).is_none() {
             return Err(Ignored::UnknownPeer);
         }
