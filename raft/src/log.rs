@@ -31,7 +31,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,

@@ -32,10 +32,13 @@ use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, 
 use propose::Proposals;
 use reads::Reads;
 
+/// Where the numbers of a node's reads may begin.
+const READ_NUMBERS: u64 = 1 << 60;
+
 /// One group on one node: a state machine that is given what happens and says what to do.
 ///
 /// See the crate's front page for the run loop.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     random: Random,
@@ -164,6 +167,8 @@ impl Raft {
         if !mutant!(RestartForgetsChanges) {
             raft.log.confs_applied(applied);
         }
+        // An answer to a read of an earlier life must not pass for one of this life (study id L2).
+        raft.reads.number_from(raft.random.below(READ_NUMBERS));
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)

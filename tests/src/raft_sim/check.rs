@@ -117,6 +117,15 @@ impl World {
                 format!("term {term}: node {} in its life {} and node {} in its life {}", known.0, known.1, me.0, me.1);
             return self.fail("election safety", detail);
         }
+        // Its own word it tells nobody: it is what it has made durable.
+        let own = node.durable_hard.term == term && node.durable_hard.vote == Some(NodeId(me.0));
+        let words = self.history.words.get(&term);
+        let said = |id: NodeId| (id.0 == me.0 && own) || words.is_some_and(|all| all.contains(&(id.0, me.0)));
+        let now = node.machine.as_ref().is_some_and(|machine| holds_quorum(machine.conf(), said));
+        if !now && !holds_quorum(self.history.conf_at(node.view.conf_from), said) {
+            let detail = format!("node {} leads term {term} with the words of {words:?}", me.0);
+            return self.fail("a leader is elected by a quorum", detail);
+        }
         let index = self.history.committed_before(term);
         if node.written.at(index).map(|mark| mark.chain) != self.history.committed.at(index).map(|mark| mark.chain) {
             let detail = format!("node {} leads term {term} without what was committed up to {index}", me.0);
@@ -380,6 +389,7 @@ impl World {
             let detail = format!("node {} votes for {to} in term {term}, durable is {kept:?}", slot + 1);
             return self.fail("votes are durable before they are told", detail);
         }
+        self.history.words.entry(term).or_default().push((node.id, to));
         let key = (node.id, node.config.incarnation.0, term);
         let known = *self.history.votes.entry(key).or_insert(to);
         if known != to {

@@ -856,7 +856,7 @@ impl World {
                 State::Lost { removed: false } if !member => node.state = State::Lost { removed: true },
                 State::Lost { removed: true } if member => {
                     let life = node.life;
-                    self.agenda.after(self.plan.election, Event::Restart { node: slot, life });
+                    self.agenda.after(self.plan.election / 8, Event::Restart { node: slot, life });
                 }
                 _ => {}
             }
