@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 use rustls::ServerConfig;
-use signal_hook::iterator::Signals;
 use socket2::Socket;
 use wrs_core::boot::Boot;
 use wrs_core::config::{Command, Config, HostFacts, LogFormat, Parsed, VERSION, help};
@@ -106,6 +106,9 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
     }
     let shards = Shards::prepare(&config).map_err(cannot("cannot wake shards"))?;
     let signals = signals::take().map_err(cannot("cannot hear signals"))?;
+    let running = shards.start(&boot, socket, certificates, &log)?;
+    signals::attend(signals, config.clone(), running.ways.clone(), log.clone())
+        .map_err(cannot("cannot hear signals"))?;
     match config.log_format {
         LogFormat::Text => drop(say(&boot.greeting("glommio", port))),
         LogFormat::Json => log.write(&Event::Listening {
@@ -114,7 +117,7 @@ fn serve(config: Config, warnings: &[String]) -> Result<ExitCode, (u8, String)> 
             shards: config.shards,
         }),
     }
-    shards.run(boot, (socket, signals), certificates, &log).map_err(cannot("a shard stopped"))
+    running.join().map_err(cannot("a shard stopped"))
 }
 
 /// The shards of this node before they run: what wakes each, and its inbox.
@@ -135,37 +138,59 @@ impl Shards {
         Ok(shards)
     }
 
-    /// One thread for each shard; returns when all have drained.
-    fn run(
+    /// One thread for each shard; returns when all have what they need of the system, or with what the first lacks.
+    fn start(
         self,
-        boot: Boot,
-        (socket, signals): (Socket, Signals),
+        boot: &Boot,
+        socket: Socket,
         certificates: Option<Arc<ServerConfig>>,
         log: &Log,
-    ) -> io::Result<ExitCode> {
+    ) -> Result<Running, (u8, String)> {
         let mut listening = Some(socket);
-        let ways = self.ways;
-        signals::attend(signals, boot.config.clone(), ways.clone(), log.clone())?;
-        let mut threads = Vec::new();
+        let mut running = Running { threads: Vec::new(), ways: self.ways };
+        let (ready, readiness) = channel();
         for (index, (bell, inbox)) in self.inboxes.into_iter().enumerate() {
             let here = ShardId(index as u16);
             let start = Start {
                 here,
                 boot: boot.clone(),
-                ways: ways.clone(),
+                ways: running.ways.clone(),
                 bell,
                 inbox,
                 socket: listening.take(),
                 certificates: certificates.clone(),
                 log: log.clone(),
+                ready: ready.clone(),
             };
-            let siblings = ways.clone();
+            let siblings = running.ways.clone();
             let run = move || start.run_or_stop(&siblings);
-            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
-            threads.push(thread);
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
+            running.threads.push(thread.map_err(|error| (CANNOT_RUN, format!("cannot start a shard: {error}")))?);
         }
+        drop(ready);
+        for _ in &running.threads {
+            let lacks = match readiness.recv() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => probe::shortage(running.threads.len(), &error),
+                Err(_) => "a shard panicked".to_owned(),
+            };
+            return Err((BAD_CONFIGURATION, lacks));
+        }
+        Ok(running)
+    }
+}
+
+/// The shards of this node while they run.
+struct Running {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    ways: Vec<Way>,
+}
+
+impl Running {
+    /// Returns when all have drained.
+    fn join(self) -> io::Result<ExitCode> {
         let mut result = Ok(ExitCode::SUCCESS);
-        for thread in threads {
+        for thread in self.threads {
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => result = Err(error),
@@ -186,6 +211,8 @@ struct Start {
     socket: Option<Socket>,
     certificates: Option<Arc<ServerConfig>>,
     log: Log,
+    /// Hears whether it has what it needs.
+    ready: Sender<io::Result<()>>,
 }
 
 impl Start {
@@ -206,22 +233,36 @@ impl Start {
         if self.boot.config.pin {
             pin(self.here);
         }
-        LocalExecutorBuilder::new(Placement::Unbound)
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&format!("shard-{}", self.here.0))
             .io_memory(RING_MEMORY)
             .ring_depth(RING_DEPTH)
             .make()
-            .map_err(|error: GlommioError<()>| io::Error::other(error.to_string()))?
-            .run(self.turn())
+            .map_err(|error: GlommioError<()>| io::Error::from(error));
+        match executor {
+            Ok(executor) => executor.run(self.turn()),
+            Err(error) => self.lacks(error),
+        }
     }
 
-    async fn turn(self) -> io::Result<()> {
+    /// Tells what is lacking. Nobody waits for this shard then.
+    fn lacks(&self, error: io::Error) -> io::Result<()> {
+        let _ = self.ready.send(Err(error));
+        Ok(())
+    }
+
+    async fn turn(mut self) -> io::Result<()> {
         let config = self.boot.config.clone();
-        let (ring, buffers) = Ring::new(self.bell)?;
-        let listener = match self.socket {
-            Some(socket) => Some(Listener::new(socket, ring.clone())?),
-            None => None,
+        let (ring, buffers) = match Ring::new(self.bell.clone()) {
+            Ok(made) => made,
+            Err(error) => return self.lacks(error),
         };
+        let listener = match self.socket.take().map(|socket| Listener::new(socket, ring.clone())).transpose() {
+            Ok(listener) => listener,
+            Err(error) => return self.lacks(error),
+        };
+        // An error means that another shard lacks something: the process is about to end.
+        let _ = self.ready.send(Ok(()));
         Turn::new(Parts {
             shard: Shard::new(self.here, self.boot),
             hands: Hands::new(self.here, self.ways, self.log),

@@ -18,6 +18,11 @@ pub fn check() -> Result<(), String> {
     ring::probe().map_err(|error| format!("{}; {INSTEAD}", reason(&error)))
 }
 
+/// What to say when one of so many shards could not be made.
+pub fn shortage(shards: usize, error: &io::Error) -> String {
+    format!("{shards} shards (WRS_SHARDS) are too many here: {}; take fewer, or {INSTEAD}", reason(error))
+}
+
 /// Raises the limit on locked memory as far as an ordinary user may.
 fn raise_locked_memory() -> Result<(), String> {
     let limit = getrlimit(Resource::Memlock);

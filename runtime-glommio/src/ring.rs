@@ -43,9 +43,9 @@ use wrs_core::id::ConnId;
 /// ring, which takes several. What glommio's tasks may have to wait longer for.
 const NAP: Duration = Duration::from_millis(1);
 /// Requests that are queued between two calls; more make one more call.
-const REQUESTS: u32 = 512;
+const REQUESTS: u32 = 256;
 /// Results that have room between two calls; the kernel keeps the rest.
-const RESULTS: u32 = 4096;
+const RESULTS: u32 = 1024;
 /// Buffers that the sockets of a shard share, a power of two. Sockets that find none left wait for the next turn.
 const BUFFERS: u16 = 128;
 /// Bytes in each, as many as the core takes at a time: a request that has filled a buffer goes on in the next turn, so that

@@ -49,10 +49,12 @@ pub struct Turn {
     certificates: Option<Arc<ServerConfig>>,
     /// Whose turn it is to get a connection.
     next: usize,
+    /// The memory of the last list of sockets to flush, for the next one.
+    flushed: Vec<ConnId>,
     /// Bytes taken in since the last flush.
     taken: usize,
-    /// Whether there is more mail than a turn looks at.
-    mail_left: bool,
+    /// Whether parcels were left in the inbox by the last turn.
+    has_mail: bool,
     read_buffer: usize,
     plain: Vec<u8>,
     scratch: Vec<u8>,
@@ -93,8 +95,9 @@ impl Turn {
             listener: parts.listener,
             certificates: parts.certificates,
             next: 0,
+            flushed: Vec::new(),
             taken: 0,
-            mail_left: false,
+            has_mail: false,
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
             scratch: Vec::new(),
@@ -108,7 +111,7 @@ impl Turn {
         while !self.hands.is_over() {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
-            let busy = self.mail_left || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
+            let busy = self.has_mail || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now))).await?;
             self.turn(clock::now(), &mut events);
@@ -120,14 +123,9 @@ impl Turn {
     fn turn(&mut self, now: Time, events: &mut Vec<Event>) {
         // Before the sockets: what a sibling decided was said here before its client could learn of it, so that whatever a
         // client does about it comes after.
-        self.mail_left = true;
-        for _ in 0..PARCELS_PER_TURN {
-            let Ok(parcel) = self.inbox.try_recv() else {
-                self.mail_left = false;
-                break;
-            };
-            self.open(now, parcel);
-        }
+        let opened = (0..PARCELS_PER_TURN).take_while(|_| self.open_next(now)).count();
+        // Whoever wrote what is left will not wake this shard again.
+        self.has_mail = opened == PARCELS_PER_TURN;
         for id in std::mem::take(&mut self.hands.resumed) {
             self.resume(now, id);
         }
@@ -174,7 +172,9 @@ impl Turn {
         }
     }
 
-    fn open(&mut self, now: Time, parcel: Parcel) {
+    /// Deals with one parcel; false if there was none.
+    fn open_next(&mut self, now: Time) -> bool {
+        let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
             Parcel::Connection(socket, from) => self.adopt(now, socket, from),
@@ -182,6 +182,7 @@ impl Turn {
             Parcel::Drain => self.tell(now, Input::Drain),
             Parcel::Stopped => self.hands.stopped += 1,
         }
+        true
     }
 
     /// A new connection of this shard.
@@ -280,8 +281,8 @@ impl Turn {
     /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
         self.taken = 0;
-        let dirty = std::mem::take(&mut self.hands.dirty);
-        let mut left = dirty.as_slice();
+        let flushing = std::mem::replace(&mut self.hands.dirty, std::mem::take(&mut self.flushed));
+        let mut left = flushing.as_slice();
         while !left.is_empty() {
             let group;
             (group, left) = left.split_at(self.together(left).clamp(1, left.len()));
@@ -297,6 +298,8 @@ impl Turn {
                 }
             }
         }
+        self.flushed = flushing;
+        self.flushed.clear();
     }
 
     /// How many of the first of these sockets are written together.
