@@ -196,15 +196,15 @@ pub struct Buffers {
 impl Buffers {
     /// Buffers for this ring, all of them the kernel's.
     fn new(uring: &IoUring) -> io::Result<Self> {
-        let room = |bytes: usize| -> io::Result<*mut u8> {
-            // The list of buffers must start on a page.
-            let layout = Layout::from_size_align(bytes, 4096).map_err(io::Error::other)?;
+        let room = |bytes: usize, align: usize| -> io::Result<*mut u8> {
+            let layout = Layout::from_size_align(bytes, align).map_err(io::Error::other)?;
             // SAFETY: the size is not zero.
             let start = unsafe { alloc_zeroed(layout) };
             if start.is_null() { handle_alloc_error(layout) } else { Ok(start) }
         };
-        let entries = room(usize::from(BUFFERS) * size_of::<BufRingEntry>())?.cast();
-        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * STRIDE)?, tail: 0 };
+        // The list must start on a page. The buffers need not, and what need not is given zeroed without being touched.
+        let entries = room(usize::from(BUFFERS) * size_of::<BufRingEntry>(), 4096)?.cast();
+        let mut buffers = Buffers { entries, memory: room(usize::from(BUFFERS) * STRIDE, 1)?, tail: 0 };
         // SAFETY: the list has that many entries and is never freed.
         unsafe { uring.submitter().register_buf_ring_with_flags(entries as u64, BUFFERS, GROUP, 0)? };
         for buffer in 0..BUFFERS {
