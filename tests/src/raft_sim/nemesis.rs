@@ -79,11 +79,7 @@ impl World {
                 let bytes = random.below(self.plan.payload_max + 1);
                 self.burst(at, 1 + random.below(12) as u32, bytes);
             }
-            "wipe" => {
-                if self.may_lose(slot) {
-                    self.lose(slot);
-                }
-            }
+            "wipe" if self.may_lose(slot) => self.lose(slot),
             "rot" => self.act_rot(slot),
             "rejoin" => self.act_rejoin(random),
             "report" => {

@@ -70,11 +70,6 @@ impl Wal {
         disk.append(self.segment.number, frame.to_vec());
     }
 
-    /// The newest record written.
-    pub(super) fn newest(&self) -> RecordId {
-        self.newest
-    }
-
     /// Whether a new segment should begin.
     pub(super) fn is_full(&self) -> bool {
         self.records >= SEGMENT_RECORDS && self.old.is_none() && !self.deleted
@@ -123,7 +118,7 @@ impl Wal {
         }
     }
 
-    /// How many checkpoints and segments were begun so far: a sync covers a checkpoint if this has not changed since it began.
+    /// The number of the newest segment: a sync covers its checkpoint if this has not changed since the sync began.
     pub(super) fn number(&self) -> u64 {
         self.segment.number
     }

@@ -148,7 +148,7 @@ pub fn run_seeds(scenario: &dyn Scenario, plan: &Plan, progress: &(dyn Fn(&Spec,
             }
             let spec = Spec::new(seed, plan.events);
             let mut outcome = scenario.run_caught(&spec);
-            let compare = plan.compare_every > 0 && seed % plan.compare_every == 0;
+            let compare = plan.compare_every > 0 && seed.is_multiple_of(plan.compare_every);
             if compare && outcome.violation.is_none() {
                 let again = scenario.run_caught(&spec);
                 if again.digest != outcome.digest {
