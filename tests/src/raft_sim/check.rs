@@ -383,6 +383,10 @@ impl World {
     /// One vote for each node, life of its disk, and term; durable before it is told.
     fn check_vote(&mut self, slot: usize, term: u64, to: u64) {
         let node = &self.nodes[slot];
+        if node.durable.last() == 0 {
+            let detail = format!("node {} votes for {to} in term {term} and has no log", slot + 1);
+            return self.fail("who knows nothing votes for nobody", detail);
+        }
         let kept = node.durable_hard;
         let durable = kept.term > term || (kept.term == term && kept.vote == Some(NodeId(to)));
         if !durable {
