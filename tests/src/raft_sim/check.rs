@@ -356,7 +356,10 @@ impl World {
                 }
             }
             Body::Heartbeat { commit, .. } => {
-                let matched = machine.progress().get(message.to).map_or(0, |progress| progress.matched);
+                // One that was built before the peer was removed and added anew speaks of its earlier stay.
+                let progress =
+                    machine.progress().get(message.to).filter(|progress| progress.session == message.session);
+                let matched = progress.map_or(u64::MAX, |progress| progress.matched);
                 if node.leads() && message.term == machine.term() && *commit > matched.min(machine.log().committed()) {
                     let detail = format!("node {who} tells {} to commit {commit}, it holds {matched}", message.to);
                     self.fail("heartbeats commit what is matched", detail);
