@@ -286,7 +286,7 @@ impl Raft {
         let (snapshot, entries) = self.log.take_unwritten();
         let id = self.number_record();
         self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index));
-        let hard = (changed && !(mutant!(TermAfterEntries) && !entries.is_empty())).then_some(hard);
+        let hard = (changed && (entries.is_empty() || !mutant!(TermAfterEntries))).then_some(hard);
         out.push(Action::Persist(Record { id, sync: true, hard, snapshot, entries, checkpoint: false }));
     }
 

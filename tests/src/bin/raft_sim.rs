@@ -12,7 +12,7 @@ use wrs_tests::sim::{Scenario, Spec};
 
 const USAGE: &str = "\
 raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
-raft_sim replay SPEC [trace]                  run one spec, as a failure prints it
+raft_sim replay SPEC [trace] [FAULT]          run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike
 raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every interleaving of three nodes
 raft_sim mutants [SEEDS [EVENTS [THREADS [NAME..]]]]   how many seeds it takes to catch each fault (with --features mutants)";
@@ -132,7 +132,13 @@ fn main() -> ExitCode {
         (Some("exhaust"), _) => exhaust(arguments.get(1..).unwrap_or_default()),
         (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
         (Some("replay"), Some(Ok(spec))) => {
-            let trace = arguments.get(2).is_some();
+            let trace = arguments.iter().any(|argument| argument == "trace");
+            #[cfg(feature = "mutants")]
+            for (mutant, _, _) in wrs_raft::mutant::MUTANTS {
+                if arguments.iter().any(|argument| *argument == format!("{mutant:?}")) {
+                    wrs_raft::mutant::switch_on(Some(*mutant));
+                }
+            }
             let outcome = RaftCluster.run(&spec, trace);
             println!("{} events, digest {:x}", outcome.events, outcome.digest);
             match outcome.violation {

@@ -356,7 +356,10 @@ impl World {
                 }
             }
             Body::Heartbeat { commit, .. } => {
-                let matched = machine.progress().get(message.to).map_or(0, |progress| progress.matched);
+                // One that was built before the peer was removed and added anew speaks of its earlier stay.
+                let progress =
+                    machine.progress().get(message.to).filter(|progress| progress.session == message.session);
+                let matched = progress.map_or(u64::MAX, |progress| progress.matched);
                 if node.leads() && message.term == machine.term() && *commit > matched.min(machine.log().committed()) {
                     let detail = format!("node {who} tells {} to commit {commit}, it holds {matched}", message.to);
                     self.fail("heartbeats commit what is matched", detail);
@@ -383,6 +386,10 @@ impl World {
     /// One vote for each node, life of its disk, and term; durable before it is told.
     fn check_vote(&mut self, slot: usize, term: u64, to: u64) {
         let node = &self.nodes[slot];
+        if node.durable.last() == 0 {
+            let detail = format!("node {} votes for {to} in term {term} and has no log", slot + 1);
+            return self.fail("who knows nothing votes for nobody", detail);
+        }
         let kept = node.durable_hard;
         let durable = kept.term > term || (kept.term == term && kept.vote == Some(NodeId(to)));
         if !durable {
