@@ -5,12 +5,13 @@ use bytes::{Bytes, BytesMut};
 use wrs_core::wire::frame::{self, OpCode};
 use wrs_core::wire::line::Line;
 
-/// Each pair of bytes is one step: what is done, and how much of it.
+/// Each pair of bytes is one step: what is done, and how much of it, in units of up to 128 bytes: enough for chunks that
+/// are written alone and for pieces that are full.
 pub fn run(data: &[u8]) {
     let (mut line, mut scratch) = (Line::plain(), Vec::new());
     let (mut written, mut expected, mut serial) = (Vec::<u8>::new(), Vec::<u8>::new(), 0u8);
     for step in data.chunks_exact(2).take(400) {
-        let amount = usize::from(step[1]) << (step[0] >> 4);
+        let amount = usize::from(step[1]) << (step[0] >> 5);
         match step[0] & 0x0F {
             0..=4 => {
                 let chunk: Bytes = (0..1 + usize::from(step[0] & 3)).flat_map(|_| one(&mut serial, amount)).collect();

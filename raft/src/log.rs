@@ -31,7 +31,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -267,7 +267,7 @@ impl Log {
         prev: EntryId,
         entries: &Entries,
     ) -> Result<Option<(Index, Option<Index>)>, Fatal> {
-        if !self.matches(prev) && !(mutant!(SkipsPrevTerm) && prev.index <= self.last && prev.index > self.base.index) {
+        if !(self.matches(prev) || mutant!(SkipsPrevTerm) && prev.index <= self.last && prev.index > self.base.index) {
             return Ok(None);
         }
         if entries.is_empty() {

@@ -191,10 +191,13 @@ impl Body {
     /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
     /// grants for it would count for a second candidacy in the same term.
     pub(crate) fn is_promise(&self) -> bool {
-        (matches!(self, Body::VoteReply { .. }) && !mutant!(VotesBeforeDurable))
-            || (matches!(self, Body::Vote { .. }) && !mutant!(AsksBeforeDurable))
-            || (matches!(self, Body::Appended { .. }) && !mutant!(AcksBeforeDurable))
-            || matches!(self, Body::Rejected { .. } | Body::PreVoteReply { .. })
+        match self {
+            Body::Vote { .. } => !mutant!(AsksBeforeDurable),
+            Body::VoteReply { .. } => !mutant!(VotesBeforeDurable),
+            Body::Appended { .. } => !mutant!(AcksBeforeDurable),
+            Body::Rejected { .. } | Body::PreVoteReply { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether this belongs to no term.

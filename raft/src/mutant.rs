@@ -69,6 +69,7 @@ mod switch {
         HeartbeatCommitsUnmatched, "R2", "a heartbeat carries the whole commit index";
         CommitsUnverified, "R3", "a follower commits what the append did not verify";
         IgnoresSessions, "R4", "answers from an earlier stay in the group count";
+        VotesKnowingNothing, "R5", "a node that begins anew votes before it knows anything";
         JoinsWithOldSnapshots, "R5", "a member that begins anew takes a snapshot from before its stay";
         NeverStepsBack, "R6", "after a refusal the leader does not step back";
         CommitsWithMinority, "R7", "one voter too few commits";

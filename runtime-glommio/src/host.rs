@@ -24,8 +24,8 @@ pub struct Hands {
     pub resumed: Vec<ConnId>,
     /// Whether connections are still accepted.
     pub listening: bool,
-    /// Whether the shard has drained.
-    pub stopped: bool,
+    /// How many shards have drained, as far as this one has heard.
+    pub stopped: usize,
     here: ShardId,
     ways: Vec<Way>,
     /// Shards that have mail of this turn.
@@ -39,7 +39,12 @@ impl Hands {
         let mailed = vec![false; ways.len()];
         let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
         let (conns, dirty, resumed) = (Conns::new(load), Vec::new(), Vec::new());
-        Hands { conns, dirty, resumed, listening: true, stopped: false, here, ways, mailed, log }
+        Hands { conns, dirty, resumed, listening: true, stopped: 0, here, ways, mailed, log }
+    }
+
+    /// Whether every shard has drained.
+    pub fn is_over(&self) -> bool {
+        self.stopped >= self.ways.len()
     }
 
     /// Notes that a socket has something to write.
@@ -132,7 +137,12 @@ impl Host for Hands {
     }
 
     fn stop(&mut self) {
-        self.stopped = true;
+        // It goes on until all have: others may still ask it.
+        self.stopped += 1;
+        let here = usize::from(self.here.0);
+        for shard in (0..self.ways.len()).filter(|shard| *shard != here) {
+            self.mail(shard, Parcel::Stopped);
+        }
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Hands {
     pub dirty: Vec<ConnId>,
     /// Whether connections are still accepted.
     pub listening: bool,
-    /// Whether the shard has drained.
-    pub stopped: bool,
+    /// How many shards have drained, as far as this one has heard.
+    pub stopped: usize,
     here: ShardId,
     ways: Vec<Way>,
     /// Shards that have mail of this turn.
@@ -36,7 +36,12 @@ impl Hands {
     pub fn new(here: ShardId, ways: Vec<Way>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
         let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
-        Hands { conns: Conns::new(load), dirty: Vec::new(), listening: true, stopped: false, here, ways, mailed, log }
+        Hands { conns: Conns::new(load), dirty: Vec::new(), listening: true, stopped: 0, here, ways, mailed, log }
+    }
+
+    /// Whether every shard has drained.
+    pub fn is_over(&self) -> bool {
+        self.stopped >= self.ways.len()
     }
 
     /// Notes that a socket has something to write.
@@ -127,7 +132,12 @@ impl Host for Hands {
     }
 
     fn stop(&mut self) {
-        self.stopped = true;
+        // It goes on until all have: others may still ask it.
+        self.stopped += 1;
+        let here = usize::from(self.here.0);
+        for shard in (0..self.ways.len()).filter(|shard| *shard != here) {
+            self.mail(shard, Parcel::Stopped);
+        }
     }
 }
 

@@ -168,7 +168,9 @@ impl Shards {
                 certificates: certificates.clone(),
                 log: log.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || start.run())?;
+            let siblings = ways.clone();
+            let run = move || start.run_or_stop(&siblings);
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
             threads.push(thread);
         }
         let mut result = Ok(ExitCode::SUCCESS);
@@ -176,7 +178,7 @@ impl Shards {
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => result = Err(error),
-                Err(_) => result = Err(io::Error::other("a shard panicked")),
+                Err(_) => result = Err(io::Error::other("a shard's thread ended")),
             }
         }
         result
@@ -197,6 +199,19 @@ struct Start {
 }
 
 impl Start {
+    /// Runs the shard. If it fails, the node drains and ends: a channel may have its home there.
+    fn run_or_stop(self, siblings: &[Way]) -> io::Result<()> {
+        let run = std::panic::AssertUnwindSafe(|| self.run());
+        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(io::Error::other("a shard panicked")));
+        if result.is_err() {
+            for way in siblings {
+                way.send(Parcel::Drain);
+                way.send(Parcel::Stopped);
+            }
+        }
+        result
+    }
+
     fn run(self) -> io::Result<()> {
         let config = self.boot.config.clone();
         if config.pin {

@@ -25,6 +25,8 @@ pub enum Parcel {
     Certificates(Arc<ServerConfig>),
     /// The node is to stop.
     Drain,
+    /// A sibling has drained.
+    Stopped,
 }
 
 /// The way to one shard.

@@ -100,10 +100,10 @@ impl Turn {
         }
     }
 
-    /// Runs until the shard has drained.
+    /// Runs until all shards have drained.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::new();
-        while !self.hands.stopped {
+        while !self.hands.is_over() {
             let now = clock::now();
             let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
             let busy = self.has_mail || !self.hands.dirty.is_empty();
@@ -174,6 +174,7 @@ impl Turn {
             Parcel::Connection(socket, from) => self.adopt(now, socket, from),
             Parcel::Certificates(certificates) => self.certificates = Some(certificates),
             Parcel::Drain => self.tell(now, Input::Drain),
+            Parcel::Stopped => self.hands.stopped += 1,
         }
         true
     }

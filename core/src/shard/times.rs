@@ -44,6 +44,10 @@ impl Shard {
             Phase::Head { .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
+                // The answer may never be written: a TLS handshake that has not ended takes none.
+                if let Phase::Discarding(until) = &mut session.phase {
+                    *until = (*until).min(now + self.config.discard_timeout);
+                }
             }
             Phase::Client(client) => {
                 if client.resume.is_some_and(|at| at <= now) {

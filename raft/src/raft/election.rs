@@ -157,7 +157,7 @@ impl Raft {
             return Err(Ignored::LeaderAlive);
         }
         // Learners vote too: the asker may know that they are voters before they do (study id M4).
-        let free = (self.vote.is_none() || mutant!(VotesTwice)) && self.leader.is_none();
+        let free = (self.vote.is_none() || mutant!(VotesTwice)) && self.leader.is_none() && self.may_vote();
         let granted = (self.vote == Some(from) || free)
             && !(mutant!(LearnersRefuseVotes) && self.conf.is_learner(self.config.id))
             && (self.log.is_up_to_date(last) || mutant!(VotesForShorterLogs));
@@ -177,7 +177,8 @@ impl Raft {
             return Err(Ignored::LeaderAlive);
         }
         let free = self.vote.is_none() && self.leader.is_none();
-        let granted = (term > self.term || self.vote == Some(from) || free) && self.log.is_up_to_date(last);
+        let free = (term > self.term || self.vote == Some(from) || free) && self.may_vote();
+        let granted = free && self.log.is_up_to_date(last);
         // A yes carries the term that was asked for, a no this node's, so that the asker learns it (study id E4).
         let term = if granted { term } else { self.term };
         self.send_at(from, term, 0, Body::PreVoteReply { granted });
@@ -185,6 +186,13 @@ impl Raft {
             self.tell_committed(from, last.index);
         }
         Ok(())
+    }
+
+    /// Whether this node knows anything that a vote could protect. One that begins anew under an old name does not: a member that
+    /// was left behind may still live in a configuration in which the two are a quorum (study id R5). So a new member must be
+    /// brought up before it is made a voter (study id M7).
+    fn may_vote(&self) -> bool {
+        self.log.last_index() > 0 || mutant!(VotesKnowingNothing)
     }
 
     /// Tells a node whose election is refused what is committed, as far as its log reaches, if this node may not lead: it may have

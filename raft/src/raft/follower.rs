@@ -4,7 +4,7 @@ use super::{Action, DropReason, Fatal, Ignored, Raft, check_chain};
 use crate::confchange::Changed;
 use crate::entry::Entries;
 use crate::log::EntryId;
-use crate::message::{Body, SnapshotMeta};
+use crate::message::{Body, Message, SnapshotMeta};
 use crate::{Incarnation, Index, NUMBER_MAX, NodeId};
 
 impl Raft {
@@ -18,8 +18,10 @@ impl Raft {
     }
 
     /// Refuses a member that comes back with another disk: it has forgotten votes and entries (study id R5). A membership
-    /// change that adds it anew lets it back in.
-    pub(super) fn check_incarnation(&mut self, from: NodeId, incarnation: Incarnation) -> Result<(), Ignored> {
+    /// change that adds it anew lets it back in. From then on its new name is learned only from an answer that echoes this stay:
+    /// what its earlier self sent may still be on the way.
+    pub(super) fn check_incarnation(&mut self, message: &Message) -> Result<(), Ignored> {
+        let Message { from, incarnation, session, .. } = *message;
         if incarnation == Incarnation(0) || !self.conf.contains(from) {
             return Ok(());
         }
@@ -27,7 +29,10 @@ impl Raft {
             Some((_, known)) if *known != incarnation => Err(Ignored::OtherIncarnation),
             Some(_) => Ok(()),
             None => {
-                self.incarnations.push((from, incarnation));
+                let stay = self.progress.get(from).map_or(0, |progress| progress.session);
+                if stay == 0 || (message.body.is_answer() && session == stay) {
+                    self.incarnations.push((from, incarnation));
+                }
                 Ok(())
             }
         }

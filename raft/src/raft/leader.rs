@@ -63,7 +63,7 @@ impl Raft {
         if !progress.recent_active || self.snapshot.index == 0 {
             return false;
         }
-        if self.snapshot.index < progress.session && progress.matched == 0 {
+        if self.snapshot.index < progress.session && progress.matched == 0 && !mutant!(JoinsWithOldSnapshots) {
             // The peer takes none from before its present stay (see `on_snapshot`). Asked for again with each echo.
             self.want_snapshot();
             return false;

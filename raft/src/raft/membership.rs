@@ -113,6 +113,10 @@ impl Raft {
         let own = self.progress.get(self.config.id);
         let votes = own.is_some_and(|progress| !progress.learner);
         if self.role != Role::Leader {
+            if !votes && self.role != Role::Follower {
+                // It learned in the middle of its candidacy that it is none.
+                self.become_follower(self.term, None);
+            }
             return;
         }
         if !votes {

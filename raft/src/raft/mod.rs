@@ -32,10 +32,13 @@ use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, 
 use propose::Proposals;
 use reads::Reads;
 
+/// Where the numbers of a node's reads may begin.
+const READ_NUMBERS: u64 = 1 << 60;
+
 /// One group on one node: a state machine that is given what happens and says what to do.
 ///
 /// See the crate's front page for the run loop.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     random: Random,
@@ -164,6 +167,8 @@ impl Raft {
         if !mutant!(RestartForgetsChanges) {
             raft.log.confs_applied(applied);
         }
+        // An answer to a read of an earlier life must not pass for one of this life (study id L2).
+        raft.reads.number_from(raft.random.below(READ_NUMBERS));
         raft.events.clear();
         raft.become_follower(raft.term, None);
         Ok(raft)
@@ -281,7 +286,7 @@ impl Raft {
         let (snapshot, entries) = self.log.take_unwritten();
         let id = self.number_record();
         self.log.write_began(id, snapshot.as_ref().map_or(0, |meta| meta.index));
-        let hard = (changed && !(mutant!(TermAfterEntries) && !entries.is_empty())).then_some(hard);
+        let hard = (changed && (entries.is_empty() || !mutant!(TermAfterEntries))).then_some(hard);
         out.push(Action::Persist(Record { id, sync: true, hard, snapshot, entries, checkpoint: false }));
     }
 
@@ -401,7 +406,7 @@ impl Raft {
         if !foreign || (message.term == 0) != termless || message.term >= NUMBER_MAX {
             return Err(Ignored::Malformed);
         }
-        self.check_incarnation(message.from, message.incarnation)?;
+        self.check_incarnation(message)?;
         if message.body.is_answer() && self.progress.get(message.from).is_none() {
             return Err(Ignored::UnknownPeer);
         }

@@ -21,7 +21,7 @@ struct Proposal {
 }
 
 /// The proposals whose fate is open.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Proposals {
     /// Those in the log, in the order of their entries.
     open: VecDeque<Proposal>,

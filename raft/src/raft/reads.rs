@@ -20,7 +20,7 @@ enum Asker {
     Peer { node: NodeId, number: u64 },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     asker: Asker,
     index: Index,
@@ -28,14 +28,14 @@ struct Waiting {
 }
 
 /// A read that this follower passed to its leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Passed {
     number: u64,
     token: ReadToken,
     since: Time,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     /// The newest round of heartbeats in this leader's term.
     round: u64,
@@ -54,6 +54,11 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.early.len() + self.passed.len()
+    }
+
+    /// Numbers this life's reads from `number` on.
+    pub(super) fn number_from(&mut self, number: u64) {
+        self.next_number = number;
     }
 
     pub(super) fn next_round(&mut self, now: Time) -> u64 {
@@ -206,6 +211,8 @@ impl Raft {
     pub(super) fn spread_reads(&mut self) {
         if self.reads.unspread && self.role == Role::Leader {
             self.broadcast_heartbeat();
+            // Where this node is a quorum by itself, nobody else need echo.
+            self.confirm_reads();
             // A leader that has just become the only voter hears no echo.
             if self.is_alone() {
                 self.confirm_reads();

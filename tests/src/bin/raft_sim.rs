@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use wrs_tests::raft_sim::RaftCluster;
+use wrs_tests::raft_sim::exhaust::{Bounds, explore};
 use wrs_tests::sim::runner::{Plan, run_seeds};
 use wrs_tests::sim::shrink::shrink;
 use wrs_tests::sim::{Scenario, Spec};
 
 const USAGE: &str = "\
 raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
-raft_sim replay SPEC [trace]                  run one spec, as a failure prints it
+raft_sim replay SPEC [trace] [FAULT]          run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike
-raft_sim mutants [SEEDS [EVENTS [THREADS]]]   how many seeds it takes to catch each fault (with --features mutants)";
+raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every interleaving of three nodes
+raft_sim mutants [SEEDS [EVENTS [THREADS [NAME..]]]]   how many seeds it takes to catch each fault (with --features mutants)";
 
 fn number(argument: Option<&String>, default: u64) -> u64 {
     argument.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -49,6 +51,20 @@ fn run(arguments: &[String]) -> ExitCode {
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Every interleaving of a tiny cluster.
+fn exhaust(arguments: &[String]) -> ExitCode {
+    let bounds = Bounds {
+        terms: number(arguments.first(), 2),
+        entries: number(arguments.get(1), 3),
+        crashes: number(arguments.get(2), 1) as u32,
+        states_max: number(arguments.get(3), 20_000_000),
+    };
+    let start = Instant::now();
+    let explored = explore(&bounds);
+    println!("{bounds:?}\n{explored:?}\n{:.0} s", start.elapsed().as_secs_f64());
+    if explored.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// How many seeds it takes until each fault of the raft crate is noticed, as a table.
 #[cfg(feature = "mutants")]
 fn mutants(arguments: &[String]) -> ExitCode {
@@ -57,6 +73,7 @@ fn mutants(arguments: &[String]) -> ExitCode {
     use wrs_raft::mutant::{MUTANTS, switch_on};
 
     let (seeds, events) = (number(arguments.first(), 2_000), number(arguments.get(1), 20_000));
+    let names = arguments.get(3..).unwrap_or_default();
     std::panic::set_hook(Box::new(|_| {}));
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
@@ -64,12 +81,18 @@ fn mutants(arguments: &[String]) -> ExitCode {
         while let Some((at, (mutant, study, what))) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| MUTANTS.get(at).map(|row| (at, row)))
         {
-            switch_on(Some(*mutant));
+            if !names.is_empty() && !names.contains(&format!("{mutant:?}")) {
+                continue;
+            }
             let caught = (0..seeds).find_map(|seed| {
-                let outcome = RaftCluster.run_caught(&Spec::new(seed, events));
-                outcome.violation.map(|violation| (seed + 1, violation))
+                switch_on(Some(*mutant));
+                let spec = Spec::new(seed, events);
+                let outcome = RaftCluster.run_caught(&spec);
+                switch_on(None);
+                // What fails without the fault too says nothing about it.
+                let violation = outcome.violation?;
+                RaftCluster.run_caught(&spec).violation.is_none().then_some((seed + 1, violation))
             });
-            switch_on(None);
             let (count, rule) = match &caught {
                 Some((count, violation)) => (count.to_string(), violation.rule),
                 None => ("**not caught**".to_owned(), ""),
@@ -106,9 +129,16 @@ fn main() -> ExitCode {
     let spec = || arguments.get(1).map(|text| text.parse::<Spec>());
     match (arguments.first().map(String::as_str), spec()) {
         (Some("run"), _) => run(arguments.get(1..).unwrap_or_default()),
+        (Some("exhaust"), _) => exhaust(arguments.get(1..).unwrap_or_default()),
         (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
         (Some("replay"), Some(Ok(spec))) => {
-            let trace = arguments.get(2).is_some();
+            let trace = arguments.iter().any(|argument| argument == "trace");
+            #[cfg(feature = "mutants")]
+            for (mutant, _, _) in wrs_raft::mutant::MUTANTS {
+                if arguments.iter().any(|argument| *argument == format!("{mutant:?}")) {
+                    wrs_raft::mutant::switch_on(Some(*mutant));
+                }
+            }
             let outcome = RaftCluster.run(&spec, trace);
             println!("{} events, digest {:x}", outcome.events, outcome.digest);
             match outcome.violation {

@@ -10,8 +10,8 @@
 //! | `wire` | the clients' side of HTTP and WebSocket, by its own hand |
 //! | `socket` | bytes on the way, with windows, cuts and resets |
 //! | `program` | who is at the other ends |
-//! | `contract` | the promises |
-//! | `world` | time, turns and rests |
+//! | `contract`, `settle` | the promises: at every step, and at rest |
+//! | `state`, `world` | connections, queues and hands; time, turns and rests |
 
 // A simulator that is wrong must stop at once: a panic here is a finding and no harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -19,7 +19,9 @@
 pub mod contract;
 pub mod plan;
 pub mod program;
+pub mod settle;
 pub mod socket;
+pub mod state;
 pub mod wire;
 pub mod world;
 
@@ -28,7 +30,8 @@ use std::net::IpAddr;
 
 use contract::Want;
 use program::Program;
-use world::{Reading, World};
+use state::Reading;
+use world::World;
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use wrs_core::pattern::Pattern;
 
 use super::contract::{Mark, Message, Verb, Want};
+use super::state::{Reading, State};
 use super::wire::{Piece, frame};
-use super::world::{Reading, State, World};
+use super::world::World;
 
 /// Bytes that may be on the way to the node from one program.
 const INBOUND_MAX: usize = 100_000;

@@ -117,6 +117,15 @@ impl World {
                 format!("term {term}: node {} in its life {} and node {} in its life {}", known.0, known.1, me.0, me.1);
             return self.fail("election safety", detail);
         }
+        // Its own word it tells nobody: it is what it has made durable.
+        let own = node.durable_hard.term == term && node.durable_hard.vote == Some(NodeId(me.0));
+        let words = self.history.words.get(&term);
+        let said = |id: NodeId| (id.0 == me.0 && own) || words.is_some_and(|all| all.contains(&(id.0, me.0)));
+        let now = node.machine.as_ref().is_some_and(|machine| holds_quorum(machine.conf(), said));
+        if !now && !holds_quorum(self.history.conf_at(node.view.conf_from), said) {
+            let detail = format!("node {} leads term {term} with the words of {words:?}", me.0);
+            return self.fail("a leader is elected by a quorum", detail);
+        }
         let index = self.history.committed_before(term);
         if node.written.at(index).map(|mark| mark.chain) != self.history.committed.at(index).map(|mark| mark.chain) {
             let detail = format!("node {} leads term {term} without what was committed up to {index}", me.0);
@@ -347,7 +356,10 @@ impl World {
                 }
             }
             Body::Heartbeat { commit, .. } => {
-                let matched = machine.progress().get(message.to).map_or(0, |progress| progress.matched);
+                // One that was built before the peer was removed and added anew speaks of its earlier stay.
+                let progress =
+                    machine.progress().get(message.to).filter(|progress| progress.session == message.session);
+                let matched = progress.map_or(u64::MAX, |progress| progress.matched);
                 if node.leads() && message.term == machine.term() && *commit > matched.min(machine.log().committed()) {
                     let detail = format!("node {who} tells {} to commit {commit}, it holds {matched}", message.to);
                     self.fail("heartbeats commit what is matched", detail);
@@ -374,12 +386,17 @@ impl World {
     /// One vote for each node, life of its disk, and term; durable before it is told.
     fn check_vote(&mut self, slot: usize, term: u64, to: u64) {
         let node = &self.nodes[slot];
+        if node.durable.last() == 0 {
+            let detail = format!("node {} votes for {to} in term {term} and has no log", slot + 1);
+            return self.fail("who knows nothing votes for nobody", detail);
+        }
         let kept = node.durable_hard;
         let durable = kept.term > term || (kept.term == term && kept.vote == Some(NodeId(to)));
         if !durable {
             let detail = format!("node {} votes for {to} in term {term}, durable is {kept:?}", slot + 1);
             return self.fail("votes are durable before they are told", detail);
         }
+        self.history.words.entry(term).or_default().push((node.id, to));
         let key = (node.id, node.config.incarnation.0, term);
         let known = *self.history.votes.entry(key).or_insert(to);
         if known != to {

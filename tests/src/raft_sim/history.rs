@@ -184,6 +184,8 @@ pub struct History {
     pub effects: Vec<Vec<u64>>,
     /// Whom each node, in each life of its disk and term, voted for.
     pub votes: FastMap<(u64, u64, u64), u64>,
+    /// Who voted for whom in each term.
+    pub words: FastMap<u64, Vec<(u64, u64)>>,
     /// Every try to propose.
     pub attempts: Vec<Attempt>,
     /// What clients were told.

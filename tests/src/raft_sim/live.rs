@@ -272,6 +272,9 @@ impl World {
                 status.reads_pending,
                 status.conf
             );
+            for (id, progress) in status.progress.iter().filter(|(_, progress)| progress.matched < status.commit) {
+                text += &format!(" [{id}: {progress}, session {}, snapshot {}]", progress.session, status.snapshot);
+            }
         }
         text
     }

@@ -22,6 +22,7 @@
 pub mod app;
 mod check;
 mod client;
+pub mod exhaust;
 mod history;
 mod live;
 mod nemesis;

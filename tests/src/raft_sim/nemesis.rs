@@ -80,7 +80,6 @@ impl World {
                 self.burst(at, 1 + random.below(12) as u32, bytes);
             }
             "wipe" if self.may_lose(slot) => self.lose(slot),
-            "wipe" => {}
             "rot" => self.act_rot(slot),
             "rejoin" => self.act_rejoin(random),
             "report" => {
@@ -294,7 +293,9 @@ impl World {
         };
         let outside: Vec<NodeId> = (1..=NODES as u64).map(NodeId).filter(addable).collect();
         let intact = |id: &NodeId| self.nodes[id.0 as usize - 1].is_intact();
-        let learners: Vec<NodeId> = conf.learners.iter().copied().filter(intact).collect();
+        // A member that knows nothing votes for nobody: it must be brought up first.
+        let knows = |id: &NodeId| self.nodes[id.0 as usize - 1].durable.last() > 0;
+        let learners: Vec<NodeId> = conf.learners.iter().copied().filter(|id| intact(id) && knows(id)).collect();
         let count = if random.below(3) > 0 { 1 } else { 1 + random.below(4) };
         let mut changes: Vec<Change> = Vec::new();
         for _ in 0..count {
@@ -302,12 +303,8 @@ impl World {
                 0..=2 => random.pick(&outside).map(|node| one(ChangeKind::AddLearner, *node)),
                 3..=5 => random.pick(&learners).map(|node| one(ChangeKind::AddVoter, *node)),
                 6 => {
-                    // Straight to voter: only one that need not be added first to start.
-                    let fresh = outside
-                        .iter()
-                        .copied()
-                        .filter(|id| !matches!(self.nodes[id.0 as usize - 1].state, State::Lost { .. }));
-                    let fresh: Vec<NodeId> = fresh.collect();
+                    // Straight to voter: only one that was a member before, and has its disk.
+                    let fresh: Vec<NodeId> = outside.iter().copied().filter(|id| intact(id) && knows(id)).collect();
                     random.pick(&fresh).map(|node| one(ChangeKind::AddVoter, *node))
                 }
                 7 => random.pick(&conf.voters).map(|node| one(ChangeKind::AddLearner, *node)),

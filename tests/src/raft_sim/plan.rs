@@ -127,6 +127,7 @@ impl Plan {
         ] {
             *rate = if spec.is_off(name) { 0 } else { *rate };
         }
+        let mut busy = false;
         let weights = crate::raft_sim::nemesis::KINDS
             .iter()
             .map(
@@ -135,6 +136,24 @@ impl Plan {
                 },
             )
             .collect();
+        let mut weights: Vec<u32> = weights;
+        let founders = if random.below(4) == 0 {
+            // A seed of much coming and going: disks are lost, and nodes come back under their old names within a term.
+            for (weight, (name, _)) in weights.iter_mut().zip(crate::raft_sim::nemesis::KINDS) {
+                *weight = match *name {
+                    "members" => 60,
+                    "rejoin" => 20,
+                    "wipe" | "crash" | "compact" | "transfer" => (*weight).max(3),
+                    _ => *weight / 3,
+                };
+                *weight = if spec.is_off(name) { 0 } else { *weight };
+            }
+            link.late_ppm = if spec.is_off("late") { 0 } else { link.late_ppm.max(30_000) };
+            busy = true;
+            1 + random.below(4) as usize
+        } else {
+            founders
+        };
         let bound = if lease { 400 } else { 100_000 };
         Plan {
             founders,
@@ -145,7 +164,7 @@ impl Plan {
             lease,
             drift_ppm: if on("clock", random.coin()) { 1 + random.below(bound) as i32 } else { 0 },
             jumps: on("clock", random.coin()) && !lease,
-            nemesis_mean: election * (1 + random.below(12)) / 4,
+            nemesis_mean: if busy { election / 3 } else { election * (1 + random.below(12)) / 4 },
             weights,
             downtime_mean: election * (1 + random.below(10)) / 2,
             think_mean: *random.pick(&[delay, 5 * MILLI, 20 * MILLI, election / 2]).unwrap_or(&MILLI),

@@ -118,7 +118,7 @@ impl Wal {
         }
     }
 
-    /// How many checkpoints and segments were begun so far: a sync covers a checkpoint if this has not changed since it began.
+    /// The number of the newest segment: a sync covers its checkpoint if this has not changed since the sync began.
     pub(super) fn number(&self) -> u64 {
         self.segment.number
     }

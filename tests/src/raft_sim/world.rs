@@ -456,6 +456,9 @@ impl World {
         } else if self.nodes[slot].is_alive() {
             self.set_timer(slot);
             self.checkpoint(slot);
+            if self.nodes[slot].snapshot_wanted {
+                self.take_snapshot(slot);
+            }
         }
     }
 
@@ -545,13 +548,6 @@ impl World {
         let Some(saved) = self.nodes[slot].saved(meta.index) else {
             return self.fail("snapshots exist", format!("node {} has no snapshot at {}", slot + 1, meta.index));
         };
-        if saved.meta.index < message.session {
-            // Older than the peer's stay in the group: it will not take it. A new one, and then again.
-            self.take_snapshot(slot);
-            let delay = self.plan.link.delay_min;
-            self.agenda.after(delay, Event::Reported { node: slot, life, to: to.0, delivered: false });
-            return;
-        }
         **meta = saved.meta.clone();
         let now = self.agenda.now();
         let (from, place) = (slot, to.0 as usize - 1);
@@ -856,7 +852,7 @@ impl World {
                 State::Lost { removed: false } if !member => node.state = State::Lost { removed: true },
                 State::Lost { removed: true } if member => {
                     let life = node.life;
-                    self.agenda.after(self.plan.election, Event::Restart { node: slot, life });
+                    self.agenda.after(self.plan.election / 8, Event::Restart { node: slot, life });
                 }
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! HTTP by hand, so that a scenario decides about every byte of a request and sees every byte of an answer.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use serde_json::Value;
 
@@ -172,7 +172,13 @@ impl Http {
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut piece = [0; 16 << 10];
-        match self.stream.read(&mut piece) {
+        let read = loop {
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(count) => {
                 self.buffer.extend_from_slice(&piece[..count]);
                 count > 0

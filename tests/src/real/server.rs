@@ -37,13 +37,13 @@ impl Lines {
         self.0.0.lock().unwrap().lines.clone()
     }
 
-    /// The first line with `text`; `None` when the child ends, or nothing comes in time.
-    fn wait_for(&self, text: &str) -> Option<String> {
+    /// What `find` finds in the first line that has it; `None` when the child ends, or nothing comes in time.
+    fn wait_for<T>(&self, find: impl Fn(&String) -> Option<T>) -> Option<T> {
         let start = Instant::now();
         let mut state = self.0.0.lock().unwrap();
         loop {
-            if let Some(line) = state.lines.iter().find(|line| line.contains(text)) {
-                return Some(line.clone());
+            if let Some(found) = state.lines.iter().find_map(&find) {
+                return Some(found);
             }
             if state.ended || start.elapsed() > PATIENCE {
                 return None;
@@ -139,12 +139,11 @@ impl Server {
         out.follow(child.stdout.take().unwrap());
         err.follow(child.stderr.take().unwrap());
         let mut server = Server { port: 0, runtime, child, out, err, tls: None };
-        let Some(line) = server.out.wait_for("listening on http") else {
+        let Some(port) = server.out.wait_for(|line| port_in(line)) else {
             let status = server.child.try_wait().unwrap();
             return Err(format!("{status:?} {:?} {:?}", server.out.all(), server.err.all()));
         };
-        let url = line.split("listening on ").nth(1).unwrap();
-        server.port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the line ends in a port");
+        server.port = port;
         Ok(server)
     }
 
@@ -263,7 +262,8 @@ impl Server {
     /// The first line of the log with `text`.
     #[track_caller]
     pub fn logged(&self, text: &str) -> String {
-        self.out.wait_for(text).unwrap_or_else(|| panic!("no {text:?} in {:?}", self.out.all()))
+        let found = self.out.wait_for(|line| line.contains(text).then(|| line.clone()));
+        found.unwrap_or_else(|| panic!("no {text:?} in {:?}", self.out.all()))
     }
 
     /// All that was logged so far.
@@ -298,6 +298,15 @@ impl Server {
         };
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }
+}
+
+/// The port in `… listening on http://127.0.0.1:8080`, or in the same as JSON.
+fn port_in(line: &str) -> Option<u16> {
+    let address = match serde_json::from_str::<Value>(line) {
+        Ok(event) => event["address"].as_str()?.to_owned(),
+        Err(_) => line.split("listening on http").nth(1)?.to_owned(),
+    };
+    address.rsplit(':').next()?.parse().ok()
 }
 
 /// The channel that a 201 speaks of.

@@ -101,6 +101,7 @@ impl Ws {
                 Err(Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     panic!("nothing came in time")
                 }
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(Error::Io(error)) if is_end(&error) => return Got::Lost,
                 Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => return Got::Lost,
                 Err(error) => panic!("{error}"),

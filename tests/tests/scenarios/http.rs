@@ -220,7 +220,9 @@ pub fn a_body_that_drips_is_cut_off(runtime: &Runtime) {
 pub fn a_connection_that_says_nothing_is_ended(runtime: &Runtime) {
     let server = runtime.start(&["WRS_HANDSHAKE_TIMEOUT=200"]);
     let start = Instant::now();
-    is_over(server.http());
+    let mut http = server.http();
+    http.read().problem(408);
+    is_over(http);
     assert!(start.elapsed() >= Duration::from_millis(190));
 }
 
