@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 
+use crate::config::NodeAddress;
 use crate::event::Event;
-use crate::id::{ConnId, ShardId};
+use crate::id::{ConnId, DialId, ShardId};
 use crate::peer::PeerMessage;
 
 /// One thing to do.
@@ -52,12 +53,89 @@ pub enum Action {
         /// What.
         message: PeerMessage,
     },
+    /// Reach out to another node's cluster port, or to the API of this service; say `Linked` or `DialFailed` within
+    /// [`Config::dial_timeout`](crate::config::Config::dial_timeout). Shard 0's alone.
+    Dial {
+        /// The attempt.
+        dial: DialId,
+        /// Where to; the port is given. A name is resolved, and its addresses tried in turn.
+        address: NodeAddress,
+        /// What is spoken there.
+        over: Over,
+    },
+    /// Look up a name's addresses; say `Resolved`.
+    Resolve {
+        /// The name.
+        host: String,
+    },
+    /// Keep something in the data directory. All of these are done in order.
+    Store(Store),
+    /// The node can go on no longer, and its process ends with this message and status 1 once every shard has said `Stop`.
+    Fail {
+        /// Why.
+        why: String,
+    },
     /// Something happened that an operator may want to know.
     Report(Event),
     /// Accept no further connection.
     StopListening,
     /// This shard has drained: once every shard says so, the process may end.
     Stop,
+}
+
+/// What is spoken on a connection that this node opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// The node links' own protocol; over TLS with the certificates of `WRS_NODE_SSL_CERT_PATH` where they are set.
+    Link,
+    /// HTTP, or HTTPS with whatever certificate the service shows, as `WRS_PUBLIC_SSL` says: nothing secret is sent there.
+    Api,
+}
+
+/// A file of the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FileName {
+    /// Who the node is: `node`.
+    Identity,
+    /// A piece of the log, by number: `log-…`, sixteen hexadecimal digits.
+    Segment(u64),
+    /// The state as of an index: `snapshot-…`.
+    Snapshot(u64),
+}
+
+/// One thing to do in the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Add bytes to the end of a file, which is made if there is none.
+    Append {
+        /// Which file.
+        file: FileName,
+        /// What.
+        bytes: Bytes,
+        /// If given: make it durable (several at once, if more wait), then say `Persisted` with this number.
+        record: Option<u64>,
+    },
+    /// Put a whole file in place of what was there, so that a crash leaves the old one or the new one.
+    Replace {
+        /// Which file.
+        file: FileName,
+        /// What.
+        bytes: Bytes,
+        /// If given: say `Persisted` with this number when it is durable.
+        record: Option<u64>,
+    },
+    /// Cut a file to a length, durably: what a crash left behind it.
+    Truncate {
+        /// Which file.
+        file: FileName,
+        /// Its new length in bytes.
+        length: u64,
+    },
+    /// Delete a file if it is there.
+    Remove {
+        /// Which file.
+        file: FileName,
+    },
 }
 
 /// A caller-owned, reusable list of actions in order.

@@ -374,14 +374,14 @@ impl LimitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ShardId;
+    use crate::id::{Life, ShardId};
     use serde_json::Value;
 
     const CHANNEL: u128 = 0xD679_05F5;
 
     fn all() -> Vec<Event> {
         let (channel, from) = (ChannelId::from_bits(CHANNEL, 4), IpAddr::from([192, 0, 2, 1]));
-        let client = ClientId { node: 1, shard: ShardId(2), serial: 3 };
+        let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
         let why = || "line one\nline \"two\"\u{1b}[0m".to_owned();
         vec![
             Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
@@ -443,7 +443,7 @@ mod tests {
         }
         let event = Event::ClientLeft {
             channel: ChannelId::from_bits(CHANNEL, 4),
-            client: ClientId { node: 1, shard: ShardId(2), serial: 3 },
+            client: ClientId { life: Life(1), shard: ShardId(2), serial: 3 },
             code: 1000,
         };
         assert_eq!(

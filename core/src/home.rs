@@ -78,7 +78,7 @@ mod tests {
     fn a_full_channel_seats_nobody_until_somebody_leaves() {
         let channel =
             Channel { pattern: Pattern::PushPull, client_limit: Some(1), timeout_ms: None, token: TokenHash::of("t") };
-        let client = |serial| ClientId { node: 0, shard: ShardId(0), serial };
+        let client = |serial| ClientId { life: Life(0), shard: ShardId(0), serial };
         let mut home = Home::default();
         assert!(home.seat(&channel, client(1), true));
         assert!(!home.seat(&channel, client(2), true));

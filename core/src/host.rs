@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 
-use crate::action::{Action, Actions};
+use crate::action::{Action, Actions, Over, Store};
+use crate::config::NodeAddress;
 use crate::event::Event;
-use crate::id::{ConnId, ShardId};
+use crate::id::{ConnId, DialId, ShardId};
 use crate::peer::PeerMessage;
 
 /// What an adapter offers one shard. Calls about a socket that is gone are ignored.
@@ -23,6 +24,14 @@ pub trait Host {
     fn read(&mut self, conn: ConnId, wanted: bool);
     /// Hands a message to a sibling shard.
     fn forward(&mut self, peer: ShardId, message: PeerMessage);
+    /// Reaches out to another node or to the API of this service.
+    fn dial(&mut self, dial: DialId, address: NodeAddress, over: Over);
+    /// Looks up a name.
+    fn resolve(&mut self, host: String);
+    /// Keeps something in the data directory, after what was given before.
+    fn store(&mut self, store: Store);
+    /// The process is to end with status 1 and this message, once every shard has drained.
+    fn fail(&mut self, why: String);
     /// Tells the operator.
     fn report(&mut self, event: Event);
     /// Accepts no further connection.
@@ -42,6 +51,10 @@ pub fn perform(actions: &mut Actions, host: &mut impl Host) {
             Action::Pause { conn } => host.read(conn, false),
             Action::Resume { conn } => host.read(conn, true),
             Action::Forward { peer, message } => host.forward(peer, message),
+            Action::Dial { dial, address, over } => host.dial(dial, address, over),
+            Action::Resolve { host: name } => host.resolve(name),
+            Action::Store(store) => host.store(store),
+            Action::Fail { why } => host.fail(why),
             Action::Report(event) => host.report(event),
             Action::StopListening => host.stop_listening(),
             Action::Stop => host.stop(),

@@ -66,13 +66,46 @@ impl fmt::Debug for ChannelId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);
 
+/// A node of a cluster, never 0: drawn at random when the node starts, or kept in its data directory. What Raft knows it by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    /// Sixteen lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// One unbroken stay of a node among the live ones, never 0 and never used again: the first part of each client's id. A node
+/// that was counted out closes its clients and begins another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Life(pub u64);
+
+impl fmt::Display for Life {
+    /// Sixteen lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "life {self}")
+    }
+}
+
+/// An attempt to reach another node, or an API; numbered by the shard that asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DialId(pub u64);
+
 /// A client: one connection to a channel. Opaque to clients, unique in the cluster and never used again.
 ///
-/// It says where its connection is: the node's incarnation (random bits drawn at start), the shard and a serial number.
+/// It says where its connection is: the node's life, the shard and a serial number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId {
-    /// Random bits that the node drew when it started.
-    pub node: u64,
+    /// The life of its node.
+    pub life: Life,
     /// The shard that holds the connection.
     pub shard: ShardId,
     /// Counts the shard's clients, from 1.
@@ -95,7 +128,7 @@ impl ClientId {
             bits = (bits << 4) | u128::from(value);
         }
         let (node, shard, serial) = ((bits >> 64) as u64, ShardId((bits >> 48) as u16), bits as u64 & 0xFFFF_FFFF_FFFF);
-        Some(ClientId { node, shard, serial })
+        Some(ClientId { life: Life(node), shard, serial })
     }
 }
 
@@ -103,7 +136,7 @@ impl fmt::Display for ClientId {
     /// Thirty-two lower-case hexadecimal digits. A serial number is below 2^48: a shard that took a million clients a
     /// second would come to its end after nine years.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:04x}{:012x}", self.node, self.shard.0, self.serial & 0xFFFF_FFFF_FFFF)
+        write!(f, "{}{:04x}{:012x}", self.life, self.shard.0, self.serial & 0xFFFF_FFFF_FFFF)
     }
 }
 
@@ -140,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_client_id_reads_what_it_writes_and_nothing_else() {
-        let id = ClientId { node: 0xABCD, shard: ShardId(3), serial: 77 };
+        let id = ClientId { life: Life(0xABCD), shard: ShardId(3), serial: 77 };
         assert_eq!(ClientId::parse(&id.to_string()), Some(id));
         for bad in ["", "+0000000000000000000000000000000", "0", &id.to_string().to_uppercase()] {
             assert_eq!(ClientId::parse(bad), None, "{bad}");

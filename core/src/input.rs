@@ -3,9 +3,9 @@
 //! Inputs are facts: past tense or nouns. An adapter hands them over in the order in which they happened on each
 //! connection and from each peer; between those it may choose any order.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::id::{ConnId, ShardId};
+use crate::id::{ConnId, DialId, ShardId};
 use crate::peer::PeerMessage;
 
 /// One fact.
@@ -64,6 +64,40 @@ pub enum Input<'a> {
         peer: ShardId,
         /// What.
         message: PeerMessage,
+    },
+    /// A connection of the cluster port was accepted, or a dial has succeeded. Shard 0's alone. Its bytes come and go as
+    /// those of any other socket.
+    Linked {
+        /// The socket.
+        conn: ConnId,
+        /// The other end.
+        from: SocketAddr,
+        /// Which dial it is, if this node reached out.
+        dial: Option<DialId>,
+    },
+    /// A dial has failed.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why.
+        why: String,
+    },
+    /// The answer to [`Action::Resolve`](crate::action::Action::Resolve).
+    Resolved {
+        /// The name that was asked for.
+        host: String,
+        /// Its addresses, or why there are none.
+        addresses: Result<Vec<IpAddr>, String>,
+    },
+    /// Everything that was stored up to this record is durable.
+    Persisted {
+        /// The record's number.
+        record: u64,
+    },
+    /// Something could not be stored. Nothing that is stored after it counts.
+    PersistFailed {
+        /// Why.
+        why: String,
     },
     /// The node is to stop: finish what runs and let clients go. Give it to every shard.
     Drain,

@@ -132,6 +132,7 @@ pub mod host;
 pub mod id;
 pub mod input;
 pub mod links;
+pub mod members;
 pub mod metrics;
 pub mod openapi;
 pub mod pages;

@@ -129,13 +129,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::id::{ChannelId, ClientId};
+    use crate::id::{ChannelId, ClientId, Life};
 
     fn land(bytes: usize) -> PeerMessage {
         PeerMessage::Publish {
             channel: ChannelId::from_bits(1, 4),
             frames: Bytes::from(vec![0; bytes]),
-            from: ClientId { node: 0, shard: ShardId(0), serial: 1 },
+            from: ClientId { life: Life(0), shard: ShardId(0), serial: 1 },
             back: true,
         }
     }
@@ -161,8 +161,9 @@ mod tests {
         let ask = PeerMessage::Ask {
             channel: ChannelId::from_bits(1, 4),
             frame: Bytes::from(vec![0; 900]),
-            from: ClientId { node: 0, shard: ShardId(0), serial: 1 },
+            from: ClientId { life: Life(0), shard: ShardId(0), serial: 1 },
             wish: crate::peer::Wish::Pull,
+            number: 0,
         };
         assert!(links.sent(ShardId(1), &ask));
         assert!(!links.sent(ShardId(1), &land(100)));
@@ -188,8 +189,9 @@ mod tests {
         let ask = PeerMessage::Ask {
             channel: ChannelId::from_bits(1, 4),
             frame: Bytes::from(vec![0; 2_000]),
-            from: ClientId { node: 0, shard: ShardId(0), serial: 1 },
+            from: ClientId { life: Life(0), shard: ShardId(0), serial: 1 },
             wish: crate::peer::Wish::Pull,
+            number: 0,
         };
         assert!(links.sent(ShardId(1), &ask));
         assert!(links.sent(ShardId(1), &land(2_000)));

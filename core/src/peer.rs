@@ -1,15 +1,17 @@
-//! What the shards of a node say to one another.
+//! What the shards of a cluster say to one another, on one node or across two.
 //!
-//! A shard sends the same messages to itself where it plays both parts; so one shard and sixteen behave alike. Messages
-//! from one shard to another arrive in order. Those that carry clients' data cost window bytes ([`PeerMessage::data`]);
+//! A shard sends the same messages to itself where it plays both parts; so one shard and sixteen behave alike, and so do
+//! one node and five: what is for another node goes to the *gate*, shard 0, which has the links to the others, and from
+//! there to their gates. Messages from one shard to another arrive in order. Those that carry clients' data cost window bytes ([`PeerMessage::data`]);
 //! the others are bounded by the number of sessions that wait for their answers.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::catalogue::{Command, Outcome};
-use crate::id::{ChannelId, ClientId};
+use crate::id::{ChannelId, ClientId, Life, ShardId};
 use crate::metrics::Metrics;
 use crate::time::Time;
 
@@ -30,15 +32,77 @@ pub enum Verdict {
     AddressFull,
     /// The channel is gone.
     Absent,
+    /// The channel's home may not decide now; later it may.
+    Undecided,
+}
+
+/// One message that its taker has handed to a home, and whose fate it wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AskId {
+    /// The node that took it in.
+    pub life: Life,
+    /// The shard that took it in.
+    pub shard: ShardId,
+    /// Counts that shard's asks, from 1.
+    pub number: u64,
+}
+
+/// What a home has decided about a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// In which epoch. A receiver that is in another refuses it, and the message is asked again.
+    pub epoch: u64,
+    /// The number of the ask.
+    pub number: u64,
+    /// The receiver's new place in the queue; `None` where it stands in none.
+    pub stamp: Option<u64>,
+}
+
+/// What became of an ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// A shard has given the message to its receiver, or has found that there is none: it is over.
+    Settled,
+    /// Nobody got it: who was asked decides no longer, or the receiver's shard was in another epoch.
+    Moved,
+}
+
+/// A seated client, as its shard tells a new home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// Who.
+    pub client: ClientId,
+    /// Where.
+    pub channel: ChannelId,
+    /// Its place in the queue, if it stands there: the number that the last home gave it.
+    pub stamp: Option<u64>,
+}
+
+/// What a shard, or a node, knew at the end of an epoch; each part goes to those that it concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Its seated clients: for the channels' new homes.
+    pub seats: Vec<Seat>,
+    /// Asks whose messages its clients were given lately: for those who asked.
+    pub given: Vec<AskId>,
+    /// Asks that its homes decided lately, and on which node the receiver is: for those who asked.
+    pub decided: Vec<(AskId, Life)>,
+}
+
+impl Ledger {
+    /// Whether nothing stands in it.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty()
+    }
 }
 
 /// What one shard knows of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tally {
-    /// Clients connected to this shard.
+    /// Clients connected to this shard, or to this node.
     pub clients: u64,
-    /// When a message last came from one of them, or from one that has left.
-    pub active: Time,
+    /// How long ago a message last came from one of them, or from one that has left.
+    pub idle: Duration,
 }
 
 /// What a message asks of the channel's home.
@@ -119,23 +183,51 @@ pub enum PeerMessage {
         client: ClientId,
         /// Where.
         channel: ChannelId,
-        /// Its address.
-        from: IpAddr,
         /// Whether it stands in the queue.
         pull: bool,
     },
     /// To the client's shard: the answer.
-    Seated(ClientId, Verdict),
+    Seated {
+        /// Who.
+        client: ClientId,
+        /// Whether it has a seat.
+        verdict: Verdict,
+        /// In which epoch that was decided; the answer of another epoch counts for nothing.
+        epoch: u64,
+        /// Its place in the queue, if it stands there.
+        stamp: Option<u64>,
+    },
     /// To the home: a seated client has gone.
     Leave(ClientId, ChannelId),
     /// To shard 0: a client that it had counted, of this address, has gone or was not seated.
     Uncount(IpAddr),
-    /// To all: this shard has clients on a channel from now on. Answered with `InterestNoted`.
+    /// To all: this shard, or this node, has clients on a channel from now on. Answered with `InterestNoted`.
     Interest(ChannelId),
     /// The interest is known here.
     InterestNoted(ChannelId),
-    /// To all: this shard has none any more; its last message was then.
-    Disinterest(ChannelId, Time),
+    /// To all: this shard, or this node, has none any more; its last message was so long ago.
+    Disinterest(ChannelId, Duration),
+    /// From the gate to the shards of its node: whether other nodes have clients on a channel. Answered with `AbroadNoted`
+    /// where there are some now.
+    Abroad(ChannelId, bool),
+    /// That others have is known here.
+    AbroadNoted(ChannelId),
+
+    /// From the gate to the shards of its node: until when this node may decide.
+    Lease(Time),
+    /// From a shard to its gate: it has ended the epoch before this one, and knew this.
+    Sealed(u64, Box<Ledger>),
+    /// From gate to gate: what this node knew that concerns the other; more of it follows if so.
+    Reported {
+        /// The new epoch.
+        epoch: u64,
+        /// What is known.
+        ledger: Box<Ledger>,
+        /// Whether another part follows.
+        more: bool,
+    },
+    /// From a gate to its shards: every node has reported, what concerns the shard is this, and homes may decide.
+    Opened(u64, Box<Ledger>),
 
     /// How many clients do these channels have on your shard, and when was the last message?
     Survey(Ticket, Vec<ChannelId>),
@@ -167,6 +259,8 @@ pub enum PeerMessage {
         from: ClientId,
         /// By which rule.
         wish: Wish,
+        /// The number under which the sender's shard wants to hear its fate.
+        number: u64,
     },
     /// To the receiver's shard.
     Deliver {
@@ -180,6 +274,19 @@ pub enum PeerMessage {
         to: ClientId,
         /// Whether the sender is told when the receiver has gone.
         tell: bool,
+        /// What the home decided, if one was asked.
+        decision: Option<Decision>,
+    },
+    /// To the shard that asked.
+    Told(AskId, Fate),
+    /// To a client's shard: the home has moved it to the tail of the queue.
+    Stamped {
+        /// Who.
+        client: ClientId,
+        /// In which epoch.
+        epoch: u64,
+        /// Its new place.
+        stamp: u64,
     },
     /// To the sender's shard: its message reached nobody.
     Refused(ClientId, Undelivered),

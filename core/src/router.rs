@@ -274,7 +274,7 @@ impl Router {
         if home == self.here {
             self.ask(sender.channel, frame, sender.client, wish, Some(sender.conn), out);
         } else {
-            let message = PeerMessage::Ask { channel: sender.channel, frame, from: sender.client, wish };
+            let message = PeerMessage::Ask { channel: sender.channel, frame, from: sender.client, wish, number: 0 };
             self.forward(home, message, Some(sender.conn), out);
         }
     }
@@ -327,7 +327,12 @@ impl Router {
         if to.shard == self.here || to.shard.0 >= self.shards {
             self.deliver(channel, frame, from, to, tell, out);
         } else {
-            self.forward(to.shard, PeerMessage::Deliver { channel, frame, from, to, tell }, source, out);
+            self.forward(
+                to.shard,
+                PeerMessage::Deliver { channel, frame, from, to, tell, decision: None },
+                source,
+                out,
+            );
         }
     }
 
@@ -342,7 +347,7 @@ impl Router {
         out: &mut Actions,
     ) {
         let member = self.roster.get(channel).and_then(|local| local.members.get(&to.serial)).copied();
-        match member.filter(|_| to.shard == self.here && to.node == from.node) {
+        match member.filter(|_| to.shard == self.here && to.life == from.life) {
             Some(member) => {
                 self.metrics.messages_out(1, frame.len());
                 let bytes = match member.deflate {

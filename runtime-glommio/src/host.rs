@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use wrs_core::action::{Over, Store};
 use wrs_core::config::Config;
+use wrs_core::config::NodeAddress;
 use wrs_core::event::Event;
 use wrs_core::host::Host;
-use wrs_core::id::{ConnId, ShardId};
+use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::peer::PeerMessage;
 
 use crate::conn::Conns;
@@ -127,6 +129,14 @@ impl Host for Hands {
     fn forward(&mut self, peer: ShardId, message: PeerMessage) {
         self.mail(usize::from(peer.0), Parcel::Peer(self.here, message));
     }
+
+    fn dial(&mut self, _: DialId, _: NodeAddress, _: Over) {}
+
+    fn resolve(&mut self, _: String) {}
+
+    fn store(&mut self, _: Store) {}
+
+    fn fail(&mut self, _: String) {}
 
     fn report(&mut self, event: Event) {
         self.log.write(&event);

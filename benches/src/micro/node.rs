@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use wrs_core::action::Actions;
+use wrs_core::action::{Actions, Over, Store};
 use wrs_core::boot::Boot;
 use wrs_core::config::Config;
+use wrs_core::config::NodeAddress;
 use wrs_core::event::Event;
 use wrs_core::host::{Host, perform};
-use wrs_core::id::{ConnId, ShardId};
+use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::peer::PeerMessage;
 use wrs_core::shard::Shard;
@@ -120,6 +121,14 @@ impl Host for Hands {
     fn forward(&mut self, peer: ShardId, message: PeerMessage) {
         self.mail.push_back((peer, message));
     }
+
+    fn dial(&mut self, _: DialId, _: NodeAddress, _: Over) {}
+
+    fn resolve(&mut self, _: String) {}
+
+    fn store(&mut self, _: Store) {}
+
+    fn fail(&mut self, _: String) {}
 
     fn report(&mut self, _: Event) {}
 

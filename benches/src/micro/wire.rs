@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::{Bytes, BytesMut};
 use wrs_core::admission::TokenHash;
 use wrs_core::catalogue::{Catalogue, Channel, Command, Outcome, Removal};
-use wrs_core::id::{ChannelId, ClientId, ShardId};
+use wrs_core::id::{ChannelId, ClientId, Life, ShardId};
 use wrs_core::pattern::Pattern;
 use wrs_core::pattern::envelope::{self, Envelope};
 use wrs_core::time::Time;
@@ -93,7 +93,7 @@ fn read(bytes: usize) -> Result<Turn, Failure> {
 }
 
 fn address() -> Result<Turn, Failure> {
-    let origin = ClientId { node: 0xABCD, shard: ShardId(1), serial: 77 };
+    let origin = ClientId { life: Life(0xABCD), shard: ShardId(1), serial: 77 };
     let mut out = BytesMut::with_capacity(1024);
     Ok(Box::new(move || {
         let Ok(Envelope::Request(request)) = envelope::parse(black_box(REQUEST)) else { return 0 };

@@ -188,6 +188,8 @@ pub struct Config {
     // Fixed: no variable sets what follows. They are fields so that a test can make them small.
     /// Bytes that one read takes from a socket at most.
     pub read_buffer_bytes: usize,
+    /// How long reaching out to another node may take, the look-up of its name included.
+    pub dial_timeout: Duration,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
     pub peer_window_bytes: usize,
     /// From our close frame, or from the moment a client reads too slowly, to the end of its socket.
@@ -252,6 +254,7 @@ impl Default for Config {
             cluster_secret: None,
             data_dir: None,
             read_buffer_bytes: 64 * KIB,
+            dial_timeout: Duration::from_secs(3),
             peer_window_bytes: MIB,
             close_timeout: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(1),

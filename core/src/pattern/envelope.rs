@@ -117,7 +117,7 @@ pub fn write_request(out: &mut BytesMut, message: &[u8], request: &Request, orig
 
 /// The id as its `Display` writes it, several times as fast.
 fn digits(client: ClientId) -> [u8; 32] {
-    let bits = (u128::from(client.node) << 64)
+    let bits = (u128::from(client.life.0) << 64)
         | (u128::from(client.shard.0) << 48)
         | u128::from(client.serial & 0xFFFF_FFFF_FFFF);
     let mut digits = [0; 32];

@@ -1,10 +1,10 @@
 use super::*;
-use crate::id::ShardId;
+use crate::id::{Life, ShardId};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-const SENDER: ClientId = ClientId { node: 0xABCD, shard: ShardId(3), serial: 7 };
+const SENDER: ClientId = ClientId { life: Life(0xABCD), shard: ShardId(3), serial: 7 };
 
 fn sent_on(message: &str) -> String {
     let Ok(Envelope::Request(request)) = parse(message.as_bytes()) else { panic!("no request: {message}") };
@@ -332,7 +332,7 @@ proptest! {
 
     #[test]
     fn an_origin_is_written_as_an_id_is_shown(node: u64, shard: u16, serial: u64) {
-        let client = ClientId { node, shard: ShardId(shard), serial };
+        let client = ClientId { life: Life(node), shard: ShardId(shard), serial };
         prop_assert_eq!(digits(client).to_vec(), client.to_string().into_bytes());
     }
 

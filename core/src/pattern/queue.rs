@@ -78,10 +78,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::ShardId;
+    use crate::id::{Life, ShardId};
 
     fn client(serial: u64) -> ClientId {
-        ClientId { node: 1, shard: ShardId(0), serial }
+        ClientId { life: Life(1), shard: ShardId(0), serial }
     }
 
     #[test]

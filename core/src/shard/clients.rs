@@ -60,7 +60,7 @@ impl Shard {
     ) {
         self.last_serial += 1;
         let serial = self.last_serial;
-        let client = ClientId { node: self.node, shard: self.here, serial };
+        let client = ClientId { life: self.life, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
         let joining =
             Joining { conn: session.conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull };
@@ -86,7 +86,9 @@ impl Shard {
         let Some(joining) = self.joining.remove(&client.serial) else { return };
         // The channel may have gone on this shard while its home still had a seat.
         let here = self.router.roster.find(joining.channel) == Some(joining.slot);
-        let counted = verdict == Verdict::Seated;
+        // The node and the address being full is said before anything is counted.
+        let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
+        let seated = verdict == Verdict::Seated;
         let verdict = if here { verdict } else { Verdict::Absent };
         let session = self.sessions.take(joining.conn);
         match (session, verdict) {
@@ -99,9 +101,11 @@ impl Shard {
                     self.turn_away(now, &mut session, joining.terms, verdict, out);
                     self.put_back(session);
                 }
-                if counted {
+                if seated {
                     let home = self.router.home(joining.channel);
                     self.say(home, PeerMessage::Leave(client, joining.channel), out);
+                }
+                if counted {
                     self.say(ShardId(0), PeerMessage::Uncount(joining.from), out);
                 }
                 if here && self.router.roster.refuse(joining.slot) {
@@ -279,9 +283,9 @@ impl Shard {
     }
 
     /// Nobody is left here: the others need send nothing any more.
-    fn withdraw(&mut self, _now: Time, channel: ChannelId, out: &mut Actions) {
+    fn withdraw(&mut self, now: Time, channel: ChannelId, out: &mut Actions) {
         if let Some(active) = self.router.roster.get(channel).map(|local| local.active) {
-            self.say_to_others(|| PeerMessage::Disinterest(channel, active), out);
+            self.say_to_others(|| PeerMessage::Disinterest(channel, now.since(active)), out);
         }
     }
 

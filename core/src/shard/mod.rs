@@ -27,7 +27,7 @@ use crate::catalogue::Catalogue;
 use crate::cluster::Control;
 use crate::config::Config;
 use crate::event::{Event, LimitLog};
-use crate::id::{ChannelId, ConnId, ShardId};
+use crate::id::{ChannelId, ConnId, Life, ShardId};
 use crate::input::Input;
 use crate::metrics::{Counter, Gauge, Limit, Metrics};
 use crate::pages::Pages;
@@ -73,8 +73,8 @@ pub struct Shard {
     pages: Arc<Pages>,
     http_limits: http::Limits,
     here: ShardId,
-    /// Random bits that tell this run of the node from all others: the first part of each client's id.
-    node: u64,
+    /// The node's present life: the first part of each client's id.
+    life: Life,
     public_port: u16,
     random: Random,
     catalogue: Catalogue,
@@ -117,7 +117,7 @@ impl Shard {
                 body_bytes_max: config.body_bytes_max,
             },
             here,
-            node: Random::stream(key, u64::MAX).bits(),
+            life: Life(Random::stream(key, u64::MAX).bits()),
             public_port,
             random: Random::stream(key, u64::from(here.0)),
             catalogue: Catalogue::new(),
@@ -156,6 +156,9 @@ impl Shard {
             }
             Input::AcceptResumed => self.report(Event::AcceptResumed, out),
             Input::Peer { peer, message } => self.heard(now, peer, message, out),
+            Input::Linked { conn, .. } => out.push(Action::Close { conn }),
+            Input::DialFailed { .. } | Input::Resolved { .. } => {}
+            Input::Persisted { .. } | Input::PersistFailed { .. } => {}
             Input::Drain => self.start_drain(now, out),
             Input::Timeout => self.time_is_up(now, out),
         }

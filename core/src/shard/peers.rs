@@ -39,20 +39,18 @@ impl Shard {
             PeerMessage::Join { client, channel, from, pull } => {
                 let counted = self.control.as_mut().map_or(Ok(()), |control| control.count(from));
                 match counted {
-                    Ok(()) => {
-                        self.say(self.router.home(channel), PeerMessage::Seat { client, channel, from, pull }, out)
+                    Ok(()) => self.say(self.router.home(channel), PeerMessage::Seat { client, channel, pull }, out),
+                    Err(verdict) => {
+                        let answer = PeerMessage::Seated { client, verdict, epoch: 0, stamp: None };
+                        self.say(client.shard, answer, out);
                     }
-                    Err(verdict) => self.say(client.shard, PeerMessage::Seated(client, verdict), out),
                 }
             }
-            PeerMessage::Seat { client, channel, from, pull } => {
+            PeerMessage::Seat { client, channel, pull } => {
                 let verdict = self.seat(client, channel, pull);
-                if verdict != Verdict::Seated {
-                    self.say(ShardId(0), PeerMessage::Uncount(from), out);
-                }
-                self.say(client.shard, PeerMessage::Seated(client, verdict), out);
+                self.say(client.shard, PeerMessage::Seated { client, verdict, epoch: 0, stamp: None }, out);
             }
-            PeerMessage::Seated(client, verdict) => self.seated(now, client, verdict, out),
+            PeerMessage::Seated { client, verdict, .. } => self.seated(now, client, verdict, out),
             PeerMessage::Leave(client, channel) => {
                 if let Some(home) = self.router.homes.get_mut(&channel) {
                     home.leave(client);
@@ -76,7 +74,8 @@ impl Shard {
                     self.ask_for_seat(serial, out);
                 }
             }
-            PeerMessage::Disinterest(channel, active) => {
+            PeerMessage::Disinterest(channel, idle) => {
+                let active = now - idle;
                 if let Some(slot) = self.router.roster.find(channel)
                     && let Some(local) = self.router.roster.at(slot)
                 {
@@ -86,7 +85,7 @@ impl Shard {
             }
 
             PeerMessage::Survey(ticket, channels) => {
-                let tallies = channels.into_iter().map(|channel| self.tally(channel)).collect();
+                let tallies = channels.into_iter().map(|channel| self.tally(now, channel)).collect();
                 self.say(peer, PeerMessage::Surveyed(ticket, tallies), out);
             }
             PeerMessage::Surveyed(ticket, tallies) => self.surveyed(now, ticket, peer, &tallies, out),
@@ -99,7 +98,7 @@ impl Shard {
             PeerMessage::Publish { channel, frames, from, back } => {
                 self.router.land(channel, &frames, from, back, out);
             }
-            PeerMessage::Ask { channel, frame, from, wish } => {
+            PeerMessage::Ask { channel, frame, from, wish, number: _ } => {
                 let full = self.router.ask(channel, frame, from, wish, None, out);
                 if let (Some(on), Some((_, bytes))) = (full, data) {
                     // The credit for it waits until the shard that it went on to has room again.
@@ -107,10 +106,18 @@ impl Shard {
                     data = None;
                 }
             }
-            PeerMessage::Deliver { channel, frame, from, to, tell } => {
+            PeerMessage::Deliver { channel, frame, from, to, tell, decision: _ } => {
                 self.router.deliver(channel, frame, from, to, tell, out);
             }
             PeerMessage::Refused(client, why) => self.router.refused(client, why, out),
+            PeerMessage::Abroad(..)
+            | PeerMessage::AbroadNoted(_)
+            | PeerMessage::Lease(_)
+            | PeerMessage::Sealed(..)
+            | PeerMessage::Reported { .. }
+            | PeerMessage::Opened(..)
+            | PeerMessage::Told(..)
+            | PeerMessage::Stamped { .. } => {}
             PeerMessage::Credit(leg, bytes) => self.credited(peer, leg, bytes, out),
         }
         if let Some((leg, bytes)) = data {

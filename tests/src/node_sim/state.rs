@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use wrs_core::action::{Over, Store};
+use wrs_core::config::NodeAddress;
 use wrs_core::event::Event;
 use wrs_core::host::Host;
-use wrs_core::id::{ConnId, ShardId};
+use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::peer::{Leg, PeerMessage};
 use wrs_core::random::Random;
@@ -212,6 +214,14 @@ impl Host for Hands<'_> {
         }
         self.state.parcels[to][from].push_back(message);
     }
+
+    fn dial(&mut self, _: DialId, _: NodeAddress, _: Over) {}
+
+    fn resolve(&mut self, _: String) {}
+
+    fn store(&mut self, _: Store) {}
+
+    fn fail(&mut self, _: String) {}
 
     fn report(&mut self, event: Event) {
         let now = self.state.now;

@@ -141,7 +141,14 @@ impl World {
             Input::Peer { peer, .. } => (6, usize::from(peer.0)),
             Input::Drain => (7, 0),
             Input::Timeout => (8, 0),
-            Input::Broken { .. } | Input::AcceptPaused { .. } | Input::AcceptResumed => (9, 0),
+            Input::Broken { .. }
+            | Input::AcceptPaused { .. }
+            | Input::AcceptResumed
+            | Input::Linked { .. }
+            | Input::DialFailed { .. }
+            | Input::Resolved { .. }
+            | Input::Persisted { .. }
+            | Input::PersistFailed { .. } => (9, 0),
         };
         state.digest.add(&[here as u8, kind]);
         state.digest.add(&(size as u64).to_le_bytes());
