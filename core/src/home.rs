@@ -63,6 +63,7 @@ pub type Homes = BTreeMap<ChannelId, Home>;
 mod tests {
     use super::*;
     use crate::admission::TokenHash;
+    use crate::id::Life;
     use crate::pattern::Pattern;
 
     #[test]

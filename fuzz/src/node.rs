@@ -99,6 +99,7 @@ impl Node {
         match action {
             Action::Send { conn, bytes } => self.send((here, conn), &bytes),
             Action::Truncate { .. } | Action::Report(_) | Action::StopListening => {}
+            Action::Dial { .. } | Action::Resolve { .. } | Action::Store(_) | Action::Fail { .. } => {}
             Action::Finish { conn } => drop(self.dirty.insert((here, conn))),
             Action::Close { conn } => self.forget((here, conn)),
             Action::Pause { conn } => drop(self.paused.insert((here, conn))),

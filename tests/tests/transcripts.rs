@@ -145,6 +145,10 @@ impl Desk {
                 self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), message));
                 return;
             }
+            Action::Dial { address, .. } => format!("dial {address}"),
+            Action::Resolve { host } => format!("resolve {host}"),
+            Action::Store(store) => format!("store {store:?}"),
+            Action::Fail { why } => format!("fail: {why}"),
             Action::Report(event) => format!("log: {}", event.text(4)),
             Action::StopListening => format!("shard {here}: accepts no more"),
             Action::Stop => format!("shard {here}: stopped"),
