@@ -6,7 +6,6 @@
 //! the others are bounded by the number of sessions that wait for their answers.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -101,8 +100,9 @@ impl Ledger {
 pub struct Tally {
     /// Clients connected to this shard, or to this node.
     pub clients: u64,
-    /// How long ago a message last came from one of them, or from one that has left.
-    pub idle: Duration,
+    /// When a message last came from one of them, or from one that has left. Nodes have no common time: between them it
+    /// travels as an age.
+    pub active: Time,
 }
 
 /// What a message asks of the channel's home.
@@ -205,8 +205,9 @@ pub enum PeerMessage {
     Interest(ChannelId),
     /// The interest is known here.
     InterestNoted(ChannelId),
-    /// To all: this shard, or this node, has none any more; its last message was so long ago.
-    Disinterest(ChannelId, Duration),
+    /// To all: this shard, or this node, has none any more; its last message was then; between nodes an
+    /// age.
+    Disinterest(ChannelId, Time),
     /// From the gate to the shards of its node: whether other nodes have clients on a channel. Answered with `AbroadNoted`
     /// where there are some now.
     Abroad(ChannelId, bool),

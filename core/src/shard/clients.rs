@@ -81,13 +81,11 @@ impl Shard {
         }
     }
 
-    /// The answer to a wish to join.
-    pub(super) fn seated(&mut self, now: Time, client: ClientId, verdict: Verdict, out: &mut Actions) {
+    /// The answer to a wish to join; whether the node counts the client already.
+    pub(super) fn seated(&mut self, now: Time, client: ClientId, verdict: Verdict, counted: bool, out: &mut Actions) {
         let Some(joining) = self.joining.remove(&client.serial) else { return };
         // The channel may have gone on this shard while its home still had a seat.
         let here = self.router.roster.find(joining.channel) == Some(joining.slot);
-        // The node and the address being full is said before anything is counted.
-        let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
         let seated = verdict == Verdict::Seated;
         let verdict = if here { verdict } else { Verdict::Absent };
         let session = self.sessions.take(joining.conn);
@@ -109,7 +107,7 @@ impl Shard {
                     self.say(ShardId(0), PeerMessage::Uncount(joining.from), out);
                 }
                 if here && self.router.roster.refuse(joining.slot) {
-                    self.withdraw(now, joining.channel, out);
+                    self.withdraw(joining.channel, out);
                 }
             }
         }
@@ -277,15 +275,15 @@ impl Shard {
             let home = self.router.home(channel);
             self.say(home, PeerMessage::Leave(client, channel), out);
             if last {
-                self.withdraw(now, channel, out);
+                self.withdraw(channel, out);
             }
         }
     }
 
     /// Nobody is left here: the others need send nothing any more.
-    fn withdraw(&mut self, now: Time, channel: ChannelId, out: &mut Actions) {
+    fn withdraw(&mut self, channel: ChannelId, out: &mut Actions) {
         if let Some(active) = self.router.roster.get(channel).map(|local| local.active) {
-            self.say_to_others(|| PeerMessage::Disinterest(channel, now.since(active)), out);
+            self.say_to_others(|| PeerMessage::Disinterest(channel, active), out);
         }
     }
 
@@ -298,7 +296,7 @@ impl Shard {
         // Those that wait for the other shards to know of them will hear nothing more about this channel.
         for serial in local.waiting() {
             if let Some(client) = self.joining.get(serial).map(|joining| joining.client) {
-                self.seated(now, client, Verdict::Absent, out);
+                self.seated(now, client, Verdict::Absent, false, out);
             }
         }
         let reason = if code == CloseCode::CHANNEL_DELETED { "channel deleted" } else { "channel timed out" };

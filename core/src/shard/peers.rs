@@ -50,7 +50,11 @@ impl Shard {
                 let verdict = self.seat(client, channel, pull);
                 self.say(client.shard, PeerMessage::Seated { client, verdict, epoch: 0, stamp: None }, out);
             }
-            PeerMessage::Seated { client, verdict, .. } => self.seated(now, client, verdict, out),
+            PeerMessage::Seated { client, verdict, .. } => {
+                // That the node or the address is full is said before anything is counted.
+                let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
+                self.seated(now, client, verdict, counted, out);
+            }
             PeerMessage::Leave(client, channel) => {
                 if let Some(home) = self.router.homes.get_mut(&channel) {
                     home.leave(client);
@@ -74,8 +78,7 @@ impl Shard {
                     self.ask_for_seat(serial, out);
                 }
             }
-            PeerMessage::Disinterest(channel, idle) => {
-                let active = now - idle;
+            PeerMessage::Disinterest(channel, active) => {
                 if let Some(slot) = self.router.roster.find(channel)
                     && let Some(local) = self.router.roster.at(slot)
                 {
@@ -85,7 +88,7 @@ impl Shard {
             }
 
             PeerMessage::Survey(ticket, channels) => {
-                let tallies = channels.into_iter().map(|channel| self.tally(now, channel)).collect();
+                let tallies = channels.into_iter().map(|channel| self.tally(channel)).collect();
                 self.say(peer, PeerMessage::Surveyed(ticket, tallies), out);
             }
             PeerMessage::Surveyed(ticket, tallies) => self.surveyed(now, ticket, peer, &tallies, out),

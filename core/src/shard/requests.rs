@@ -113,7 +113,7 @@ impl Shard {
             Call::ListChannels { after, limit } => self.list(now, session, terms, after, limit, out),
             Call::GetChannel(id) => {
                 self.channel(id)?;
-                self.survey(now, Purpose::Get { conn, terms }, vec![id], out);
+                self.survey(Purpose::Get { conn, terms }, vec![id], out);
             }
             Call::DeleteChannel(id) | Call::BrowserDelete(id) => {
                 self.channel(id)?;
@@ -237,8 +237,8 @@ impl Shard {
         let (conn, terms, answer) = match (change, outcome) {
             (Change::Expire, _) => return,
             (Change::Create { conn, terms, channel, id, token, .. }, Outcome::Created) => {
-                let tally = Tally { clients: 0, idle: std::time::Duration::ZERO };
-                let view = view(id, &channel, tally);
+                let tally = Tally { clients: 0, active: now };
+                let view = view(now, id, &channel, tally);
                 (conn, terms, Ok(Answer::created(&view, &token, self.rendering())))
             }
             (Change::Create { conn, terms, channel, token, attempts, .. }, Outcome::Taken) => {
@@ -275,7 +275,8 @@ impl Shard {
         tally: Tally,
         out: &mut Actions,
     ) {
-        let answer = self.channel(id).map(|entry| Answer::channel(&view(id, &entry.channel, tally), self.rendering()));
+        let answer =
+            self.channel(id).map(|entry| Answer::channel(&view(now, id, &entry.channel, tally), self.rendering()));
         self.answer_later(now, conn, terms, answer, out);
     }
 
@@ -445,7 +446,7 @@ impl Shard {
         if !channels.is_empty() {
             *asked = true;
             let conn = session.conn;
-            return self.survey(now, Purpose::List { conn }, channels, out);
+            return self.survey(Purpose::List { conn }, channels, out);
         }
         let stream = listing.stream;
         self.send_with(session, out, |bytes| {
@@ -478,7 +479,7 @@ impl Shard {
             for (id, tally) in channels.iter().zip(tallies) {
                 // One that has gone meanwhile is left out.
                 if let Some(entry) = self.catalogue.get(*id) {
-                    let view = view(*id, &entry.channel, *tally);
+                    let view = view(now, *id, &entry.channel, *tally);
                     rest::put_list_channel(&mut piece, std::mem::take(&mut listing.first), &view, self.rendering());
                 }
             }
@@ -518,9 +519,11 @@ impl From<&crate::pages::Asset> for Answer {
     }
 }
 
-fn view(id: ChannelId, channel: &Channel, tally: Tally) -> ChannelView {
-    let idle = u64::try_from(tally.idle.as_millis()).unwrap_or(u64::MAX);
-    let countdown_ms = channel.timeout_ms.map(|timeout| timeout.saturating_sub(idle));
+fn view(now: Time, id: ChannelId, channel: &Channel, tally: Tally) -> ChannelView {
+    let countdown_ms = channel.timeout_ms.map(|timeout| {
+        let idle = u64::try_from(now.since(tally.active).as_millis()).unwrap_or(u64::MAX);
+        timeout.saturating_sub(idle)
+    });
     ChannelView {
         id,
         pattern: channel.pattern,

@@ -61,19 +61,18 @@ pub(super) struct Survey {
 
 impl Shard {
     /// What this shard itself knows of a channel.
-    pub(super) fn tally(&self, now: Time, channel: ChannelId) -> Tally {
-        let (clients, active) = match (self.router.roster.get(channel), self.catalogue.get(channel)) {
-            (Some(local), _) => (local.members.len() as u64, local.active),
-            (None, Some(entry)) => (0, entry.since),
-            (None, None) => (0, Time::ZERO),
-        };
-        Tally { clients, idle: now.since(active) }
+    pub(super) fn tally(&self, channel: ChannelId) -> Tally {
+        match (self.router.roster.get(channel), self.catalogue.get(channel)) {
+            (Some(local), _) => Tally { clients: local.members.len() as u64, active: local.active },
+            (None, Some(entry)) => Tally { clients: 0, active: entry.since },
+            (None, None) => Tally { clients: 0, active: Time::ZERO },
+        }
     }
 
     /// Asks every shard that has clients on these channels. The answer comes later, also where this shard knows it all:
     /// whoever asks may hold the session that is to be answered.
-    pub(super) fn survey(&mut self, now: Time, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
-        let tallies = channels.iter().map(|channel| self.tally(now, *channel)).collect();
+    pub(super) fn survey(&mut self, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
+        let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
         let mut questions: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
         for (index, channel) in channels.iter().enumerate() {
             for shard in self.router.roster.get(*channel).into_iter().flat_map(|local| &local.elsewhere) {
@@ -104,7 +103,7 @@ impl Shard {
         for (index, tally) in indexes.into_iter().zip(tallies) {
             if let Some(sum) = survey.tallies.get_mut(index) {
                 sum.clients += tally.clients;
-                sum.idle = sum.idle.min(tally.idle);
+                sum.active = sum.active.max(tally.active);
             }
         }
         if survey.questions.is_empty()
@@ -125,7 +124,7 @@ impl Shard {
             Purpose::List { conn } => self.list_piece(now, conn, &channels, &tallies, out),
             Purpose::Expire => {
                 if let (Some(channel), Some(tally)) = (channels.first(), tallies.first()) {
-                    self.expire(now, *channel, now - tally.idle, out);
+                    self.expire(now, *channel, tally.active, out);
                 }
             }
         }

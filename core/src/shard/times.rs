@@ -20,9 +20,9 @@ impl Shard {
                     if let Some(home) = self.router.homes.get_mut(&channel) {
                         home.timer = None;
                     }
-                    let active = now - self.tally(now, channel).idle;
+                    let active = self.tally(channel).active;
                     if self.count_down(now, channel, active) {
-                        self.survey(now, Purpose::Expire, vec![channel], out);
+                        self.survey(Purpose::Expire, vec![channel], out);
                     }
                 }
                 Wake::Drain => {
