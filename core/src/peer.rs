@@ -49,21 +49,12 @@ pub struct AskId {
 /// What a home has decided about a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// In which epoch. A receiver that is in another refuses it, and the message is asked again.
+    /// In which epoch. A receiver that is in another drops it; the message is asked again when the new homes are open.
     pub epoch: u64,
     /// The number of the ask.
     pub number: u64,
     /// The receiver's new place in the queue; `None` where it stands in none.
     pub stamp: Option<u64>,
-}
-
-/// What became of an ask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// A shard has given the message to its receiver, or has found that there is none: it is over.
-    Settled,
-    /// Nobody got it: who was asked decides no longer, or the receiver's shard was in another epoch.
-    Moved,
 }
 
 /// A seated client, as its shard tells a new home.
@@ -86,12 +77,14 @@ pub struct Ledger {
     pub given: Vec<AskId>,
     /// Asks that its homes decided lately, and on which node the receiver is: for those who asked.
     pub decided: Vec<(AskId, Life)>,
+    /// Channels that it has clients on: for a node that was not live before.
+    pub interests: Vec<ChannelId>,
 }
 
 impl Ledger {
     /// Whether nothing stands in it.
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty()
+        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty() && self.interests.is_empty()
     }
 }
 
@@ -185,6 +178,8 @@ pub enum PeerMessage {
         channel: ChannelId,
         /// Whether it stands in the queue.
         pull: bool,
+        /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
+        epoch: u64,
     },
     /// To the client's shard: the answer.
     Seated {
@@ -216,6 +211,8 @@ pub enum PeerMessage {
 
     /// From the gate to the shards of its node: until when this node may decide.
     Lease(Time),
+    /// From the gate to its shards: this node was counted out. Its clients are closed, and this is its next life.
+    Out(Life),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.
@@ -260,8 +257,10 @@ pub enum PeerMessage {
         from: ClientId,
         /// By which rule.
         wish: Wish,
-        /// The number under which the sender's shard wants to hear its fate.
+        /// The number under which the sender's shard wants to hear that it is over.
         number: u64,
+        /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
+        epoch: u64,
     },
     /// To the receiver's shard.
     Deliver {
@@ -278,8 +277,8 @@ pub enum PeerMessage {
         /// What the home decided, if one was asked.
         decision: Option<Decision>,
     },
-    /// To the shard that asked.
-    Told(AskId, Fate),
+    /// To the shard that asked: the message was given to its receiver, or there is none. It is over.
+    Given(AskId),
     /// To a client's shard: the home has moved it to the tail of the queue.
     Stamped {
         /// Who.
