@@ -127,6 +127,7 @@ pub mod catalogue;
 pub mod cluster;
 pub mod config;
 pub mod event;
+pub mod gate;
 pub mod home;
 pub mod host;
 pub mod id;

@@ -190,6 +190,8 @@ pub struct Config {
     pub read_buffer_bytes: usize,
     /// How long reaching out to another node may take, the look-up of its name included.
     pub dial_timeout: Duration,
+    /// Accepted connections of the cluster port whose other end has not proven itself; beyond it the oldest is closed.
+    pub unproven_links_max: usize,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
     pub peer_window_bytes: usize,
     /// From our close frame, or from the moment a client reads too slowly, to the end of its socket.
@@ -255,6 +257,7 @@ impl Default for Config {
             data_dir: None,
             read_buffer_bytes: 64 * KIB,
             dial_timeout: Duration::from_secs(3),
+            unproven_links_max: 64,
             peer_window_bytes: MIB,
             close_timeout: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(1),
