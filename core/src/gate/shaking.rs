@@ -48,7 +48,9 @@ impl Gate {
         let phase = Phase::Shaking(Box::new(handshake));
         let mut entry =
             Conn { from, dial: purpose, since: now, phase, frames: Default::default(), timer: None, unsent: 0 };
-        let end = now + self.config.handshake_timeout;
+        // Whoever is dialed and says nothing is like one that cannot be reached: another attempt may do better.
+        let patience = if entry.dial.is_some() { self.config.election_timeout_min } else { Duration::MAX };
+        let end = now + self.config.handshake_timeout.min(patience);
         self.timers.set(&mut entry.timer, Wake::Conn(conn), Some(end));
         self.bytes_out += entry.send(conn, hello.freeze(), out);
         self.conns.insert(conn, entry);
