@@ -192,6 +192,8 @@ pub struct Config {
     pub dial_timeout: Duration,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
     pub peer_window_bytes: usize,
+    /// Messages of one shard's clients whose fate is open, counted from the oldest; beyond it their sources pause.
+    pub ask_span_max: usize,
     /// From our close frame, or from the moment a client reads too slowly, to the end of its socket.
     pub close_timeout: Duration,
     /// How long what a client still sends is read and discarded after an answer that ends its connection.
@@ -256,6 +258,7 @@ impl Default for Config {
             read_buffer_bytes: 64 * KIB,
             dial_timeout: Duration::from_secs(3),
             peer_window_bytes: MIB,
+            ask_span_max: 16_384,
             close_timeout: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(1),
             list_chunk: 256,

@@ -501,7 +501,7 @@ impl Shard {
 
     /// A node that stands alone: its own leader, in its first term.
     fn cluster_view(&self) -> rest::ClusterView {
-        let id = self.life.to_string();
+        let id = self.router.life.to_string();
         let address = self.config.node_address.as_ref().map(ToString::to_string);
         let node = rest::NodeView { id: id.clone(), address, role: "leader" };
         rest::ClusterView { id: id.clone(), role: "leader", term: 1, leader: Some(id), nodes: vec![node] }

@@ -40,7 +40,7 @@ impl Shard {
             return self.put_back(session);
         }
         match &session.phase {
-            Phase::Head { idle: true, .. } => return self.drop_session(now, *session, true, out),
+            Phase::Head { idle: true, .. } => return self.drop_session(*session, true, out),
             Phase::Head { .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
@@ -57,10 +57,20 @@ impl Shard {
             }
             Phase::Asked => {}
             Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
-                return self.drop_session(now, *session, true, out);
+                return self.drop_session(*session, true, out);
             }
         }
         self.put_back(session);
+    }
+
+    /// Arms the countdown of a channel that has its home here now, from what this shard knows of its use.
+    pub(super) fn start_countdown(&mut self, now: Time, channel: ChannelId) {
+        let active = self.tally(channel).active;
+        if self.count_down(now, channel, active)
+            && let Some(home) = self.router.homes.get_mut(&channel)
+        {
+            self.timers.set(&mut home.timer, Wake::Channel(channel), Some(now));
+        }
     }
 
     /// Whether a channel's countdown is at zero, if `active` is when it was last used; arms it anew if not.
@@ -114,7 +124,7 @@ impl Shard {
                 self.report(Event::DrainTimedOut, out);
                 for conn in self.sessions.conns() {
                     if let Some(session) = self.sessions.take(conn) {
-                        self.drop_session(now, *session, true, out);
+                        self.drop_session(*session, true, out);
                     }
                 }
             }
@@ -127,7 +137,7 @@ impl Shard {
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
             if session.is_idle() {
-                self.drop_session(now, *session, true, out);
+                self.drop_session(*session, true, out);
                 continue;
             }
             self.close_client(now, &mut session, CloseCode::GOING_AWAY, "the node shuts down", out);
