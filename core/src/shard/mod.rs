@@ -315,29 +315,29 @@ impl Shard {
 
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.unsent = unsent;
         // Every receiver of every message comes by here: nothing is to be done about a client that keeps up.
         if matches!(session.phase, Phase::Client(_)) && unsent <= self.config.send_buffer_bytes_max {
+            session.unsent = unsent;
             return;
         }
         let Some(mut session) = self.sessions.take(conn) else { return };
+        session.flushed(now, unsent, &self.config);
         if self.is_draining() && session.is_idle() {
             // Its last answer was under way when the drain began.
             return self.drop_session(*session, true, out);
         }
         match &mut session.phase {
             Phase::Client(_) => self.too_slow(now, &mut session, out),
-            Phase::Listing(listing, _) => {
-                listing.moved = now;
-                self.list_on(now, &mut session, out);
-            }
+            Phase::Listing(..) => self.list_on(now, &mut session, out),
             Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
                 self.go_on(now, &mut session, out);
             }
             Phase::Discarding(_) | Phase::Closing(_) if session.ended && unsent == 0 => {
                 return self.drop_session(*session, true, out);
             }
-            Phase::Discarding(until) if unsent == 0 => *until = (*until).min(now + self.config.discard_timeout),
+            Phase::Discarding(until) if unsent == 0 => {
+                until.get_or_insert(now + self.config.discard_timeout);
+            }
             _ => {}
         }
         self.put_back(session);
@@ -392,8 +392,7 @@ impl Shard {
     /// that the answer arrives.
     fn finish(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
         out.push(Action::Finish { conn: session.conn });
-        let wait = if session.unsent > 0 { self.config.keepalive_timeout } else { self.config.discard_timeout };
-        session.phase = Phase::Discarding(now + wait);
+        session.phase = Phase::Discarding((session.unsent == 0).then(|| now + self.config.discard_timeout));
         session.held = Vec::new();
         if std::mem::take(&mut session.pauses) != Default::default() {
             self.resume(session, out);

@@ -40,13 +40,12 @@ impl Shard {
             return self.put_back(session);
         }
         match &session.phase {
-            Phase::Head { idle: true, .. } => return self.drop_session(*session, true, out),
-            Phase::Head { .. } | Phase::Body(_) => {
+            Phase::Head { idle: false, .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
                 // The answer may never be written: a TLS handshake that has not ended takes none.
                 if let Phase::Discarding(until) = &mut session.phase {
-                    *until = (*until).min(now + self.config.discard_timeout);
+                    *until = Some(now + self.config.discard_timeout);
                 }
             }
             Phase::Client(client) => {
@@ -56,7 +55,10 @@ impl Shard {
                 self.check_pulse(now, &mut session, out);
             }
             Phase::Asked => {}
-            Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
+            Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
+                if session.is_too_slow() {
+                    self.limit_reached(now, Limit::KeepaliveTimeout, out);
+                }
                 return self.drop_session(*session, true, out);
             }
         }
