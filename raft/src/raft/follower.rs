@@ -126,13 +126,13 @@ impl Raft {
     /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
     /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
     fn restore(&mut self, meta: &SnapshotMeta) -> bool {
-        if meta.index <= self.log.committed()
-            && !(mutant!(TakesStaleSnapshots) && meta.index + 3 > self.log.committed())
-        {
+        if meta.index <= self.log.committed() && !mutant!(TakesStaleSnapshots) {
             return false;
         }
         let id = EntryId { term: meta.term, index: meta.index };
-        if self.log.matches(id) || (mutant!(SnapshotKeepsTail) && self.log.last_index() >= id.index) {
+        if (self.log.matches(id) && !mutant!(TakesStaleSnapshots))
+            || (mutant!(SnapshotKeepsTail) && self.log.last_index() >= id.index)
+        {
             // The log holds the entry already: only its commitment is news.
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();

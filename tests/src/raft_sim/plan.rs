@@ -94,7 +94,7 @@ impl Plan {
         let on = |name: &str, chance: bool| chance && !spec.is_off(name);
         let founders = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7]).unwrap_or(&3);
         let election = *random.pick(&[100 * MILLI, 200 * MILLI, 300 * MILLI]).unwrap_or(&MILLI);
-        let lease = random.below(8) == 0;
+        let lease = random.below(5) == 0;
         let config = Plan::draw_config(random, election, lease);
         let some = |random: &mut Random, most: u64| if random.coin() { random.below(most) as u32 } else { 0 };
 
