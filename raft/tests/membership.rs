@@ -274,6 +274,32 @@ fn m6_a_removed_node_does_not_lock_the_group() {
     assert_eq!((group.leaders(), group.status(2).conf.voters.clone()), (vec![2], ids([2])));
 }
 
+/// A candidate that learns in the middle of its election that it was removed does not go on to win it. Found by the simulator.
+#[test]
+fn m6_a_candidate_that_learns_of_its_removal_does_not_lead() {
+    let mut group = Group::with(3, |c| Config { pre_vote: false, ..c });
+    group.lead(1);
+    group.cut.insert((id(1), id(3)));
+    group.change(1, ChangeKind::Remove, 3).unwrap();
+    group.settle();
+    let entry = group.node(1).raft.log().entry(3).unwrap().clone();
+    // Node 3 holds the change, does not know that it is committed, and campaigns.
+    let body = Body::Append { prev_index: 2, prev_term: 2, commit: 2, entries: vec![entry].into() };
+    let append = group.message(1, 3, 2, body);
+    group.step(3, Input::Receive(append)).unwrap();
+    let _ = group.step(3, Input::Campaign);
+    let term = group.status(3).term;
+    assert_eq!(group.status(3).role, Role::Candidate);
+    let told = group.message(1, 3, 0, Body::Committed { index: 3, term: 2 });
+    group.step(3, Input::Receive(told)).unwrap();
+    assert_eq!((group.status(3).role, group.status(3).conf.voters.clone()), (Role::Follower, ids([1, 2])));
+    for peer in [1, 2] {
+        let grant = group.message(peer, 3, term, Body::VoteReply { granted: true });
+        let _ = group.step(3, Input::Receive(grant));
+    }
+    assert_eq!(group.status(3).role, Role::Follower);
+}
+
 /// The last voter cannot be removed: no empty group ever commits anything.
 #[test]
 fn m6_the_last_voter_stays() {

@@ -534,6 +534,36 @@ fn a_stalled_disk_holds_no_more_than_the_limit() {
     assert_eq!(group.mail.len(), 10);
 }
 
+/// Nodes without a disk, whose applications apply in the same turn: nothing is written and nothing reported, and they agree.
+/// Only a snapshot, which replaces the application's state, is a record.
+#[test]
+fn in_memory_nodes_write_nothing_and_agree() {
+    let settings = |c: Config| Config { in_memory: true, apply_at_once: true, ..c };
+    let mut group = Group::with(3, settings);
+    for number in 1..=3 {
+        group.node(number).auto_apply = false;
+    }
+    group.lead(1);
+    group.propose(1, "a").unwrap();
+    group.settle();
+    group.add(settings(config(4)), Boot::empty());
+    group.node(4).auto_apply = false;
+    group.change(1, ChangeKind::AddLearner, 4).unwrap();
+    group.pass(HEARTBEAT * 5);
+    group.propose(1, "b").unwrap();
+    group.settle();
+    for number in 1..=3 {
+        let status = group.status(number);
+        assert_eq!((group.payloads(number), status.applied, status.stable), (vec!["a".into(), "b".into()], 5, 5));
+        assert_eq!((group.node(number).disk.boot.record, group.node(number).disk.queue.len()), (RecordId(0), 0));
+    }
+    assert_eq!((group.status(4).applied, group.status(4).snapshot), (5, 4));
+    assert_eq!(group.node(4).disk.boot.record, RecordId(1), "the snapshot, and nothing else");
+    group.isolate(1);
+    group.pass(ELECTION * 10);
+    assert_eq!(group.leaders().iter().filter(|leader| **leader != 1).count(), 1);
+}
+
 /// Several inputs before one flush make one record.
 #[test]
 fn inputs_that_wait_together_cost_one_write() {
