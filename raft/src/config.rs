@@ -27,7 +27,8 @@ pub struct Config {
     pub id: NodeId,
     /// The cluster that this node belongs to; 0 takes messages of every cluster.
     pub cluster: ClusterId,
-    /// This life of the node's disk; 0 is "not told".
+    /// This life of the node's disk; 0 is "not told". Whoever adds the node to a group tells it in the change
+    /// ([`Change::named`](crate::Change::named)), so the node is started, and asked for it, first.
     pub incarnation: Incarnation,
     /// The seed of the only chance in the machine: election timeouts, and where the numbers of its reads begin. Different on every
     /// node, and at every start of one (study id L2).

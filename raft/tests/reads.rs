@@ -216,9 +216,10 @@ fn l3_a_restarted_node_keeps_the_promise_it_may_have_made() {
     let mut group = leased();
     group.restart(2);
     let term = group.status(2).term + 1;
-    for body in
-        [Body::Vote { last_index: 99, last_term: 9, transfer: false }, Body::PreVote { last_index: 99, last_term: 9 }]
-    {
+    for body in [
+        Body::Vote { last_index: 99, last_term: 9, transfer: false, committed: EntryId::default() },
+        Body::PreVote { last_index: 99, last_term: 9, committed: EntryId::default() },
+    ] {
         let vote = group.message(3, 2, term, body);
         assert_eq!(group.step(2, Input::Receive(vote)), Err(Ignored::LeaderAlive));
     }

@@ -83,6 +83,8 @@ pub struct Plan {
     pub explicit_joint_ppm: u32,
     /// Whether every record is reported by itself rather than many at once.
     pub report_each: bool,
+    /// Whether the operator tells the incarnations of nodes.
+    pub names: bool,
 }
 
 impl Plan {
@@ -177,6 +179,7 @@ impl Plan {
             flip: on("flip", random.below(4) == 0) && !lease,
             explicit_joint_ppm: some(random, 1_000_000),
             report_each: random.coin(),
+            names: random.below(3) > 0,
         }
     }
 
