@@ -122,6 +122,7 @@
 
 pub mod action;
 pub mod admission;
+pub mod asks;
 pub mod boot;
 pub mod catalogue;
 pub mod cluster;

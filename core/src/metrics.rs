@@ -94,13 +94,15 @@ pub enum Limit {
     HeaderSize,
     /// `WRS_HANDSHAKE_TIMEOUT`.
     HandshakeTimeout,
+    /// `WRS_KEEPALIVE_TIMEOUT`, where an answer was taken too slowly; who merely says nothing more is not counted.
+    KeepaliveTimeout,
     /// The machine's limit on open files.
     OpenFiles,
 }
 
 impl Limit {
     /// Every limit, in order.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 11] = [
         Limit::Clients,
         Limit::ClientsPerAddress,
         Limit::ChannelClients,
@@ -110,6 +112,7 @@ impl Limit {
         Limit::BodySize,
         Limit::HeaderSize,
         Limit::HandshakeTimeout,
+        Limit::KeepaliveTimeout,
         Limit::OpenFiles,
     ];
 
@@ -125,6 +128,7 @@ impl Limit {
             Limit::BodySize => "WRS_MAX_BODY_SIZE",
             Limit::HeaderSize => "WRS_MAX_HEADER_SIZE",
             Limit::HandshakeTimeout => "WRS_HANDSHAKE_TIMEOUT",
+            Limit::KeepaliveTimeout => "WRS_KEEPALIVE_TIMEOUT",
             Limit::OpenFiles => "ulimit -n",
         }
     }
