@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use crate::admission::TokenHash;
 use crate::id::ChannelId;
+use crate::members::NodeChange;
 use crate::pattern::Pattern;
 use crate::time::Time;
 
@@ -30,6 +31,8 @@ pub enum Command {
     },
     /// Remove all.
     Reset,
+    /// Change who is in the cluster. The catalogue stays as it is.
+    Node(NodeChange),
 }
 
 /// A channel as its creator wanted it.
@@ -71,6 +74,12 @@ pub enum Outcome {
     Absent,
     /// Every channel is gone.
     Emptied,
+    /// Who is in the cluster has changed; the catalogue has not.
+    Noted,
+    /// Certainly nothing was changed: the cluster has no leader that this node knows of, or it takes nothing now.
+    NoLeader,
+    /// It may have been made or not, or may yet be made.
+    Unknown,
 }
 
 /// A channel in the catalogue.
@@ -117,6 +126,7 @@ impl Catalogue {
                 }
                 Outcome::Emptied
             }
+            Command::Node(_) => Outcome::Noted,
         }
     }
 
