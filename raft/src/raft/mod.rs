@@ -135,7 +135,7 @@ impl Raft {
             election_since: now,
             heartbeat_since: now,
             election_after: config.election_timeout,
-            promised_until: if config.lease_reads() { now + config.election_timeout } else { Time::ZERO },
+            promised_until: Time::ZERO,
             conf: Conf::default(),
             activated: base.index,
             progress: ProgressMap::default(),
@@ -171,6 +171,9 @@ impl Raft {
         raft.reads.number_from(raft.random.below(READ_NUMBERS));
         raft.events.clear();
         raft.become_follower(raft.term, None);
+        if raft.may_have_promised() {
+            raft.promised_until = now + raft.config.election_timeout;
+        }
         Ok(raft)
     }
 
