@@ -18,3 +18,5 @@ pub mod outside;
 pub mod pin;
 pub mod reach;
 pub mod start;
+#[cfg(any(test, feature = "trial"))]
+pub mod trial;
