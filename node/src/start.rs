@@ -109,18 +109,40 @@ impl Node {
         Ok(Node { boot, control: Control { clients, links, directory }, certificates, log, port })
     }
 
-    /// Says that the node serves: to a person, or to whatever reads the log.
-    pub fn greet(&self, runtime: &str) {
+    /// What the node says once it serves.
+    pub fn greeting(&self, runtime: &str) -> Greeting {
         let config = &self.boot.config;
         match config.log_format {
+            LogFormat::Text => Greeting::Person(self.boot.greeting(runtime, self.port)),
+            LogFormat::Json => Greeting::Log(
+                self.log.clone(),
+                Event::Listening {
+                    address: SocketAddr::new(config.bind, self.port),
+                    cluster: self.boot.node_address(),
+                    tls: config.tls.is_some(),
+                    shards: config.shards,
+                },
+            ),
+        }
+    }
+}
+
+/// What a node says once it serves: to a person, or to whatever reads the log.
+#[derive(Debug)]
+pub enum Greeting {
+    /// Text, on standard output.
+    Person(String),
+    /// An event.
+    Log(Log, Event),
+}
+
+impl Greeting {
+    /// Says it.
+    pub fn say(self) {
+        match self {
             // A node whose output is closed serves all the same.
-            LogFormat::Text => drop(say(&self.boot.greeting(runtime, self.port))),
-            LogFormat::Json => self.log.write(&Event::Listening {
-                address: SocketAddr::new(config.bind, self.port),
-                cluster: self.boot.node_address(),
-                tls: config.tls.is_some(),
-                shards: config.shards,
-            }),
+            Greeting::Person(text) => drop(say(&text)),
+            Greeting::Log(log, event) => log.write(&event),
         }
     }
 }

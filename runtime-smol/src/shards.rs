@@ -32,7 +32,7 @@ pub fn serve(config: Config, warnings: &[String]) -> Result<(), Failure> {
     let node = Node::prepare(config, warnings)?;
     let signals = signals::take().map_err(Failure::cannot("cannot hear signals"))?;
     let shards = Shards::prepare(&node.boot.config).map_err(Failure::cannot("cannot poll sockets"))?;
-    node.greet("smol");
+    node.greeting("smol").say();
     shards.run(node, Some(signals), Shard::new)
 }
 
