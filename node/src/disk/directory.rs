@@ -206,10 +206,14 @@ fn is_not_yet(name: &str) -> bool {
 }
 
 fn read_at_most(path: &Path, left: &mut u64) -> io::Result<Bytes> {
+    let too_much = || io::Error::other(format!("holds more than {STORED_BYTES_MAX} bytes"));
+    let file = File::open(path)?;
+    if file.metadata()?.len() > *left {
+        return Err(too_much());
+    }
     let mut bytes = Vec::new();
-    let read = File::open(path)?.take(left.saturating_add(1)).read_to_end(&mut bytes)? as u64;
-    *left =
-        left.checked_sub(read).ok_or_else(|| io::Error::other(format!("holds more than {STORED_BYTES_MAX} bytes")))?;
+    let read = file.take(left.saturating_add(1)).read_to_end(&mut bytes)? as u64;
+    *left = left.checked_sub(read).ok_or_else(too_much)?;
     Ok(bytes.into())
 }
 
@@ -231,4 +235,159 @@ fn create(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     builder.mode(0o700);
     builder.create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::Scratch;
+
+    const LOG: FileName = FileName::Segment(0x1F);
+    const STATE: FileName = FileName::Snapshot(7);
+
+    fn open(scratch: &Scratch) -> Directory {
+        Directory::open(scratch.path()).unwrap().directory
+    }
+
+    fn stored(scratch: &Scratch) -> Vec<(FileName, Bytes)> {
+        Directory::open(scratch.path()).unwrap().stored
+    }
+
+    fn append(pieces: &[&'static [u8]]) -> Step {
+        Step::Append { file: LOG, pieces: pieces.iter().copied().map(Bytes::from_static).collect() }
+    }
+
+    fn replace(bytes: &'static [u8]) -> Step {
+        Step::Replace { file: STATE, bytes: Bytes::from_static(bytes) }
+    }
+
+    #[test]
+    fn what_was_stored_is_found_again() {
+        let scratch = Scratch::new();
+        let mut directory = open(&scratch);
+        let large = Bytes::from(vec![7; GATHERED_MAX + 1]);
+        for step in [
+            append(&[b"one", b"", b"two"]),
+            Step::Append { file: LOG, pieces: vec![large.clone(), Bytes::from_static(b"behind it")] },
+            Step::Sync(LOG),
+            replace(b"old"),
+            replace(b"new"),
+            Step::SyncNames,
+            Step::Append { file: FileName::Segment(2), pieces: vec![Bytes::from_static(b"goes")] },
+            Step::Sync(FileName::Segment(2)),
+            Step::Remove(FileName::Segment(2)),
+            Step::Remove(FileName::Segment(3)),
+        ] {
+            directory.take(&step).unwrap();
+        }
+        drop(directory);
+        let whole = [&b"onetwo"[..], &large, b"behind it"].concat();
+        assert_eq!(stored(&scratch), [(LOG, whole.into()), (STATE, Bytes::from_static(b"new"))]);
+    }
+
+    #[test]
+    fn a_file_is_cut_and_goes_on_from_there() {
+        let scratch = Scratch::new();
+        let mut directory = open(&scratch);
+        for step in [
+            append(&[b"whole", b"torn"]),
+            Step::Sync(LOG),
+            Step::Truncate { file: LOG, length: 5 },
+            append(&[b" again"]),
+            Step::Sync(LOG),
+        ] {
+            directory.take(&step).unwrap();
+        }
+        drop(directory);
+        assert_eq!(stored(&scratch), [(LOG, Bytes::from_static(b"whole again"))]);
+    }
+
+    #[test]
+    fn one_process_uses_it_at_a_time() {
+        let scratch = Scratch::new();
+        let first = open(&scratch);
+        let refused = Directory::open(scratch.path()).unwrap_err();
+        assert!(refused.contains("another process") && refused.lines().count() == 1, "{refused}");
+        drop(first);
+        open(&scratch);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = Scratch::new();
+        let path = scratch.path().join("not/yet/there");
+        let mut directory = Directory::open(&path).unwrap().directory;
+        directory.take(&replace(b"x")).unwrap();
+        directory.take(&append(&[b"x"])).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        for name in [LOG.to_string(), STATE.to_string(), LOCK.to_owned()] {
+            assert_eq!(mode(&path.join(&name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_told_and_left_alone() {
+        let scratch = Scratch::new();
+        for name in ["notes.txt", "log-1", "notes.new"] {
+            fs::write(scratch.path().join(name), "mine").unwrap();
+        }
+        fs::create_dir(scratch.path().join(LOG.to_string())).unwrap();
+        let opened = Directory::open(scratch.path()).unwrap();
+        assert_eq!((opened.stored, opened.warnings.len()), (vec![], 4));
+        assert!(opened.warnings.iter().any(|warning| warning.contains("\"notes.txt\"")));
+        assert_eq!(fs::read(scratch.path().join("notes.new")).unwrap(), b"mine");
+        for number in 0..100 {
+            fs::write(scratch.path().join(format!("note {number}")), "").unwrap();
+        }
+        drop(opened.directory);
+        let warnings = Directory::open(scratch.path()).unwrap().warnings;
+        assert_eq!(warnings.len(), WARNINGS_MAX + 1);
+        assert!(warnings[WARNINGS_MAX].contains(&(104 - WARNINGS_MAX).to_string()), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_file_that_was_not_whole_when_a_crash_came_goes() {
+        let scratch = Scratch::new();
+        open(&scratch).take(&replace(b"old")).unwrap();
+        let beside = scratch.path().join(format!("{STATE}{NOT_YET}"));
+        fs::write(&beside, "ne").unwrap();
+        let opened = Directory::open(scratch.path()).unwrap();
+        assert_eq!(opened.stored, [(STATE, Bytes::from_static(b"old"))]);
+        assert!(opened.warnings.is_empty() && !beside.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn more_than_memory_should_hold_is_not_read() {
+        let scratch = Scratch::new();
+        for file in [LOG, STATE] {
+            // All of it is a hole: no disk holds that much for a test.
+            let file = File::create(scratch.path().join(file.to_string())).unwrap();
+            file.set_len(STORED_BYTES_MAX + 1).unwrap();
+        }
+        let refused = Directory::open(scratch.path()).unwrap_err();
+        assert!(refused.contains(&STORED_BYTES_MAX.to_string()), "{refused}");
+    }
+
+    /// `/dev/full` is a disk without room.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_and_the_old_file_stays() {
+        use std::os::unix::fs::symlink;
+        let scratch = Scratch::new();
+        let mut directory = open(&scratch);
+        directory.take(&replace(b"old")).unwrap();
+        symlink("/dev/full", scratch.path().join(format!("{STATE}{NOT_YET}"))).unwrap();
+        symlink("/dev/full", scratch.path().join(LOG.to_string())).unwrap();
+        for step in [replace(b"new"), append(&[b"x"])] {
+            let why = directory.take(&step).unwrap_err();
+            assert!(why.contains("No space left"), "{why}");
+        }
+        drop(directory);
+        let opened = Directory::open(scratch.path()).unwrap();
+        assert_eq!(opened.stored, [(STATE, Bytes::from_static(b"old"))]);
+    }
 }
