@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use crate::admission::TokenHash;
 use crate::id::ChannelId;
+use crate::members::NodeChange;
 use crate::pattern::Pattern;
 use crate::time::Time;
 
@@ -30,6 +31,8 @@ pub enum Command {
     },
     /// Remove all.
     Reset,
+    /// Change who is in the cluster; nothing of the catalogue itself.
+    Node(NodeChange),
 }
 
 /// A channel as its creator wanted it.
@@ -71,6 +74,8 @@ pub enum Outcome {
     Absent,
     /// Every channel is gone.
     Emptied,
+    /// It was no change of the catalogue.
+    Noted,
 }
 
 /// A channel in the catalogue.
@@ -117,6 +122,7 @@ impl Catalogue {
                 }
                 Outcome::Emptied
             }
+            Command::Node(_) => Outcome::Noted,
         }
     }
 

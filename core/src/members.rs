@@ -4,7 +4,7 @@
 //! Each change of the set of lives begins a new *epoch*, and with it every channel may have another home. Which node a
 //! channel's home is on follows from the table alone, so that nobody has to be asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::NodeAddress;
 use crate::id::{ChannelId, Life, NodeId};
@@ -48,6 +48,8 @@ pub enum NodeChange {
         /// Whether its clients are gone for sure; if not, some may be connected until it has noticed by itself.
         closed: bool,
     },
+    /// The clients of a life that has ended are gone for sure by now.
+    Closed(Life),
 }
 
 /// The table.
@@ -57,6 +59,8 @@ pub struct Members {
     nodes: BTreeMap<NodeId, Member>,
     /// The present lives, and whose each is.
     lives: BTreeMap<Life, NodeId>,
+    /// Lives that have ended and whose clients may still be connected: no seat of theirs is given away.
+    lingering: BTreeSet<Life>,
 }
 
 impl Members {
@@ -66,9 +70,9 @@ impl Members {
     }
 
     /// The table as a snapshot tells it.
-    pub fn restore(epoch: u64, nodes: BTreeMap<NodeId, Member>) -> Self {
+    pub fn restore(epoch: u64, nodes: BTreeMap<NodeId, Member>, lingering: BTreeSet<Life>) -> Self {
         let lives = nodes.iter().filter_map(|(node, member)| Some((member.life?, *node))).collect();
-        Members { epoch, nodes, lives }
+        Members { epoch, nodes, lives, lingering }
     }
 
     /// Applies a change. True: the set of lives is another, and with it the epoch.
@@ -95,12 +99,16 @@ impl Members {
                     self.epoch += 1;
                 }
             }
-            NodeChange::Gone { life, .. } => {
+            NodeChange::Gone { life, closed } => {
                 if let Some(member) = self.lives.get(life).and_then(|node| self.nodes.get_mut(node)) {
                     member.life = None;
+                    if !closed {
+                        self.lingering.insert(*life);
+                    }
                 }
                 self.end(*life);
             }
+            NodeChange::Closed(life) => drop(self.lingering.remove(life)),
         }
         self.epoch != before
     }
@@ -134,6 +142,11 @@ impl Members {
     /// How many lives there are.
     pub fn live_count(&self) -> usize {
         self.lives.len()
+    }
+
+    /// Lives that have ended and whose clients may still be connected.
+    pub fn lingering(&self) -> impl Iterator<Item = Life> + '_ {
+        self.lingering.iter().copied()
     }
 
     /// Whose life it is, if it lasts.

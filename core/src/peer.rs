@@ -6,7 +6,6 @@
 //! the others are bounded by the number of sessions that wait for their answers.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,6 +13,15 @@ use crate::catalogue::{Command, Outcome};
 use crate::id::{ChannelId, ClientId, Life, ShardId};
 use crate::metrics::Metrics;
 use crate::time::Time;
+
+/// Who says or hears a message: another shard of the node, or the gate of another node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PeerId {
+    /// A shard of this node.
+    Shard(ShardId),
+    /// Another node, by its present life.
+    Node(Life),
+}
 
 /// A question's number at the shard that asked; it returns with the answer, once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,21 +58,12 @@ pub struct AskId {
 /// What a home has decided about a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// In which epoch. A receiver that is in another refuses it, and the message is asked again.
+    /// In which epoch. A receiver that is in another drops it; the message is asked again when the new homes are open.
     pub epoch: u64,
     /// The number of the ask.
     pub number: u64,
     /// The receiver's new place in the queue; `None` where it stands in none.
     pub stamp: Option<u64>,
-}
-
-/// What became of an ask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// A shard has given the message to its receiver, or has found that there is none: it is over.
-    Settled,
-    /// Nobody got it: who was asked decides no longer, or the receiver's shard was in another epoch.
-    Moved,
 }
 
 /// A seated client, as its shard tells a new home.
@@ -87,12 +86,14 @@ pub struct Ledger {
     pub given: Vec<AskId>,
     /// Asks that its homes decided lately, and on which node the receiver is: for those who asked.
     pub decided: Vec<(AskId, Life)>,
+    /// Channels that it has clients on: for a node that was not live before.
+    pub interests: Vec<ChannelId>,
 }
 
 impl Ledger {
     /// Whether nothing stands in it.
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty()
+        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty() && self.interests.is_empty()
     }
 }
 
@@ -101,8 +102,9 @@ impl Ledger {
 pub struct Tally {
     /// Clients connected to this shard, or to this node.
     pub clients: u64,
-    /// How long ago a message last came from one of them, or from one that has left.
-    pub idle: Duration,
+    /// When a message last came from one of them, or from one that has left. Nodes have no common time: between them it
+    /// travels as an age.
+    pub active: Time,
 }
 
 /// What a message asks of the channel's home.
@@ -185,6 +187,8 @@ pub enum PeerMessage {
         channel: ChannelId,
         /// Whether it stands in the queue.
         pull: bool,
+        /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
+        epoch: u64,
     },
     /// To the client's shard: the answer.
     Seated {
@@ -205,8 +209,9 @@ pub enum PeerMessage {
     Interest(ChannelId),
     /// The interest is known here.
     InterestNoted(ChannelId),
-    /// To all: this shard, or this node, has none any more; its last message was so long ago.
-    Disinterest(ChannelId, Duration),
+    /// To all: this shard, or this node, has none any more; its last message was then; between nodes an
+    /// age.
+    Disinterest(ChannelId, Time),
     /// From the gate to the shards of its node: whether other nodes have clients on a channel. Answered with `AbroadNoted`
     /// where there are some now.
     Abroad(ChannelId, bool),
@@ -215,6 +220,8 @@ pub enum PeerMessage {
 
     /// From the gate to the shards of its node: until when this node may decide.
     Lease(Time),
+    /// From the gate to its shards: this node was counted out. Its clients are closed, and this is its next life.
+    Out(Life),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.
@@ -259,8 +266,10 @@ pub enum PeerMessage {
         from: ClientId,
         /// By which rule.
         wish: Wish,
-        /// The number under which the sender's shard wants to hear its fate.
+        /// The number under which the sender's shard wants to hear that it is over.
         number: u64,
+        /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
+        epoch: u64,
     },
     /// To the receiver's shard.
     Deliver {
@@ -277,8 +286,8 @@ pub enum PeerMessage {
         /// What the home decided, if one was asked.
         decision: Option<Decision>,
     },
-    /// To the shard that asked.
-    Told(AskId, Fate),
+    /// To the shard that asked: the message was given to its receiver, or there is none. It is over.
+    Given(AskId),
     /// To a client's shard: the home has moved it to the tail of the queue.
     Stamped {
         /// Who.

@@ -113,7 +113,7 @@ impl Shard {
             Call::ListChannels { after, limit } => self.list(now, session, terms, after, limit, out),
             Call::GetChannel(id) => {
                 self.channel(id)?;
-                self.survey(now, Purpose::Get { conn, terms }, vec![id], out);
+                self.survey(Purpose::Get { conn, terms }, vec![id], out);
             }
             Call::DeleteChannel(id) | Call::BrowserDelete(id) => {
                 self.channel(id)?;
@@ -237,8 +237,8 @@ impl Shard {
         let (conn, terms, answer) = match (change, outcome) {
             (Change::Expire, _) => return,
             (Change::Create { conn, terms, channel, id, token, .. }, Outcome::Created) => {
-                let tally = Tally { clients: 0, idle: std::time::Duration::ZERO };
-                let view = view(id, &channel, tally);
+                let tally = Tally { clients: 0, active: now };
+                let view = view(now, id, &channel, tally);
                 (conn, terms, Ok(Answer::created(&view, &token, self.rendering())))
             }
             (Change::Create { conn, terms, channel, token, attempts, .. }, Outcome::Taken) => {
@@ -275,7 +275,8 @@ impl Shard {
         tally: Tally,
         out: &mut Actions,
     ) {
-        let answer = self.channel(id).map(|entry| Answer::channel(&view(id, &entry.channel, tally), self.rendering()));
+        let answer =
+            self.channel(id).map(|entry| Answer::channel(&view(now, id, &entry.channel, tally), self.rendering()));
         self.answer_later(now, conn, terms, answer, out);
     }
 
@@ -314,6 +315,7 @@ impl Shard {
         let mut bytes = BytesMut::new();
         let terms = if self.is_draining() { terms.closing() } else { terms };
         answer.encode(terms, &session.cors, &mut bytes);
+        session.owes_from(now);
         self.send(session, bytes.freeze(), out);
         if terms.keep_alive {
             session.answered(now);
@@ -426,10 +428,10 @@ impl Shard {
         let mut piece = BytesMut::new();
         rest::put_list_begin(&mut piece);
         stream.piece(&mut bytes, &piece);
+        session.owes_from(now);
         self.send(session, bytes.freeze(), out);
         let left = limit.map_or(u64::MAX, u64::from);
-        let listing =
-            Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream, moved: now };
+        let listing = Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream };
         session.phase = Phase::Listing(Box::new(listing), false);
         // The first piece is made in answer to `Flushed`, as all others are.
     }
@@ -445,7 +447,7 @@ impl Shard {
         if !channels.is_empty() {
             *asked = true;
             let conn = session.conn;
-            return self.survey(now, Purpose::List { conn }, channels, out);
+            return self.survey(Purpose::List { conn }, channels, out);
         }
         let stream = listing.stream;
         self.send_with(session, out, |bytes| {
@@ -478,7 +480,7 @@ impl Shard {
             for (id, tally) in channels.iter().zip(tallies) {
                 // One that has gone meanwhile is left out.
                 if let Some(entry) = self.catalogue.get(*id) {
-                    let view = view(*id, &entry.channel, *tally);
+                    let view = view(now, *id, &entry.channel, *tally);
                     rest::put_list_channel(&mut piece, std::mem::take(&mut listing.first), &view, self.rendering());
                 }
             }
@@ -488,6 +490,7 @@ impl Shard {
             if piece.is_empty() {
                 self.list_on(now, &mut session, out);
             } else {
+                session.owes_from(now);
                 self.send_with(&mut session, out, |bytes| stream.piece(bytes, &piece));
             }
         }
@@ -500,7 +503,7 @@ impl Shard {
 
     /// A node that stands alone: its own leader, in its first term.
     fn cluster_view(&self) -> rest::ClusterView {
-        let id = self.life.to_string();
+        let id = self.router.life.to_string();
         let address = self.config.node_address.as_ref().map(ToString::to_string);
         let node = rest::NodeView { id: id.clone(), address, role: "leader" };
         rest::ClusterView { id: id.clone(), role: "leader", term: 1, leader: Some(id), nodes: vec![node] }
@@ -518,9 +521,11 @@ impl From<&crate::pages::Asset> for Answer {
     }
 }
 
-fn view(id: ChannelId, channel: &Channel, tally: Tally) -> ChannelView {
-    let idle = u64::try_from(tally.idle.as_millis()).unwrap_or(u64::MAX);
-    let countdown_ms = channel.timeout_ms.map(|timeout| timeout.saturating_sub(idle));
+fn view(now: Time, id: ChannelId, channel: &Channel, tally: Tally) -> ChannelView {
+    let countdown_ms = channel.timeout_ms.map(|timeout| {
+        let idle = u64::try_from(now.since(tally.active).as_millis()).unwrap_or(u64::MAX);
+        timeout.saturating_sub(idle)
+    });
     ChannelView {
         id,
         pattern: channel.pattern,
