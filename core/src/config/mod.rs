@@ -303,6 +303,11 @@ impl Config {
     pub fn is_open(&self) -> bool {
         self.auth.is_none() && !self.bind.to_canonical().is_loopback()
     }
+
+    /// The address that the cluster port is on: beyond loopback only who knows the secret can be told from a stranger.
+    pub fn node_bind(&self) -> IpAddr {
+        if self.cluster_secret.is_some() { self.bind } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
 }
 
 /// The default of `WRS_MAX_CLIENTS`: the limit on open files less what the node ([`OPEN_FILES_OF_NODE`]) and its shards

@@ -111,7 +111,7 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     /// Shard `here` of the node that `boot` describes; there are `boot.config.shards` of them, counted from 0.
     pub fn new(here: ShardId, boot: Boot) -> Self {
-        let Boot { config, pages, key, public_port } = boot;
+        let Boot { config, pages, key, public_port, .. } = boot;
         let shards = config.shards.max(1);
         let control = (here.0 == 0)
             .then(|| Control::new(usize::from(shards) - 1, config.clients_max, config.clients_per_address_max));
