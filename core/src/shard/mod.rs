@@ -9,7 +9,9 @@
 
 mod abroad;
 mod clients;
+mod control;
 mod epochs;
+mod operate;
 mod peers;
 mod requests;
 mod sessions;
@@ -26,7 +28,7 @@ use crate::action::{Action, Actions};
 use crate::admission::CreateRates;
 use crate::boot::Boot;
 use crate::catalogue::Catalogue;
-use crate::cluster::Control;
+use crate::cluster::first_names;
 use crate::config::{Config, NodeAddress};
 use crate::event::{Event, LimitLog};
 use crate::id::{ChannelId, ConnId, Life, NodeId, ShardId};
@@ -46,6 +48,7 @@ use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
 use clients::Joining;
+use control::{CONTROL_STREAM, Control};
 use epochs::Epochs;
 use sessions::Sessions;
 use surveys::Asked;
@@ -82,7 +85,11 @@ pub struct Shard {
     catalogue: Catalogue,
     router: Router,
     /// On shard 0.
-    control: Option<Control>,
+    control: Option<Box<Control>>,
+    /// On shard 0: why the node could not start.
+    failed_start: Option<String>,
+    /// Whether the cluster can do without this node, if it drains.
+    left: bool,
     /// On shard 0: channels that each address may create.
     create_rates: CreateRates,
     resources: Resources,
@@ -160,22 +167,22 @@ impl Shard {
             }
             Input::AcceptResumed => self.report(Event::AcceptResumed, out),
             Input::Peer { peer, message } => self.heard(now, PeerId::Shard(peer), message, out),
-            Input::Linked { conn, .. } => out.push(Action::Close { conn }),
-            Input::DialFailed { .. } | Input::Resolved { .. } => {}
-            Input::Persisted { .. } | Input::PersistFailed { .. } => {}
+            Input::Linked { conn, from, dial } => self.linked(now, conn, from, dial, out),
+            Input::DialFailed { dial, why } => self.dial_failed(now, dial, why),
+            Input::Resolved { host, addresses } => self.resolved(now, &host, addresses),
+            Input::Persisted { record } => self.persisted(now, record),
+            Input::PersistFailed { why } => self.persist_failed(now, &why),
             Input::Drain => self.start_drain(now, out),
             Input::Timeout => self.time_is_up(now, out),
         }
-        while let Some(message) = self.router.inbox.pop_front() {
-            self.heard(now, self.me(), message, out);
-        }
-        self.router.flush(out);
+        self.run_control(now, out);
         self.check_drained(out);
     }
 
     /// When [`Input::Timeout`] is due; `None` while nothing waits for a time.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first()
+        let control = self.control.as_ref().and_then(|control| control.deadline());
+        [self.timers.first(), control].into_iter().flatten().min()
     }
 
     /// What this shard has counted.
