@@ -84,3 +84,4 @@ pub mod report;
 pub mod arguments;
 pub mod counting;
 pub mod micro;
+mod tls_client;

@@ -33,21 +33,22 @@ impl fmt::Debug for Channel {
 impl Channel {
     /// The next two arguments, or the first line of standard input if the next one is a dash.
     pub async fn take(arguments: &mut Arguments, input: &mut Input) -> Result<Channel, Failure> {
-        let first = arguments.next().ok_or_else(|| Failure::usage("the channel is missing"))?;
-        if first != FROM_INPUT {
-            return Channel::new(&first, arguments.next().as_deref());
+        let given = Given::take(arguments, input).await?;
+        let channel = Channel::new(&given.id, given.token.as_deref());
+        channel.map_err(|failure| given.blame(failure, "the first line of standard input is not CHANNEL TOKEN"))
+    }
+
+    /// The same where the id is enough. A token behind it is taken and not looked at, so that what `create` prints fits.
+    pub async fn take_id(arguments: &mut Arguments, input: &mut Input) -> Result<String, Failure> {
+        let given = Given::take(arguments, input).await?;
+        match check_id(&given.id) {
+            Ok(()) => Ok(given.id),
+            Err(failure) => Err(given.blame(failure, "the first line of standard input is no CHANNEL")),
         }
-        let line = input.line().await?.ok_or_else(|| Failure::refused("standard input holds no channel"))?;
-        let line = String::from_utf8(line).unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let channel = Channel::new(words.next().unwrap_or_default(), words.next());
-        channel.map_err(|_| Failure::refused("the first line of standard input is not CHANNEL TOKEN"))
     }
 
     fn new(id: &str, token: Option<&str>) -> Result<Channel, Failure> {
-        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(Failure::usage("CHANNEL is not the id of a channel, such as D679-05F5"));
-        }
+        check_id(id)?;
         match token {
             Some(token) if !token.is_empty() && is_field_value(token) => {
                 Ok(Channel { id: id.to_owned(), token: token.to_owned() })
@@ -62,6 +63,38 @@ impl Channel {
         let id = answer.pointer("/data/id").and_then(Value::as_str).unwrap_or_default();
         let channel = Channel::new(id, answer.get("token").and_then(Value::as_str));
         channel.map_err(|_| Failure::refused("the answer names no channel: is this a wrs node?"))
+    }
+}
+
+/// What stands for a channel, unchecked.
+struct Given {
+    id: String,
+    token: Option<String>,
+    from_input: bool,
+}
+
+impl Given {
+    async fn take(arguments: &mut Arguments, input: &mut Input) -> Result<Given, Failure> {
+        let id = arguments.next().ok_or_else(|| Failure::usage("the channel is missing"))?;
+        if id != FROM_INPUT {
+            return Ok(Given { id, token: arguments.next(), from_input: false });
+        }
+        let line = input.line().await?.ok_or_else(|| Failure::refused("standard input holds no channel"))?;
+        let line = String::from_utf8(line).unwrap_or_default();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Ok(Given { id: words.next().unwrap_or_default(), token: words.next(), from_input: true })
+    }
+
+    /// What is wrong with an argument, or with standard input.
+    fn blame(&self, failure: Failure, of_input: &str) -> Failure {
+        if self.from_input { Failure::refused(of_input) } else { failure }
+    }
+}
+
+fn check_id(id: &str) -> Result<(), Failure> {
+    match !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        true => Ok(()),
+        false => Err(Failure::usage("CHANNEL is not the id of a channel, such as D679-05F5")),
     }
 }
 

@@ -9,6 +9,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use crate::failure::Failure;
 use crate::limits::{ANSWER_TIMEOUT, BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 use crate::node::{Node, within};
+use crate::stdio::printable;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 16 << 10;
@@ -42,6 +43,15 @@ impl Answer {
             Some(said) => format!("the node answers {}: {said}", self.status),
             None => format!("the node answers {}", self.status),
         })
+    }
+}
+
+/// A member of an answer in words, as a terminal may show them.
+pub fn word(object: &Value, member: &str) -> String {
+    match object.get(member) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => printable(text).into_owned(),
+        Some(other) => other.to_string(),
     }
 }
 

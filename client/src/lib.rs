@@ -6,6 +6,7 @@
 //! wrs pub CHANNEL TOKEN [MESSAGE…]        sends its arguments, or each line of standard input
 //! wrs req CHANNEL TOKEN [DATA]            sends a request and prints the reply's data
 //! wrs reply CHANNEL TOKEN                 answers requests: with their own data, --data, or line by line through a --pipe
+//! wrs delete CHANNEL                      deletes a channel
 //! wrs echo [CHANNEL TOKEN]                measures round trips, as ping does
 //! wrs bench                               measures deliveries per second, latency and loss
 //! wrs health                              asks whether the node takes traffic
@@ -13,7 +14,7 @@
 //! wrs reset --yes                         deletes every channel
 //! ```
 //!
-//! `wrs COMMAND --help` says the rest. What `create` prints is what the others take, so that the shell is the glue:
+//! `wrs COMMAND --help`, or `wrs help COMMAND`, says the rest. What `create` prints is what the others take, so that the shell is the glue:
 //!
 //! ```text
 //! channel=$(wrs create pub-sub)
@@ -39,6 +40,7 @@ mod arguments;
 mod bench;
 mod channel;
 mod create;
+mod delete;
 mod echo;
 mod failure;
 mod http;
@@ -88,6 +90,7 @@ async fn dispatch(command: ClientCommand, arguments: &[String], config: &Config)
         ClientCommand::Echo => echo::run(arguments, node, &interrupt).await,
         ClientCommand::Bench => bench::run(arguments, node, &interrupt).await,
         ClientCommand::Create => interrupt.unless(create::run(arguments, node)).await,
+        ClientCommand::Delete => interrupt.unless(delete::run(arguments, node)).await,
         ClientCommand::Pub => interrupt.unless(publish::run(arguments, node)).await,
         ClientCommand::Req => interrupt.unless(request::run(arguments, node)).await,
         ClientCommand::Health => interrupt.unless(operate::health(&arguments, node)).await,
@@ -99,6 +102,7 @@ async fn dispatch(command: ClientCommand, arguments: &[String], config: &Config)
 fn grammar(command: ClientCommand) -> Grammar {
     match command {
         ClientCommand::Create => create::GRAMMAR,
+        ClientCommand::Delete => delete::GRAMMAR,
         ClientCommand::Sub => subscribe::GRAMMAR,
         ClientCommand::Pub => publish::GRAMMAR,
         ClientCommand::Req => request::GRAMMAR,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::arguments::{Arguments, Grammar, flag};
 use crate::failure::Failure;
+use crate::http::word;
 use crate::limits::CLUSTER_CHANGE_TIMEOUT;
 use crate::node::{Node, within};
 use crate::stdio::{Output, printable};
@@ -91,15 +92,6 @@ fn path_segment(text: &str) -> Result<&str, Failure> {
     match !text.is_empty() && text.bytes().all(plain) {
         true => Ok(text),
         false => Err(Failure::usage("this is neither HOST:PORT nor the ID of a node")),
-    }
-}
-
-/// A member's value in words.
-fn word(object: &Value, member: &str) -> String {
-    match object.get(member) {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => printable(text).into_owned(),
-        Some(other) => other.to_string(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::{Config, LogFormat};
-use crate::id::{ChannelId, ClientId};
+use crate::id::{ChannelId, ClientId, Life, NodeId};
 use crate::metrics::Limit;
 use crate::pattern::Pattern;
 use crate::time::{Time, rfc_3339};
@@ -125,6 +125,35 @@ pub enum Event {
         /// What was wrong.
         why: String,
     },
+    /// There is a link with another node.
+    LinkUp {
+        /// Which node.
+        node: NodeId,
+        /// Its life.
+        life: Life,
+        /// The other end.
+        address: SocketAddr,
+        /// The version of the protocol that both speak.
+        version: u8,
+    },
+    /// A link has ended.
+    LinkDown {
+        /// With which node.
+        node: NodeId,
+        /// Its life.
+        life: Life,
+        /// Why.
+        why: String,
+    },
+    /// A connection of the cluster port did not become a link.
+    LinkRefused {
+        /// The other end.
+        from: SocketAddr,
+        /// Why.
+        why: String,
+        /// How many others got no line of their own since the one before.
+        others: u64,
+    },
     /// No connection is accepted for a while, because the machine gives none.
     AcceptPaused {
         /// The machine's reason.
@@ -171,6 +200,8 @@ impl Event {
             | Event::TlsFault { .. } => Level::Debug,
             Event::Listening { .. }
             | Event::SlowClient { .. }
+            | Event::LinkUp { .. }
+            | Event::LinkDown { .. }
             | Event::AllChannelsDeleted { .. }
             | Event::AcceptResumed
             | Event::CertificatesRead
@@ -178,6 +209,7 @@ impl Event {
             | Event::Drained => Level::Info,
             Event::ConfigDoubtful { .. }
             | Event::LimitReached { .. }
+            | Event::LinkRefused { .. }
             | Event::AcceptPaused { .. }
             | Event::CertificatesRefused { .. }
             | Event::DrainTimedOut => Level::Warn,
@@ -199,6 +231,9 @@ impl Event {
             Event::LimitReached { .. } => "limit-reached",
             Event::HttpFault { .. } => "http-fault",
             Event::TlsFault { .. } => "tls-fault",
+            Event::LinkUp { .. } => "link-up",
+            Event::LinkDown { .. } => "link-down",
+            Event::LinkRefused { .. } => "link-refused",
             Event::AcceptPaused { .. } => "accept-paused",
             Event::AcceptResumed => "accept-resumed",
             Event::CertificatesRead => "certificates-read",
@@ -251,6 +286,22 @@ impl Event {
             Event::TlsFault { from, why } => {
                 each("from", Field::Plain(from))?;
                 each("why", Field::Text(why))
+            }
+            Event::LinkUp { node, life, address, version } => {
+                each("node", Field::Plain(node))?;
+                each("life", Field::Plain(life))?;
+                each("address", Field::Plain(address))?;
+                each("version", Field::Number((*version).into()))
+            }
+            Event::LinkDown { node, life, why } => {
+                each("node", Field::Plain(node))?;
+                each("life", Field::Plain(life))?;
+                each("why", Field::Text(why))
+            }
+            Event::LinkRefused { from, why, others } => {
+                each("from", Field::Plain(from))?;
+                each("why", Field::Text(why))?;
+                each("others", Field::Number(*others))
             }
             Event::ConfigDoubtful { why } | Event::AcceptPaused { why } | Event::CertificatesRefused { why } => {
                 each("why", Field::Text(why))
@@ -374,7 +425,7 @@ impl LimitLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{Life, ShardId};
+    use crate::id::ShardId;
     use serde_json::Value;
 
     const CHANNEL: u128 = 0xD679_05F5;
@@ -396,6 +447,9 @@ mod tests {
             Event::LimitReached { limit: Limit::Clients, times: 6 },
             Event::HttpFault { from, status: 400, why: "no HTTP" },
             Event::TlsFault { from, why: why() },
+            Event::LinkUp { node: NodeId(7), life: Life(8), address: SocketAddr::new(from, 4000), version: 1 },
+            Event::LinkDown { node: NodeId(7), life: Life(8), why: why() },
+            Event::LinkRefused { from: SocketAddr::new(from, 4000), why: why(), others: 9 },
             Event::AcceptPaused { why: why() },
             Event::AcceptResumed,
             Event::CertificatesRead,

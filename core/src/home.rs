@@ -1,13 +1,14 @@
 //! What a channel's home decides: who is seated, whose turn it is, and when the channel has been idle for too long.
 //!
-//! One shard of the node is each channel's home, by its id alone, so that every shard knows it without asking. Homes send
-//! nothing; the router and the shard ask them.
+//! One shard of one live node is each channel's home: the node by [`Members::home`](crate::members::Members::home), its
+//! shard by the id alone, so that every shard knows it without asking. Homes send nothing; the router and the shard ask them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::Channel;
 use crate::id::{ChannelId, ClientId, ShardId};
 use crate::pattern::queue::Queue;
+use crate::peer::Seat;
 use crate::time::Time;
 
 /// The shard that decides for a channel, of `shards` in all. The id's bits are mixed (SplitMix64's finaliser), so that
@@ -21,10 +22,21 @@ pub fn home_of(id: ChannelId, shards: u16) -> ShardId {
     ShardId((x % u64::from(shards.max(1))) as u16)
 }
 
+/// Whether a client needs its channel's home for its seat: where nothing is limited and nobody queues there is nothing to
+/// decide.
+pub fn is_asked_for_seats(channel: &Channel, pull: bool) -> bool {
+    channel.client_limit.is_some() || (pull && channel.pattern.has_queue())
+}
+
+/// The channel has as many clients as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
 /// A channel at its home.
 #[derive(Debug, Default)]
 pub struct Home {
-    seated: u64,
+    /// Those who asked for a seat and have it.
+    seats: BTreeSet<ClientId>,
     /// Who stands in line for the next message.
     pub queue: Queue,
     /// The armed countdown, kept for the list of timers.
@@ -32,27 +44,32 @@ pub struct Home {
 }
 
 impl Home {
-    /// Seats a client if the limit allows it, at the tail of the queue if it pulls.
-    pub fn seat(&mut self, channel: &Channel, client: ClientId, pull: bool) -> bool {
-        if channel.client_limit.is_some_and(|limit| self.seated >= limit) {
-            return false;
+    /// Seats a client if the limit allows it, at the tail of the queue if it pulls: its stamp there. A client that has a seat
+    /// keeps it. As many as may are seated: [`Full`].
+    pub fn seat(&mut self, channel: &Channel, client: ClientId, pull: bool) -> Result<Option<u64>, Full> {
+        let is_full = channel.client_limit.is_some_and(|limit| self.seats.len() as u64 >= limit);
+        if is_full && !self.seats.contains(&client) {
+            return Err(Full);
         }
-        self.seated += 1;
-        if pull && channel.pattern.has_queue() {
-            self.queue.to_tail(client);
-        }
-        true
+        self.seats.insert(client);
+        Ok((pull && channel.pattern.has_queue()).then(|| self.queue.to_tail(client)))
     }
 
-    /// Frees the seat of a client that has gone.
+    /// Frees the seat of a client that has gone; nothing if it has none.
     pub fn leave(&mut self, client: ClientId) {
-        self.seated = self.seated.saturating_sub(1);
+        self.seats.remove(&client);
         self.queue.remove(client);
+    }
+
+    /// Begins anew from what the shards report.
+    pub fn restore(&mut self, seats: &[Seat]) {
+        self.seats = seats.iter().map(|seat| seat.client).collect();
+        self.queue = Queue::restore(seats.iter().filter_map(|seat| Some((seat.stamp?, seat.client))).collect());
     }
 
     /// How many are seated.
     pub fn seated(&self) -> u64 {
-        self.seated
+        self.seats.len() as u64
     }
 }
 
@@ -81,10 +98,12 @@ mod tests {
             Channel { pattern: Pattern::PushPull, client_limit: Some(1), timeout_ms: None, token: TokenHash::of("t") };
         let client = |serial| ClientId { life: Life(0), shard: ShardId(0), serial };
         let mut home = Home::default();
-        assert!(home.seat(&channel, client(1), true));
-        assert!(!home.seat(&channel, client(2), true));
+        assert_eq!(home.seat(&channel, client(1), true), Ok(Some(0)));
+        assert_eq!(home.seat(&channel, client(1), true), Ok(Some(1)), "who asks again has its seat");
+        assert_eq!(home.seat(&channel, client(2), true), Err(Full));
         home.leave(client(1));
-        assert!(home.seat(&channel, client(2), false));
+        home.leave(client(1));
+        assert_eq!(home.seat(&channel, client(2), false), Ok(None));
         assert!(home.queue.is_empty(), "who does not pull stands in no queue");
         assert_eq!(home.seated(), 1);
     }

@@ -66,6 +66,9 @@ impl fmt::Debug for ChannelId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);
 
+/// The shard of each node that has the links to other nodes, and the control plane.
+pub const GATE: ShardId = ShardId(0);
+
 /// A node of a cluster, never 0: drawn at random when the node starts, or kept in its data directory. What Raft knows it by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u64);

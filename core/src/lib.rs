@@ -122,11 +122,13 @@
 
 pub mod action;
 pub mod admission;
+pub mod asks;
 pub mod boot;
 pub mod catalogue;
 pub mod cluster;
 pub mod config;
 pub mod event;
+pub mod gate;
 pub mod home;
 pub mod host;
 pub mod id;

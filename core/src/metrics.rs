@@ -50,6 +50,12 @@ pub enum Counter {
     HttpFaults,
     /// Connections that were not TLS, or broke it.
     TlsFaults,
+    /// Connections between nodes that ended because one of the two did something wrong.
+    LinkFaults,
+    /// Bytes read from connections between nodes, without TLS.
+    LinkBytesIn,
+    /// Bytes queued on connections between nodes, without TLS.
+    LinkBytesOut,
 }
 
 /// What goes up and down. Merging adds, so that what is the node's is set by one shard alone.
@@ -63,6 +69,8 @@ pub enum Gauge {
     Channels,
     /// 1 while the node drains; shard 0's to set.
     Draining,
+    /// Other nodes that there is a link with; shard 0's to set.
+    Links,
 }
 
 /// A limit of the configuration that turns somebody away.
@@ -86,13 +94,15 @@ pub enum Limit {
     HeaderSize,
     /// `WRS_HANDSHAKE_TIMEOUT`.
     HandshakeTimeout,
+    /// `WRS_KEEPALIVE_TIMEOUT`, where an answer was taken too slowly; who merely says nothing more is not counted.
+    KeepaliveTimeout,
     /// The machine's limit on open files.
     OpenFiles,
 }
 
 impl Limit {
     /// Every limit, in order.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 11] = [
         Limit::Clients,
         Limit::ClientsPerAddress,
         Limit::ChannelClients,
@@ -102,6 +112,7 @@ impl Limit {
         Limit::BodySize,
         Limit::HeaderSize,
         Limit::HandshakeTimeout,
+        Limit::KeepaliveTimeout,
         Limit::OpenFiles,
     ];
 
@@ -117,6 +128,7 @@ impl Limit {
             Limit::BodySize => "WRS_MAX_BODY_SIZE",
             Limit::HeaderSize => "WRS_MAX_HEADER_SIZE",
             Limit::HandshakeTimeout => "WRS_HANDSHAKE_TIMEOUT",
+            Limit::KeepaliveTimeout => "WRS_KEEPALIVE_TIMEOUT",
             Limit::OpenFiles => "ulimit -n",
         }
     }
@@ -137,7 +149,7 @@ const fn row<K>(kind: K, name: &'static str, label: &'static str, help: &'static
 }
 
 /// In the order of the enum.
-const COUNTERS: [Row<Counter>; 18] = [
+const COUNTERS: [Row<Counter>; 21] = [
     row(Counter::ConnectionsAccepted, "wrs_connections_accepted_total", "", "Sockets accepted."),
     row(Counter::BytesIn, "wrs_received_bytes_total", "", "Bytes read from sockets, without TLS."),
     row(Counter::BytesOut, "wrs_sent_bytes_total", "", "Bytes queued on sockets, without TLS."),
@@ -156,14 +168,18 @@ const COUNTERS: [Row<Counter>; 18] = [
     row(Counter::PeerBytes, "wrs_peer_bytes_total", "", "Payload bytes handed to other shards."),
     row(Counter::HttpFaults, "wrs_http_faults_total", "", "Requests that were not HTTP."),
     row(Counter::TlsFaults, "wrs_tls_faults_total", "", "Connections that were not TLS or broke it."),
+    row(Counter::LinkFaults, "wrs_link_faults_total", "", "Connections between nodes that ended for a fault."),
+    row(Counter::LinkBytesIn, "wrs_link_received_bytes_total", "", "Bytes read from other nodes, without TLS."),
+    row(Counter::LinkBytesOut, "wrs_link_sent_bytes_total", "", "Bytes queued for other nodes, without TLS."),
 ];
 
 /// In the order of the enum.
-const GAUGES: [Row<Gauge>; 4] = [
+const GAUGES: [Row<Gauge>; 5] = [
     row(Gauge::Clients, "wrs_clients", "", "Clients connected."),
     row(Gauge::Connections, "wrs_connections", "", "Sockets open, those of clients included."),
     row(Gauge::Channels, "wrs_channels", "", "Channels that exist."),
     row(Gauge::Draining, "wrs_draining", "", "1 while the node drains."),
+    row(Gauge::Links, "wrs_links", "", "Other nodes that there is a link with."),
 ];
 
 /// Close codes with a series of their own; all others share one.

@@ -14,6 +14,15 @@ use crate::id::{ChannelId, ClientId, Life, ShardId};
 use crate::metrics::Metrics;
 use crate::time::Time;
 
+/// Who says or hears a message: another shard of the node, or the gate of another node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PeerId {
+    /// A shard of this node.
+    Shard(ShardId),
+    /// Another node, by its present life.
+    Node(Life),
+}
+
 /// A question's number at the shard that asked; it returns with the answer, once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(pub u64);

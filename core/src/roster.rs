@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{ChannelId, ClientId, ConnId, ShardId};
+use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
 use crate::pattern::Pattern;
 use crate::time::Time;
 use crate::wire::deflate::Window;
@@ -20,6 +20,10 @@ pub struct Member {
     pub echo: bool,
     /// The window of its compressor, if it has negotiated compression.
     pub deflate: Option<Window>,
+    /// Whether the channel's home seated it.
+    pub seated: bool,
+    /// Its place in the queue, if it stands there: the number that the home gave it last.
+    pub stamp: Option<u64>,
 }
 
 /// What the other shards know of this one's clients on a channel.
@@ -33,6 +37,31 @@ enum Announced {
     Yes,
 }
 
+/// What the gate knows of a channel on other nodes, and they of it here.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    /// Those that have clients on it.
+    pub interested: BTreeSet<Life>,
+    /// Siblings that have not yet said that they know that there are some.
+    pub siblings_left: usize,
+    /// Those that are told once all siblings know.
+    pub to_note: Vec<Life>,
+    /// What they know of this node's clients.
+    pub told: Told,
+}
+
+/// What other nodes know of this one's clients on a channel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// That there are none.
+    #[default]
+    No,
+    /// These have not yet said that they know; then these shards are told.
+    Under(BTreeSet<Life>, Vec<ShardId>),
+    /// That there may be some.
+    Yes,
+}
+
 /// A channel on this shard.
 #[derive(Debug)]
 pub struct Local {
@@ -42,8 +71,12 @@ pub struct Local {
     pub pattern: Pattern,
     /// Its clients here, by serial number.
     pub members: BTreeMap<u64, Member>,
-    /// The other shards that have clients on it.
+    /// The other shards of this node that have clients on it.
     pub elsewhere: BTreeSet<ShardId>,
+    /// Whether other nodes have.
+    pub abroad: bool,
+    /// On the gate: what other nodes and this one know of each other's clients.
+    pub nodes: Option<Box<Nodes>>,
     /// When a message last came in here, or at a shard that has told us since.
     pub active: Time,
     /// Clients that are between their request and their seat.
@@ -59,10 +92,20 @@ impl Local {
         &self.held
     }
 
+    /// What the gate keeps about other nodes.
+    pub fn nodes(&mut self) -> &mut Nodes {
+        self.nodes.get_or_insert_default()
+    }
+
+    /// Whether this shard or a sibling has, or is about to have, clients on it.
+    pub fn is_wanted_here(&self) -> bool {
+        self.announced != Announced::No || !self.elsewhere.is_empty()
+    }
+
     /// Whether a message of `sender` could reach anybody but it.
     pub fn has_others(&self, sender: ClientId, here: ShardId) -> bool {
         let own = sender.shard == here && self.members.contains_key(&sender.serial);
-        self.members.len() > usize::from(own) || !self.elsewhere.is_empty()
+        self.members.len() > usize::from(own) || !self.elsewhere.is_empty() || self.abroad
     }
 }
 
@@ -121,6 +164,8 @@ impl Roster {
             pattern,
             members: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
+            abroad: false,
+            nodes: None,
             active: since,
             joining: 0,
             announced: Announced::No,
@@ -146,6 +191,25 @@ impl Roster {
             self.seats.remove(serial);
         }
         Some(local)
+    }
+
+    /// Gives a client its new place in the queue.
+    pub fn stamp(&mut self, serial: u64, stamp: u64) {
+        if let Some(slot) = self.seats.get(&serial).copied()
+            && let Some(member) = self.at(slot).and_then(|local| local.members.get_mut(&serial))
+        {
+            member.stamp = Some(stamp);
+        }
+    }
+
+    /// All channels that this shard has heard of.
+    pub fn locals(&self) -> impl Iterator<Item = &Local> {
+        self.slots.iter().flatten()
+    }
+
+    /// All channels that this shard has heard of.
+    pub fn locals_mut(&mut self) -> impl Iterator<Item = &mut Local> {
+        self.slots.iter_mut().flatten()
     }
 
     /// A client of this shard, whatever its channel.
@@ -229,7 +293,7 @@ mod tests {
     use super::*;
 
     fn member() -> Member {
-        Member { conn: ConnId { index: 0, generation: 0 }, echo: true, deflate: None }
+        Member { conn: ConnId { index: 0, generation: 0 }, echo: true, deflate: None, seated: false, stamp: None }
     }
 
     #[test]

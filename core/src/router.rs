@@ -1,24 +1,28 @@
 //! The data plane of a shard: a client's message goes in, sends and forwards come out.
 //!
-//! Every hop runs one function and nothing returns upstream but credit and refusals: [`Router::take_in`] where the sender
-//! is, [`Router::ask`] at the home where a pattern must decide, [`Router::land`] and [`Router::deliver`] where the
-//! receivers are. A shard that plays two parts calls the next hop itself.
+//! Every hop runs one function and nothing returns upstream but credit, refusals and the word that a decided message was
+//! given: [`Router::take_in`] where the sender is, [`Router::ask`] at the home where a pattern must decide,
+//! [`Router::land`] and [`Router::deliver`] where the receivers are. A shard that plays two parts calls the next hop
+//! itself. What crosses to another node goes by way of both nodes' gates.
 //!
 //! Frames are encoded once. Messages that one read brought and that go the same way are gathered into one run of bytes,
 //! so that a receiver costs one reference per run and not one per message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
+use crate::asks::{Ask, Asks, Memory};
+use crate::config::Config;
 use crate::home::{Homes, home_of};
-use crate::id::{ChannelId, ClientId, ConnId, ShardId};
+use crate::id::{ChannelId, ClientId, ConnId, GATE, Life, ShardId};
 use crate::links::Links;
+use crate::members::Members;
 use crate::metrics::{Counter, Metrics};
 use crate::pattern::Pattern;
 use crate::pattern::envelope::{self, Envelope};
-use crate::peer::{Leg, PeerMessage, Undelivered, Wish};
+use crate::peer::{AskId, Decision, Leg, PeerId, PeerMessage, Undelivered, Wish};
 use crate::roster::{Roster, SlotIndex};
 use crate::time::Time;
 use crate::wire::deflate::{Deflate, Window};
@@ -43,6 +47,19 @@ pub struct Sender {
     pub deflate: Option<Window>,
 }
 
+/// One message's way.
+#[derive(Clone, Copy, Debug)]
+pub struct WayBill {
+    /// Where.
+    pub channel: ChannelId,
+    /// Who sent it.
+    pub from: ClientId,
+    /// Who gets it.
+    pub to: ClientId,
+    /// Whether the sender is told when the receiver has gone.
+    pub tell: bool,
+}
+
 /// Where the messages gathered so far go.
 #[derive(Clone, Copy, Debug)]
 enum Run {
@@ -62,16 +79,44 @@ impl Run {
     }
 }
 
+/// What a home makes of a message.
+enum Choice {
+    /// This client gets it. Its new stamp, and that of a sender that was passed over.
+    To { client: ClientId, stamp: Option<u64>, passed: Option<u64> },
+    /// There is nobody.
+    Nobody,
+    /// The channel is gone.
+    Gone,
+}
+
 /// The data plane of one shard.
 pub struct Router {
     here: ShardId,
     shards: u16,
+    /// The node's present life.
+    pub life: Life,
+    /// Who is in the cluster.
+    pub members: Members,
+    /// The epoch whose homes are open on this shard; 0 for none.
+    pub opened: u64,
+    /// Until when this node may decide.
+    pub lease: Time,
     /// Who is on which channel.
     pub roster: Roster,
     /// The channels that this shard decides for.
     pub homes: Homes,
-    /// What is under way to the other shards.
+    /// What is under way to other shards and nodes.
     pub links: Links,
+    /// Messages of this shard's clients whose fate is open.
+    pub asks: Asks,
+    /// Asks whose messages clients of this shard were given lately.
+    pub given: Memory<()>,
+    /// Asks that homes on this shard decided lately, and the receivers' nodes.
+    pub decided: Memory<Life>,
+    /// What this shard said to itself.
+    pub inbox: VecDeque<PeerMessage>,
+    /// On the gate: what goes to other nodes.
+    pub outbox: VecDeque<(Life, PeerMessage)>,
     /// The figures of this shard.
     pub metrics: Metrics,
     run: Option<Run>,
@@ -89,14 +134,25 @@ impl std::fmt::Debug for Router {
 }
 
 impl Router {
-    /// The data plane of shard `here` of `shards`, with windows of `window` bytes.
-    pub fn new(here: ShardId, shards: u16, window: usize) -> Self {
+    /// The data plane of shard `here` of a node in its first life.
+    pub fn new(here: ShardId, life: Life, config: &Config) -> Self {
+        let shards = config.shards.max(1);
+        let (window, span) = (config.peer_window_bytes, config.ask_span_max);
         Router {
             here,
             shards,
+            life,
+            members: Members::new(),
+            opened: 0,
+            lease: Time::ZERO,
             roster: Roster::new(),
             homes: Homes::new(),
             links: Links::new(shards, window),
+            asks: Asks::new(window, span),
+            given: Memory::new(span),
+            decided: Memory::new(span),
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
             metrics: Metrics::default(),
             run: None,
             messages: 0,
@@ -106,15 +162,57 @@ impl Router {
         }
     }
 
-    /// The shard that decides for a channel.
-    pub fn home(&self, channel: ChannelId) -> ShardId {
-        home_of(channel, self.shards)
+    /// Whether this shard has the links to other nodes.
+    pub fn is_gate(&self) -> bool {
+        self.here == GATE
+    }
+
+    /// Whether homes on this shard may decide: their epoch is the present one and open, and the lease lasts.
+    pub fn may_decide(&self, now: Time) -> bool {
+        self.opened > 0 && self.opened == self.members.epoch() && now < self.lease
+    }
+
+    /// The next hop to a shard of a live node; `None` if the life has ended.
+    pub fn toward(&self, life: Life, shard: ShardId) -> Option<PeerId> {
+        if life == self.life {
+            return (shard.0 < self.shards).then_some(PeerId::Shard(shard));
+        }
+        self.members.node_of(life)?;
+        Some(if self.is_gate() { PeerId::Node(life) } else { PeerId::Shard(GATE) })
+    }
+
+    /// The next hop to the shard that decides for a channel; `None` while no node is live.
+    pub fn home(&self, channel: ChannelId) -> Option<PeerId> {
+        let life = self.members.home(channel)?;
+        self.toward(life, home_of(channel, self.shards))
+    }
+
+    /// Whether this shard decides for a channel.
+    pub fn is_home(&self, channel: ChannelId) -> bool {
+        self.home(channel) == Some(PeerId::Shard(self.here))
     }
 
     /// The other shards of the node.
     pub fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let here = self.here;
         (0..self.shards).map(ShardId).filter(move |shard| *shard != here)
+    }
+
+    /// Where a message goes on to from here: to a client's shard, to a channel's home. `None` where it ends here, or
+    /// where nobody is left to take it.
+    pub fn next_hop(&self, message: &PeerMessage) -> Option<PeerId> {
+        let hop = match message {
+            PeerMessage::Seat { channel, .. } | PeerMessage::Ask { channel, .. } | PeerMessage::Leave(_, channel) => {
+                self.home(*channel)
+            }
+            PeerMessage::Seated { client, .. }
+            | PeerMessage::Stamped { client, .. }
+            | PeerMessage::Refused(client, _) => self.toward(client.life, client.shard),
+            PeerMessage::Deliver { to, .. } => self.toward(to.life, to.shard),
+            PeerMessage::Given(ask) => self.toward(ask.life, ask.shard),
+            _ => None,
+        };
+        hop.filter(|peer| *peer != PeerId::Shard(self.here))
     }
 
     /// A message from a client of this shard. Call [`Router::flush`] when the read that brought it is used up.
@@ -128,19 +226,19 @@ impl Router {
             Pattern::PubSub => self.gather(Run::All { sender, back: true }, kind, payload, out),
             Pattern::PushPull => {
                 let frame = self.encode(kind, payload, out);
-                self.wish(sender, frame, Wish::Pull, out);
+                self.wish(now, sender, frame, Wish::Pull, out);
             }
             Pattern::ReqRepl | Pattern::FanInOut => match envelope::parse(payload) {
                 Err(malformed) => self.tell(sender.conn, sender.deflate, "malformed", malformed.reason(), out),
-                Ok(envelope) => self.take_in_envelope(pattern, sender, kind, payload, &envelope, out),
+                Ok(envelope) => self.take_in_envelope(now, (pattern, sender), kind, payload, &envelope, out),
             },
         }
     }
 
     fn take_in_envelope(
         &mut self,
-        pattern: Pattern,
-        sender: Sender,
+        now: Time,
+        (pattern, sender): (Pattern, Sender),
         kind: Kind,
         payload: &[u8],
         envelope: &Envelope<'_>,
@@ -154,8 +252,11 @@ impl Router {
                 };
                 let frame = self.encode(kind, payload, out);
                 return match pattern {
-                    Pattern::FanInOut => self.wish(sender, frame, Wish::Reply(origin), out),
-                    _ => self.hand_over(sender.channel, frame, sender.client, origin, true, Some(sender.conn), out),
+                    Pattern::FanInOut => self.wish(now, sender, frame, Wish::Reply(origin), out),
+                    _ => {
+                        let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
+                        self.hand_over(way, frame, None, Some(sender.conn), out);
+                    }
                 };
             }
         };
@@ -165,7 +266,7 @@ impl Router {
         let here = self.here;
         if pattern == Pattern::FanInOut {
             let frame = self.encode(kind, &message, out);
-            self.wish(sender, frame, Wish::Request, out);
+            self.wish(now, sender, frame, Wish::Request, out);
         } else if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
             self.gather(Run::All { sender, back: false }, kind, &message, out);
         } else {
@@ -218,9 +319,15 @@ impl Router {
                 let channel = local.id;
                 // Lent, not copied: who is elsewhere does not change while they are told.
                 let elsewhere = std::mem::take(&mut local.elsewhere);
-                for peer in &elsewhere {
-                    let message = PeerMessage::Publish { channel, frames: frames.clone(), from: sender.client, back };
-                    self.forward(*peer, message, Some(sender.conn), out);
+                let abroad = local.abroad;
+                let publish = || PeerMessage::Publish { channel, frames: frames.clone(), from: sender.client, back };
+                for shard in &elsewhere {
+                    self.forward(PeerId::Shard(*shard), publish(), Some(sender.conn), out);
+                }
+                if abroad && self.is_gate() {
+                    self.cross(channel, publish, Some(sender.conn), out);
+                } else if abroad && !elsewhere.contains(&GATE) {
+                    self.forward(PeerId::Shard(GATE), publish(), Some(sender.conn), out);
                 }
                 if let Some(local) = self.roster.at(sender.slot) {
                     local.elsewhere = elsewhere;
@@ -239,7 +346,7 @@ impl Router {
         back: bool,
         out: &mut Actions,
     ) {
-        let own = (from.shard == self.here).then_some(from.serial);
+        let own = (from.life == self.life && from.shard == self.here).then_some(from.serial);
         let Some(local) = self.roster.at(slot) else { return };
         let mut compressed: BTreeMap<Window, Bytes> = BTreeMap::new();
         let mut receivers = 0;
@@ -260,94 +367,225 @@ impl Router {
         self.metrics.messages_out(messages * receivers, frames.len() * receivers as usize);
     }
 
-    /// A run from another shard has arrived: no further hop.
-    pub fn land(&mut self, channel: ChannelId, frames: &Bytes, from: ClientId, back: bool, out: &mut Actions) {
-        if let Some(slot) = self.roster.find(channel) {
-            let messages = count_frames(frames);
-            self.fan_out(slot, frames, messages, from, back, out);
-        }
-    }
-
-    /// Brings a message to the home, which may be here.
-    fn wish(&mut self, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
-        let home = self.home(sender.channel);
-        if home == self.here {
-            self.ask(sender.channel, frame, sender.client, wish, Some(sender.conn), out);
-        } else {
-            let message = PeerMessage::Ask { channel: sender.channel, frame, from: sender.client, wish, number: 0 };
-            self.forward(home, message, Some(sender.conn), out);
-        }
-    }
-
-    /// At the home: who gets it? Says to which shard it went on, if that shard's window is full now.
-    pub fn ask(
+    /// On the gate: to every node that has clients on a channel. Says which window is full now, if one is.
+    fn cross(
         &mut self,
         channel: ChannelId,
-        frame: Bytes,
-        from: ClientId,
-        wish: Wish,
+        publish: impl Fn() -> PeerMessage,
         source: Option<ConnId>,
         out: &mut Actions,
-    ) -> Option<ShardId> {
-        let Some(home) = self.homes.get_mut(&channel) else {
-            // The channel is gone; word of it, and a close with a code, is on its way to everybody on it.
-            self.metrics.add(Counter::Undelivered, 1);
+    ) -> Option<PeerId> {
+        let nodes = self.roster.find(channel).and_then(|slot| self.roster.at(slot)?.nodes.as_deref_mut());
+        // Lent, not copied, as above.
+        let interested = nodes.map(|nodes| std::mem::take(&mut nodes.interested)).unwrap_or_default();
+        if interested.is_empty() {
             return None;
-        };
-        let chosen = match wish {
-            Wish::Pull => Some(home.queue.choose(from).unwrap_or(from)),
-            Wish::Request => home.queue.choose_other(from),
-            Wish::Reply(origin) => Some(origin),
-        };
-        match chosen {
-            Some(to) => {
-                let tell = matches!(wish, Wish::Reply(_));
-                self.hand_over(channel, frame, from, to, tell, source, out);
-                (to.shard != self.here && self.links.is_full(to.shard, Leg::Land)).then_some(to.shard)
+        }
+        let mut full = None;
+        for life in &interested {
+            let peer = PeerId::Node(*life);
+            self.forward(peer, publish(), source, out);
+            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+        }
+        if let Some(local) = self.roster.find(channel).and_then(|slot| self.roster.at(slot)) {
+            local.nodes().interested = interested;
+        }
+        full
+    }
+
+    /// A run from another shard or node has arrived. At the gate it goes on: what a sibling took in, to other nodes; what
+    /// another node took in, to the siblings. Says which window is full now, if one is.
+    pub fn land(
+        &mut self,
+        channel: ChannelId,
+        frames: &Bytes,
+        from: ClientId,
+        back: bool,
+        out: &mut Actions,
+    ) -> Option<PeerId> {
+        let slot = self.roster.find(channel)?;
+        let messages = count_frames(frames);
+        self.fan_out(slot, frames, messages, from, back, out);
+        if !self.is_gate() {
+            return None;
+        }
+        let publish = || PeerMessage::Publish { channel, frames: frames.clone(), from, back };
+        if from.life == self.life {
+            return self.cross(channel, publish, None, out);
+        }
+        let siblings: Vec<ShardId> = self.roster.at(slot)?.elsewhere.iter().copied().collect();
+        let mut full = None;
+        for shard in siblings {
+            let peer = PeerId::Shard(shard);
+            self.forward(peer, publish(), None, out);
+            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+        }
+        full
+    }
+
+    /// Hands a message to the channel's home: decided at once where that is this shard, kept until its fate is told where
+    /// not.
+    fn wish(&mut self, now: Time, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
+        let Sender { client: from, conn, channel, .. } = sender;
+        if self.is_home(channel) && !self.asks.is_held() && self.may_decide(now) {
+            return self.decide_own(sender, frame, wish, out);
+        }
+        let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
+        self.pause_if_full(conn, out);
+        if !self.asks.is_held() {
+            self.send_ask(number, Ask { channel, frame, from, wish }, Some(conn), out);
+        }
+    }
+
+    /// A message of this shard that this shard decides: nothing is kept where the receiver is here too.
+    fn decide_own(&mut self, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
+        let Sender { client: from, conn, channel, .. } = sender;
+        match self.choose(channel, from, wish) {
+            Choice::To { client: to, stamp, passed } => {
+                self.pass(from, passed, out);
+                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
+                if self.toward(to.life, to.shard).is_some_and(|peer| peer != PeerId::Shard(self.here)) {
+                    let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
+                    self.pause_if_full(conn, out);
+                    self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
+                    let decision = Decision { epoch: self.opened, number, stamp };
+                    self.hand_over(way, frame, Some(decision), Some(conn), out);
+                } else {
+                    if let Some(stamp) = stamp {
+                        self.roster.stamp(to.serial, stamp);
+                    }
+                    self.give(way, frame, out);
+                }
             }
-            None => {
+            Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
+            Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
+        }
+    }
+
+    fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {
+        if self.asks.is_full() && self.asks.pause(conn) {
+            self.metrics.add(Counter::Paused, 1);
+            out.push(Action::Pause { conn });
+        }
+    }
+
+    fn send_ask(&mut self, number: u64, ask: Ask, source: Option<ConnId>, out: &mut Actions) {
+        let Ask { channel, frame, from, wish } = ask;
+        // Without a home it stays open; it is asked again when there is one.
+        if let Some(home) = self.home(channel) {
+            let epoch = self.members.epoch();
+            self.forward(home, PeerMessage::Ask { channel, frame, from, wish, number, epoch }, source, out);
+        }
+    }
+
+    /// The homes of a new epoch are open: all that is open is asked again, in order.
+    pub fn ask_again(&mut self, out: &mut Actions) {
+        self.asks.hold(false);
+        let open: Vec<(u64, Ask)> = self.asks.open().map(|(number, ask)| (number, ask.clone())).collect();
+        for (number, ask) in open {
+            self.send_ask(number, ask, None, out);
+        }
+    }
+
+    fn choose(&mut self, channel: ChannelId, from: ClientId, wish: Wish) -> Choice {
+        let Some(home) = self.homes.get_mut(&channel) else { return Choice::Gone };
+        let turn = match wish {
+            Wish::Reply(origin) => return Choice::To { client: origin, stamp: None, passed: None },
+            Wish::Pull => home.queue.choose(from),
+            Wish::Request => home.queue.choose_other(from),
+        };
+        match (turn, wish) {
+            (Some(turn), _) => Choice::To { client: turn.client, stamp: Some(turn.stamp), passed: turn.passed },
+            (None, Wish::Pull) => Choice::To { client: from, stamp: None, passed: None },
+            (None, _) => Choice::Nobody,
+        }
+    }
+
+    /// The home has put a sender behind the others: its shard keeps the new place.
+    fn pass(&mut self, client: ClientId, stamp: Option<u64>, out: &mut Actions) {
+        let Some(stamp) = stamp else { return };
+        match self.toward(client.life, client.shard) {
+            Some(PeerId::Shard(shard)) if shard == self.here => self.roster.stamp(client.serial, stamp),
+            Some(peer) => {
+                let epoch = self.opened;
+                self.forward(peer, PeerMessage::Stamped { client, epoch, stamp }, None, out);
+            }
+            None => {}
+        }
+    }
+
+    /// At the home: who gets it? Says to which peer it went on, if that one's window is full now.
+    pub fn ask(&mut self, ask: Ask, number: u64, out: &mut Actions) -> Option<PeerId> {
+        let Ask { channel, frame, from, wish } = ask;
+        let id = AskId { life: from.life, shard: from.shard, number };
+        match self.choose(channel, from, wish) {
+            Choice::To { client: to, stamp, passed } => {
+                self.pass(from, passed, out);
+                self.decided.note(id, to.life);
+                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
+                self.hand_over(way, frame, Some(Decision { epoch: self.opened, number, stamp }), None, out)
+            }
+            Choice::Nobody => {
                 self.send_refusal(from, Undelivered::NoRecipient, out);
+                self.tell_given(id, out);
+                None
+            }
+            Choice::Gone => {
+                // Word of the channel's end, and a close with a code, is on its way to everybody on it.
+                self.metrics.add(Counter::Undelivered, 1);
+                self.tell_given(id, out);
                 None
             }
         }
     }
 
-    /// Brings a message to the shard of its one receiver, which may be here.
-    #[expect(clippy::too_many_arguments, reason = "one message's way bill")]
+    /// Brings a message to the shard of its one receiver, which may be here. Says to which peer it went, if that one's
+    /// window is full now.
     fn hand_over(
         &mut self,
-        channel: ChannelId,
+        way: WayBill,
         frame: Bytes,
-        from: ClientId,
-        to: ClientId,
-        tell: bool,
+        decision: Option<Decision>,
         source: Option<ConnId>,
         out: &mut Actions,
-    ) {
-        if to.shard == self.here || to.shard.0 >= self.shards {
-            self.deliver(channel, frame, from, to, tell, out);
-        } else {
-            self.forward(
-                to.shard,
-                PeerMessage::Deliver { channel, frame, from, to, tell, decision: None },
-                source,
-                out,
-            );
+    ) -> Option<PeerId> {
+        let WayBill { channel, from, to, tell } = way;
+        match self.toward(to.life, to.shard) {
+            Some(PeerId::Shard(shard)) if shard == self.here => self.deliver(way, frame, decision, out),
+            Some(peer) => {
+                self.forward(peer, PeerMessage::Deliver { channel, frame, from, to, tell, decision }, source, out);
+                return self.links.is_full(peer, Leg::Land).then_some(peer);
+            }
+            None => {
+                if let Some(Decision { number, .. }) = decision {
+                    self.tell_given(AskId { life: from.life, shard: from.shard, number }, out);
+                }
+                self.miss(way, out);
+            }
         }
+        None
     }
 
-    /// At the receiver's shard: no further hop.
-    pub fn deliver(
-        &mut self,
-        channel: ChannelId,
-        frame: Bytes,
-        from: ClientId,
-        to: ClientId,
-        tell: bool,
-        out: &mut Actions,
-    ) {
+    /// At the receiver's shard: no further hop. What was decided in another epoch is dropped, since it is asked again.
+    pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
+        if let Some(Decision { epoch, number, stamp }) = decision {
+            if epoch != self.members.epoch() {
+                return;
+            }
+            let id = AskId { life: way.from.life, shard: way.from.shard, number };
+            self.given.note(id, ());
+            self.tell_given(id, out);
+            if let Some(stamp) = stamp {
+                self.roster.stamp(way.to.serial, stamp);
+            }
+        }
+        self.give(way, frame, out);
+    }
+
+    fn give(&mut self, way: WayBill, frame: Bytes, out: &mut Actions) {
+        let WayBill { channel, to, .. } = way;
         let member = self.roster.get(channel).and_then(|local| local.members.get(&to.serial)).copied();
-        match member.filter(|_| to.shard == self.here && to.life == from.life) {
+        match member.filter(|_| to.shard == self.here && to.life == self.life) {
             Some(member) => {
                 self.metrics.messages_out(1, frame.len());
                 let bytes = match member.deflate {
@@ -356,8 +594,23 @@ impl Router {
                 };
                 out.push(Action::Send { conn: member.conn, bytes });
             }
-            None if tell => self.send_refusal(from, Undelivered::OriginGone, out),
-            None => self.metrics.add(Counter::Undelivered, 1),
+            None => self.miss(way, out),
+        }
+    }
+
+    /// The receiver is not there any more.
+    fn miss(&mut self, way: WayBill, out: &mut Actions) {
+        if way.tell {
+            self.send_refusal(way.from, Undelivered::OriginGone, out);
+        } else {
+            self.metrics.add(Counter::Undelivered, 1);
+        }
+    }
+
+    /// Tells the shard that asked that it is over.
+    fn tell_given(&mut self, ask: AskId, out: &mut Actions) {
+        if let Some(peer) = self.toward(ask.life, ask.shard) {
+            self.forward(peer, PeerMessage::Given(ask), None, out);
         }
     }
 
@@ -367,10 +620,11 @@ impl Router {
 
     /// Tells a sender, wherever it is, that its message reached nobody.
     fn send_refusal(&mut self, from: ClientId, why: Undelivered, out: &mut Actions) {
-        if from.shard == self.here {
-            self.refused(from, why, out);
-        } else {
-            self.forward(from.shard, PeerMessage::Refused(from, why), None, out);
+        match self.toward(from.life, from.shard) {
+            Some(PeerId::Shard(shard)) if shard == self.here => self.refused(from, why, out),
+            Some(peer) => self.forward(peer, PeerMessage::Refused(from, why), None, out),
+            // Whoever sent it is gone.
+            None => {}
         }
     }
 
@@ -396,18 +650,35 @@ impl Router {
         out.push(Action::Send { conn, bytes });
     }
 
-    /// Hands a message to another shard; pauses its source when that shard's window is full.
-    pub fn forward(&mut self, peer: ShardId, message: PeerMessage, source: Option<ConnId>, out: &mut Actions) {
+    /// Hands a message to a peer, which may be this shard; pauses its source when the peer's window is full.
+    pub fn forward(&mut self, peer: PeerId, message: PeerMessage, source: Option<ConnId>, out: &mut Actions) {
+        if peer == PeerId::Shard(self.here) {
+            return self.inbox.push_back(message);
+        }
         let full = self.links.sent(peer, &message);
         self.metrics.add(Counter::PeerMessages, 1);
         self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
-        out.push(Action::Forward { peer, message });
+        match peer {
+            PeerId::Shard(peer) => out.push(Action::Forward { peer, message }),
+            PeerId::Node(life) => self.outbox.push_back((life, message)),
+        }
         if let (true, Some(conn)) = (full, source)
             && self.links.pause(peer, conn)
         {
             self.metrics.add(Counter::Paused, 1);
             out.push(Action::Pause { conn });
         }
+    }
+
+    /// Whether a socket is paused because too much of its is under way.
+    pub fn is_paused(&self, conn: ConnId) -> bool {
+        self.links.is_paused(conn) || self.asks.is_paused(conn)
+    }
+
+    /// Forgets a socket.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.links.forget(conn);
+        self.asks.forget(conn);
     }
 }
 

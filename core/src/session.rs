@@ -2,8 +2,8 @@
 //! and until when it may stay there.
 //!
 //! A session reads requests out of bytes; what they mean is the shard's to say. It guards the rules that every phase but
-//! an answer of this node's own ends by a time, and that what is held for later is bounded by what one read brings and
-//! one head may take.
+//! an answer of this node's own ends by a time, that an answer goes on only as long as its reader takes it at
+//! [`Config::answer_rate_min`], and that what is held for later is bounded by what one read brings and one head may take.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -63,8 +63,21 @@ pub struct Listing {
     pub first: bool,
     /// How the body is written.
     pub stream: BodyStream,
-    /// When the client last took something.
-    pub moved: Time,
+}
+
+/// How fast the other end takes its answers, whatever they are.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// When it last had nothing to take, or had taken as much as one `WRS_KEEPALIVE_TIMEOUT` asks for.
+    since: Time,
+    /// Bytes that it has taken since.
+    taken: usize,
+}
+
+impl Pace {
+    fn new(now: Time) -> Self {
+        Pace { since: now, taken: 0 }
+    }
 }
 
 /// A client of a channel.
@@ -91,7 +104,7 @@ pub enum Phase {
     Head {
         /// How far the head was searched.
         scan: HeadScan,
-        /// Since when the phase lasts: since accept, the last answer, or the head's first byte.
+        /// Since when the head is under way: since accept, or its first byte.
         since: Time,
         /// Whether nothing of the next request has come, and one was answered before.
         idle: bool,
@@ -102,8 +115,8 @@ pub enum Phase {
     Asked,
     /// The answer is a list that is written piece by piece; `asked` while a piece is made.
     Listing(Box<Listing>, bool),
-    /// The last answer is on its way; what still comes is discarded.
-    Discarding(Time),
+    /// The last answer is on its way, or was written and there is a time for what still comes; that is discarded.
+    Discarding(Option<Time>),
     /// A client of a channel.
     Client(Box<Client>),
     /// The close frame is on its way; what still comes is discarded.
@@ -140,6 +153,7 @@ pub struct Session {
     pub held: Vec<u8>,
     /// Bytes given to the socket and not known to be written.
     pub unsent: usize,
+    pace: Pace,
     /// Why it is not read.
     pub pauses: Pauses,
     /// Whether the other end has sent all that it will.
@@ -157,9 +171,34 @@ impl Session {
             timer: None,
             held: Vec::new(),
             unsent: 0,
+            pace: Pace::new(now),
             pauses: Pauses::default(),
             ended: false,
         }
+    }
+
+    /// Something of an answer is about to be queued: its reader's time starts, unless it has more to take.
+    pub fn owes_from(&mut self, now: Time) {
+        if self.unsent == 0 {
+            self.pace = Pace::new(now);
+        }
+    }
+
+    /// A write was tried, and so many bytes are left.
+    pub fn flushed(&mut self, now: Time, unsent: usize, config: &Config) {
+        // With TLS what is left may be more than there was.
+        let taken = self.unsent.saturating_sub(unsent);
+        self.unsent = unsent;
+        self.pace.taken = self.pace.taken.saturating_add(taken);
+        if taken > 0 && (unsent == 0 || self.pace.taken >= config.answer_bytes_min()) {
+            self.pace = Pace::new(now);
+        }
+    }
+
+    /// Whether its time is up because it takes an answer too slowly.
+    pub fn is_too_slow(&self) -> bool {
+        self.unsent > 0
+            && matches!(self.phase, Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None))
     }
 
     /// Ready for the next request.
@@ -244,12 +283,13 @@ impl Session {
     /// Until when the phase may last; `None` where the node itself must answer first.
     pub fn deadline(&self, config: &Config) -> Option<Time> {
         match &self.phase {
-            Phase::Head { since, idle: true, .. } => Some(*since + config.keepalive_timeout),
+            Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None) => {
+                Some(self.pace.since + config.keepalive_timeout)
+            }
             Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
             Phase::Body(arriving) => Some(arriving.until + config.handshake_timeout),
             Phase::Asked => None,
-            Phase::Listing(listing, _) => Some(listing.moved + config.keepalive_timeout),
-            Phase::Discarding(until) | Phase::Closing(until) => Some(*until),
+            Phase::Discarding(Some(until)) | Phase::Closing(until) => Some(*until),
             Phase::Client(client) => client.deadline(config.ping_interval),
         }
     }

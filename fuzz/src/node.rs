@@ -31,8 +31,8 @@ pub struct Node {
     paused: BTreeSet<(usize, ConnId)>,
     waiting: BTreeMap<(usize, ConnId), Vec<u8>>,
     dirty: BTreeSet<(usize, ConnId)>,
-    /// Connections whose other end takes nothing.
-    pub stuck: BTreeSet<(usize, ConnId)>,
+    /// Connections whose other end does not take what it is sent, and how many bytes it has taken nevertheless.
+    stuck: BTreeMap<(usize, ConnId), usize>,
     /// Shards that have stopped.
     pub stopped: usize,
     inputs: u32,
@@ -78,7 +78,7 @@ impl Node {
             paused: BTreeSet::new(),
             waiting: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            stuck: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             stopped: 0,
             inputs: 0,
         }
@@ -153,6 +153,24 @@ impl Node {
         }
     }
 
+    /// The other end takes nothing of what it was ever sent.
+    pub fn clog(&mut self, here: usize, conn: ConnId) {
+        self.stuck.insert((here, conn), 0);
+    }
+
+    /// It takes so many bytes of that, and is as before once it has taken all.
+    pub fn drip(&mut self, here: usize, conn: ConnId, bytes: usize) {
+        let at = (here, conn);
+        let Some(taken) = self.stuck.get_mut(&at) else { return };
+        *taken += bytes;
+        if *taken >= self.sent.get(&at).map_or(0, Vec::len) {
+            self.stuck.remove(&at);
+        }
+        if self.open.contains(&at) {
+            self.dirty.insert(at);
+        }
+    }
+
     /// Lets everything that is under way come to its end, in reads of `step` bytes.
     pub fn rest(&mut self, step: usize) {
         loop {
@@ -170,7 +188,8 @@ impl Node {
                 continue;
             }
             if let Some(at) = self.dirty.pop_first() {
-                let unsent = if self.stuck.contains(&at) { self.sent.get(&at).map_or(0, Vec::len) } else { 0 };
+                let sent = self.sent.get(&at).map_or(0, Vec::len);
+                let unsent = self.stuck.get(&at).map_or(0, |taken| sent.saturating_sub(*taken));
                 self.tell(at.0, Input::Flushed { conn: at.1, unsent });
                 continue;
             }

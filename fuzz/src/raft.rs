@@ -6,7 +6,8 @@ use core::time::Duration;
 use wrs_raft::record::recover;
 use wrs_raft::wire::{decode, decode_part, encode, encode_part};
 use wrs_raft::{
-    Action, Body, Boot, ClusterId, Config, Entry, Incarnation, Input, Message, NodeId, Raft, RecordId, Role, Time,
+    Action, Body, Boot, ClusterId, Config, Entry, EntryId, Incarnation, Input, Message, NodeId, Raft, RecordId, Role,
+    Time,
 };
 
 /// The first byte of `data` says which of the three; the rest is the input.
@@ -118,9 +119,9 @@ fn message(byte: &impl Fn(usize) -> u64) -> Message {
         4 => Body::Rejected { index: a, hint_index: c, hint_term: b },
         5 => Body::Heartbeat { commit: c % 4, round: a },
         6 => Body::HeartbeatEcho { round: a },
-        7 => Body::Vote { last_index: a, last_term: b, transfer: c > 8 },
+        7 => Body::Vote { last_index: a, last_term: b, transfer: c > 8, committed: EntryId { term: b, index: c } },
         8 => Body::VoteReply { granted: a < 12 },
-        9 => Body::PreVote { last_index: a, last_term: b },
+        9 => Body::PreVote { last_index: a, last_term: b, committed: EntryId { term: b, index: c } },
         10 => Body::PreVoteReply { granted: a < 12 },
         _ => Body::TimeoutNow,
     };

@@ -65,8 +65,14 @@ pub fn run(data: &[u8]) {
                 }
             }
             12 => node.wait(Duration::from_millis(u64::from(*whose) * 97), step),
-            13 => drop(node.stuck.insert((here, conn))),
+            13 => node.clog(here, conn),
             14 if *whose == 0xFF => return node.stop(step),
+            15 => {
+                let (count, behind) = rest.split_first().map_or((0, rest), |(count, behind)| (*count, behind));
+                rest = behind;
+                node.drip(here, conn, usize::from(count) * 4);
+                node.rest(step);
+            }
             _ => node.rest(step),
         }
     }

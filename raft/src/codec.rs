@@ -4,10 +4,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::confchange::Conf;
+use crate::confchange::{Conf, Stay};
 use crate::entry::{Entries, Entry, EntryKind};
 use crate::message::SnapshotMeta;
-use crate::{Index, NodeId, Term};
+use crate::{Incarnation, Index, NodeId, Term};
 
 /// Bytes that an entry takes beside its payload: term, kind, length.
 const ENTRY_HEAD_BYTES: usize = 8 + 1 + 4;
@@ -68,6 +68,15 @@ impl Reader {
         (0..count).map(|_| self.u64().map(NodeId)).collect()
     }
 
+    fn stays(&mut self) -> Option<Vec<Stay>> {
+        let count = self.count(3 * 8)?;
+        let mut stay = || {
+            let (node, since) = (NodeId(self.u64()?), self.u64()?);
+            Some(Stay { node, since, incarnation: Incarnation(self.u64()?) })
+        };
+        (0..count).map(|_| stay()).collect()
+    }
+
     pub(crate) fn meta(&mut self) -> Option<SnapshotMeta> {
         let (index, term) = (self.u64()?, self.u64()?);
         let conf = Conf {
@@ -76,6 +85,7 @@ impl Reader {
             learners: self.nodes()?,
             learners_next: self.nodes()?,
             auto_leave: self.flag()?,
+            stays: self.stays()?,
         };
         conf.check().ok()?;
         Some(SnapshotMeta { index, term, conf })
@@ -124,11 +134,17 @@ fn put_nodes(out: &mut BytesMut, nodes: &[NodeId]) {
 pub(crate) fn put_meta(out: &mut BytesMut, meta: &SnapshotMeta) {
     out.put_u64_le(meta.index);
     out.put_u64_le(meta.term);
-    let Conf { voters, outgoing, learners, learners_next, auto_leave } = &meta.conf;
+    let Conf { voters, outgoing, learners, learners_next, auto_leave, stays } = &meta.conf;
     for nodes in [voters, outgoing, learners, learners_next] {
         put_nodes(out, nodes);
     }
     out.put_u8(u8::from(*auto_leave));
+    put_len(out, stays.len());
+    for stay in stays {
+        for number in [stay.node.0, stay.since, stay.incarnation.0] {
+            out.put_u64_le(number);
+        }
+    }
 }
 
 /// The entries without their indexes, which follow from the first.

@@ -8,12 +8,14 @@ use core::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::NodeId;
+use crate::{Incarnation, Index, NUMBER_MAX, NodeId};
 
 /// The most single changes that one [`ConfChange`] may carry; a larger one does not decode.
 pub const CHANGES_MAX: usize = 256;
 /// The most bytes of [`ConfChange::context`]; a longer one does not decode.
 pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a single change takes.
+const CHANGE_BYTES: usize = 1 + 8 + 8;
 
 /// What a single change does to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,25 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The node. Zero is ignored.
     pub node: NodeId,
+    /// The life of the node's disk, as the operator was told by the node itself. From then on nothing that another life of it
+    /// promises counts, on any node and over restarts (study id R5). Zero is "not told": then each leader takes the first one
+    /// that it hears in the node's present stay. A member whose incarnation is not told gets it by any change but a removal; one
+    /// whose incarnation is told keeps it until it is removed.
+    pub incarnation: Incarnation,
+}
+
+impl Change {
+    /// A change to `node` that does not tell its incarnation.
+    #[must_use]
+    pub const fn new(kind: ChangeKind, node: NodeId) -> Change {
+        Change { kind, node, incarnation: Incarnation(0) }
+    }
+
+    /// The same change, telling the node's incarnation.
+    #[must_use]
+    pub const fn named(self, incarnation: Incarnation) -> Change {
+        Change { incarnation, ..self }
+    }
 }
 
 /// How a change goes from the old configuration to the new one.
@@ -64,7 +85,13 @@ impl ConfChange {
     /// The change of one node, without joint consensus.
     #[must_use]
     pub fn single(kind: ChangeKind, node: NodeId) -> ConfChange {
-        ConfChange { transition: Transition::Auto, changes: vec![Change { kind, node }], context: Bytes::new() }
+        ConfChange::of(Change::new(kind, node))
+    }
+
+    /// The change of one node, without joint consensus.
+    #[must_use]
+    pub fn of(change: Change) -> ConfChange {
+        ConfChange { transition: Transition::Auto, changes: vec![change], context: Bytes::new() }
     }
 
     /// The change that leaves a joint configuration.
@@ -92,13 +119,14 @@ impl ConfChange {
     /// The bytes that the log carries. A change that leaves a joint configuration without context is empty, so that no
     /// limit on sizes can refuse it (study id M3).
     ///
-    /// Layout, little-endian: transition u8, count u16, then per change kind u8 and node u64, then the context to the end.
+    /// Layout, little-endian: transition u8, count u16, then per change kind u8, node u64 and incarnation u64, then the context to
+    /// the end.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         if self.leaves_joint() && self.context.is_empty() {
             return Bytes::new();
         }
-        let mut out = BytesMut::with_capacity(3 + 9 * self.changes.len() + self.context.len());
+        let mut out = BytesMut::with_capacity(3 + CHANGE_BYTES * self.changes.len() + self.context.len());
         out.put_u8(match self.transition {
             Transition::Auto => 0,
             Transition::JointImplicit => 1,
@@ -113,6 +141,7 @@ impl ConfChange {
                 ChangeKind::AddLearner => 3,
             });
             out.put_u64_le(change.node.0);
+            out.put_u64_le(change.incarnation.0);
         }
         out.put_slice(&self.context);
         out.freeze()
@@ -144,17 +173,29 @@ impl ConfChange {
                 3 => ChangeKind::AddLearner,
                 _ => return None,
             };
-            changes.push(Change { kind, node: NodeId(rest.try_get_u64_le().ok()?) });
+            let node = NodeId(rest.try_get_u64_le().ok()?);
+            changes.push(Change { kind, node, incarnation: Incarnation(rest.try_get_u64_le().ok()?) });
         }
         (rest.len() <= CONTEXT_BYTES_MAX).then_some(ConfChange { transition, changes, context: rest })
     }
+}
+
+/// A member's present stay in the group: what tells it from one that had its name before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stay {
+    /// The member.
+    pub node: NodeId,
+    /// The index of the change that added it; 0 for a founder. Answers echo it (study id R4).
+    pub since: Index,
+    /// The life of its disk; 0 is "not told" (study id R5).
+    pub incarnation: Incarnation,
 }
 
 /// Who belongs to the group. Every list is sorted and free of duplicates.
 ///
 /// Voters and learners never overlap. A voter of the outgoing half that becomes a learner waits in `learners_next` until the
 /// joint configuration is left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Conf {
     /// The voters; the incoming half while joint.
     pub voters: Vec<NodeId>,
@@ -166,6 +207,8 @@ pub struct Conf {
     pub learners_next: Vec<NodeId>,
     /// Whether the leader leaves the joint configuration by itself once it is applied.
     pub auto_leave: bool,
+    /// The stays of members, ascending by node. Founders whose incarnation is not told are left out: see [`Conf::stay`].
+    pub stays: Vec<Stay>,
 }
 
 /// A configuration, and the nodes that it tracks afresh.
@@ -263,6 +306,22 @@ impl Conf {
         self.is_voter(node) || self.is_learner(node)
     }
 
+    /// The present stay of `node`, if it is a member.
+    #[must_use]
+    pub fn stay(&self, node: NodeId) -> Option<Stay> {
+        match self.stays.binary_search_by_key(&node, |stay| stay.node) {
+            Ok(at) => self.stays.get(at).copied(),
+            Err(_) => self.contains(node).then_some(Stay { node, ..Stay::default() }),
+        }
+    }
+
+    /// Forgets the stays of nodes that are no members, and those that tell nothing.
+    fn tidy_stays(&mut self) {
+        let mut stays = core::mem::take(&mut self.stays);
+        stays.retain(|stay| self.contains(stay.node) && (stay.since, stay.incarnation.0) != (0, 0));
+        self.stays = stays;
+    }
+
     /// The voters of both halves, ascending, each once.
     pub fn all_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         merged(&self.voters, &self.outgoing)
@@ -277,33 +336,33 @@ impl Conf {
         all
     }
 
-    /// The configuration after `change`, by the way that the change itself names.
+    /// The configuration after `change`, which stands at `index` in the log, by the way that the change itself names.
     ///
     /// # Errors
     /// The change does not fit this configuration.
-    pub fn after(&self, change: &ConfChange) -> Result<Changed, ConfError> {
+    pub fn after(&self, change: &ConfChange, index: Index) -> Result<Changed, ConfError> {
         if change.leaves_joint() {
             self.leave_joint()
         } else if let Some(auto_leave) = change.enters_joint() {
             if mutant!(JumpsWithoutJoint) {
-                return Changer::new(self).apply(&change.changes);
+                return Changer::new(self, index).apply(&change.changes);
             }
-            self.enter_joint(auto_leave, &change.changes)
+            self.enter_joint(auto_leave, &change.changes, index)
         } else {
-            self.simple(&change.changes)
+            self.simple(&change.changes, index)
         }
     }
 
-    /// Applies changes of which at most one may touch a voter (thesis section 4.1).
+    /// Applies changes at `index` of which at most one may touch a voter (thesis section 4.1).
     ///
     /// # Errors
     /// This configuration is joint, more than one voter differs, or no voter remains.
-    pub fn simple(&self, changes: &[Change]) -> Result<Changed, ConfError> {
+    pub fn simple(&self, changes: &[Change], index: Index) -> Result<Changed, ConfError> {
         self.check()?;
         if self.is_joint() {
             return Err(ConfError::SimpleInJoint);
         }
-        let next = Changer::new(self).apply(changes)?;
+        let next = Changer::new(self, index).apply(changes)?;
         let lost = self.voters.iter().filter(|node| !has(&next.conf.voters, **node)).count();
         let gained = next.conf.voters.iter().filter(|node| !has(&self.voters, **node)).count();
         if lost + gained > 1 {
@@ -313,11 +372,11 @@ impl Conf {
         Ok(next)
     }
 
-    /// Makes the present voters the outgoing half and applies `changes` to the incoming one (thesis section 4.3).
+    /// Makes the present voters the outgoing half and applies `changes` at `index` to the incoming one (thesis section 4.3).
     ///
     /// # Errors
     /// This configuration is joint already or has no voters, or no incoming voter remains.
-    pub fn enter_joint(&self, auto_leave: bool, changes: &[Change]) -> Result<Changed, ConfError> {
+    pub fn enter_joint(&self, auto_leave: bool, changes: &[Change], index: Index) -> Result<Changed, ConfError> {
         self.check()?;
         if self.is_joint() {
             return Err(ConfError::AlreadyJoint);
@@ -325,7 +384,7 @@ impl Conf {
         if self.voters.is_empty() {
             return Err(ConfError::NoVoters);
         }
-        let mut changer = Changer::new(self);
+        let mut changer = Changer::new(self, index);
         changer.conf.outgoing.clone_from(&self.voters);
         let mut next = changer.apply(changes)?;
         next.conf.auto_leave = auto_leave;
@@ -348,6 +407,7 @@ impl Conf {
         }
         conf.outgoing.clear();
         conf.auto_leave = false;
+        conf.tidy_stays();
         conf.check()?;
         Ok(Changed { conf, created: Vec::new() })
     }
@@ -363,7 +423,12 @@ impl Conf {
         let learners = self.learners.iter().all(|node| !self.is_voter(*node));
         let staged = self.learners_next.iter().all(|node| has(&self.outgoing, *node) && !has(&self.learners, *node));
         let plain = self.is_joint() || (self.learners_next.is_empty() && !self.auto_leave);
-        if ordered && learners && staged && plain { Ok(()) } else { Err(ConfError::Inconsistent) }
+        let known = |stay: &Stay| {
+            self.contains(stay.node) && stay.since < NUMBER_MAX && (stay.since, stay.incarnation.0) != (0, 0)
+        };
+        let stays = self.stays.iter().zip(self.stays.iter().skip(1)).all(|(a, b)| a.node < b.node);
+        let stays = stays && self.stays.iter().all(known);
+        if ordered && learners && staged && plain && stays { Ok(()) } else { Err(ConfError::Inconsistent) }
     }
 }
 
@@ -384,13 +449,14 @@ fn merged<'a>(a: &'a [NodeId], b: &'a [NodeId]) -> impl Iterator<Item = NodeId> 
 /// A configuration under change, with the set of nodes that have replication state.
 struct Changer {
     conf: Conf,
+    index: Index,
     tracked: Vec<NodeId>,
     created: Vec<NodeId>,
 }
 
 impl Changer {
-    fn new(conf: &Conf) -> Changer {
-        Changer { tracked: conf.members(), conf: conf.clone(), created: Vec::new() }
+    fn new(conf: &Conf, index: Index) -> Changer {
+        Changer { tracked: conf.members(), conf: conf.clone(), index, created: Vec::new() }
     }
 
     fn apply(mut self, changes: &[Change]) -> Result<Changed, ConfError> {
@@ -401,11 +467,13 @@ impl Changer {
                 ChangeKind::Remove => self.remove(change.node),
                 ChangeKind::Update => {}
             }
+            self.name(change);
         }
         if self.conf.voters.is_empty() {
             return Err(ConfError::RemovedAllVoters);
         }
-        let Changer { conf, mut created, .. } = self;
+        let Changer { mut conf, mut created, .. } = self;
+        conf.tidy_stays();
         created.retain(|node| conf.contains(*node));
         Ok(Changed { conf, created })
     }
@@ -413,6 +481,28 @@ impl Changer {
     fn create(&mut self, node: NodeId) {
         insert(&mut self.tracked, node);
         insert(&mut self.created, node);
+        let stay = Stay { node, since: self.index, incarnation: Incarnation(0) };
+        match self.conf.stays.binary_search_by_key(&node, |stay| stay.node) {
+            Ok(at) => self.conf.stays.iter_mut().skip(at).take(1).for_each(|known| *known = stay),
+            Err(at) => self.conf.stays.insert(at, stay),
+        }
+    }
+
+    /// Gives a member the incarnation that `change` tells, if it has none.
+    fn name(&mut self, change: &Change) {
+        let Change { kind, node, incarnation } = *change;
+        if kind == ChangeKind::Remove || incarnation == Incarnation(0) || !self.conf.contains(node) {
+            return;
+        }
+        match self.conf.stays.binary_search_by_key(&node, |stay| stay.node) {
+            Ok(at) => {
+                let unnamed = self.conf.stays.get_mut(at).filter(|stay| stay.incarnation == Incarnation(0));
+                if let Some(stay) = unnamed {
+                    stay.incarnation = incarnation;
+                }
+            }
+            Err(at) => self.conf.stays.insert(at, Stay { node, since: 0, incarnation }),
+        }
     }
 
     fn make_voter(&mut self, node: NodeId) {

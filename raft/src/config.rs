@@ -27,9 +27,11 @@ pub struct Config {
     pub id: NodeId,
     /// The cluster that this node belongs to; 0 takes messages of every cluster.
     pub cluster: ClusterId,
-    /// This life of the node's disk; 0 is "not told".
+    /// This life of the node's disk; 0 is "not told". Whoever adds the node to a group tells it in the change
+    /// ([`Change::named`](crate::Change::named)), so the node is started, and asked for it, first.
     pub incarnation: Incarnation,
-    /// The seed of the only chance in the machine: election timeouts. Different on every node.
+    /// The seed of the only chance in the machine: election timeouts, and where the numbers of its reads begin. Different on every
+    /// node, and at every start of one (study id L2).
     pub seed: u64,
     /// The shortest silence after which a follower asks for an election; each waits longer, by chance. Also how long a leader
     /// may go without a quorum, and how long a transfer of leadership or a forwarded read may take.

@@ -112,8 +112,12 @@
 //! - Promises wait for the newest write that they rest on. etcd queues them behind a write of the commit index alone too.
 //! - Entries are durable when no write under way can take them back, kept as an index that every cut lowers. etcd compares terms.
 //! - Answers echo the stay in the group that the message was for, so that one from before a removal counts for nothing (study id
-//!   R4). A member that is heard under another incarnation than before is ignored (R5); this is learned in memory, so a node that
-//!   never heard the first one cannot tell.
+//!   R4). Stays are part of the configuration ([`Stay`]), so that snapshots and restarts do not end them.
+//! - A membership change tells the incarnation of the node that it adds ([`Change::named`]). What another incarnation of that member
+//!   promises counts for nothing, on any node and over restarts, until the member is removed and added anew (R5). Where no change has
+//!   told it, as for founders, the first one that is heard is taken, in memory; [`ChangeKind::Update`] tells it later.
+//! - A candidate says what it knows to be committed, and one who refuses it heeds that: else a learner that does not know of its
+//!   promotion, and has the longest log, could keep everybody from being elected (raft-rs does alike).
 //! - Reads are confirmed by numbered rounds of heartbeats (L2), wait for the leader's first commit also in a group of one (L1), and
 //!   may rest on a lease that counts from the sending of a heartbeat (L3).
 //! - A node that was removed tells one whose election it refuses what is committed ([`Body::Committed`]): else a removal that only
@@ -149,10 +153,11 @@ mod status;
 mod time;
 pub mod wire;
 
-pub use confchange::{Change, ChangeKind, Conf, ConfChange, ConfError, Transition};
+pub use confchange::{Change, ChangeKind, Conf, ConfChange, ConfError, Stay, Transition};
 pub use config::{Config, ConfigError, ReadMode};
 pub use entry::{ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryKind};
 pub use id::{ClusterId, Incarnation, Index, NUMBER_MAX, NodeId, ReadToken, RecordId, Term, Ticket};
+pub use log::EntryId;
 pub use message::{Body, Message, SnapshotMeta};
 pub use progress::{Inflights, Progress, ProgressMap, ProgressState};
 pub use raft::{Action, Boot, BootError, ConfRefusal, DropReason, Fatal, Ignored, Input, Raft, Role, RoleChange};

@@ -5,6 +5,7 @@
 
 use crate::confchange::{Conf, ConfChange};
 use crate::entry::Entries;
+use crate::log::EntryId;
 use crate::{ClusterId, Incarnation, Index, NodeId, Term};
 use bytes::Bytes;
 
@@ -22,7 +23,8 @@ pub struct Message {
     /// The sender's term; for a pre-vote and its grant the term that is asked for; 0 for what does not belong to a term
     /// ([`Body::Propose`], [`Body::ProposeConf`], [`Body::TransferLeader`], [`Body::Read`], [`Body::Committed`]).
     pub term: Term,
-    /// The receiver's stay in the group as the leader knows it, echoed in answers (study id R4); 0 where it has no meaning.
+    /// From a leader, the receiver's stay in the group as the leader knows it, echoed in answers (study id R4); in a question for
+    /// votes the candidate's own stay as it knows it; 0 where it has no meaning.
     pub session: Index,
     /// What is said.
     pub body: Body,
@@ -76,6 +78,9 @@ pub enum Body {
         last_term: Term,
         /// Whether the old leader asked for this election, so that leases do not stand against it.
         transfer: bool,
+        /// What the candidate knows to be committed: whoever refuses because its own log is longer may not know yet that a change
+        /// in it is committed, and that it is itself the one that must lead (raft-rs: commit by vote).
+        committed: EntryId,
     },
     /// The answer (MsgVoteResp).
     VoteReply {
@@ -88,6 +93,8 @@ pub enum Body {
         last_index: Index,
         /// The term of its last entry.
         last_term: Term,
+        /// What the candidate knows to be committed, as in [`Body::Vote`].
+        committed: EntryId,
     },
     /// The answer (MsgPreVoteResp).
     PreVoteReply {

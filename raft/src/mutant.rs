@@ -69,6 +69,7 @@ mod switch {
         HeartbeatCommitsUnmatched, "R2", "a heartbeat carries the whole commit index";
         CommitsUnverified, "R3", "a follower commits what the append did not verify";
         IgnoresSessions, "R4", "answers from an earlier stay in the group count";
+        HearsOtherIncarnations, "R5", "what another incarnation of a member promises counts";
         VotesKnowingNothing, "R5", "a node that begins anew votes before it knows anything";
         JoinsWithOldSnapshots, "R5", "a member that begins anew takes a snapshot from before its stay";
         NeverStepsBack, "R6", "after a refusal the leader does not step back";
@@ -95,6 +96,7 @@ mod switch {
         RestoreKeepsConf, "M5", "a received snapshot leaves the configuration as it was";
         RemovedLeaderStays, "M6", "a removed leader goes on leading";
         RemovalLocksGroup, "M6", "who refuses an election does not tell what is committed";
+        PromotionLocksGroup, "M4", "who refuses an election does not heed what the candidate knows to be committed";
         TwoChangesAtOnce, "M1", "a change is proposed while another is not applied";
         JumpsWithoutJoint, "M1", "several voters change in one step";
         SnapshotKeepsTail, "S1", "a snapshot keeps a log that contradicts it";

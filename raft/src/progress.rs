@@ -5,7 +5,7 @@
 use core::fmt;
 use std::collections::VecDeque;
 
-use crate::confchange::{Changed, Conf};
+use crate::confchange::Conf;
 use crate::{Index, NodeId, Time};
 
 /// How the leader sends to a peer.
@@ -272,14 +272,14 @@ impl ProgressMap {
         self.peers.get(at).map(|(id, _)| *id)
     }
 
-    /// Tracks exactly the members of `changed`. Fresh ones are probed from `last` (the leader's last index) on, and belong to
-    /// `session`.
-    pub(crate) fn switch(&mut self, changed: &Changed, last: Index, session: Index) {
-        let conf: &Conf = &changed.conf;
+    /// Tracks exactly the members of `conf`. Those that are there in another stay than before are probed from `last` (the leader's
+    /// last index) on; of the others everything is kept.
+    pub(crate) fn switch(&mut self, conf: &Conf, last: Index) {
         let mut peers = Vec::new();
         for id in conf.members() {
-            let kept = if changed.created.contains(&id) { None } else { self.get(id).cloned() };
-            let mut progress = kept.unwrap_or_else(|| Progress::new(last.max(1), session));
+            let since = conf.stay(id).unwrap_or_default().since;
+            let kept = self.get(id).filter(|progress| progress.session == since).cloned();
+            let mut progress = kept.unwrap_or_else(|| Progress::new(last.max(1), since));
             progress.learner = conf.is_learner(id);
             peers.push((id, progress));
         }

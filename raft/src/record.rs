@@ -7,7 +7,7 @@
 //! | header, 64 bytes | |
 //! |---|---|
 //! | 0 | magic, 8 bytes: `wrsraft` and a zero |
-//! | 8 | version, u16: 1 |
+//! | 8 | version, u16: 2 |
 //! | 10 | zero, u16 |
 //! | 12 | CRC-32C of the header, this field taken as zero, u32 |
 //! | 16 | cluster, u64 |
@@ -32,7 +32,7 @@
 //! | 8 | number of the newest record that was known to be durable when this one was encoded, u64 |
 //! | 16 | flags, u8: 1 hard state, 2 snapshot, 4 checkpoint, 8 sync |
 //! | 17 | with flag 1: term, vote (0: none), commit, u64 each |
-//! | | with flag 2: snapshot: index, term, u64; voters, outgoing, learners, next learners, each a count u32 and u64s; auto-leave u8 |
+//! | | with flag 2: snapshot: index, term, u64; voters, outgoing, learners, next learners, each a count u32 and u64s; auto-leave u8; stays, a count u32 and for each node, since, incarnation, u64 |
 //! | | index of the first entry, u64, 0 if none; count, u32; each entry: term u64, kind u8 (0 normal, 1 membership), length u32, payload |
 //!
 //! # What is torn and what is corrupt
@@ -89,7 +89,7 @@ pub struct Record {
 
 const SEGMENT_MAGIC: &[u8; 8] = b"wrsraft\0";
 const FRAME_MAGIC: &[u8; 4] = b"wrsR";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 /// Where in a segment's header its checksum stands.

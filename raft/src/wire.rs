@@ -11,12 +11,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::{Reader, put_blob, put_entries, put_len, put_meta};
 use crate::confchange::ConfChange;
+use crate::log::EntryId;
 use crate::message::{Body, Message};
 use crate::snapshot::{Part, SnapshotId};
 use crate::{ClusterId, Incarnation, NodeId};
 
 /// The version that this code writes, and the only one it reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The longest message, in bytes: what is longer is refused before it is looked at. Above what the default
 /// [`Config::append_bytes_max`](crate::Config::append_bytes_max) makes, with room for one entry of that size.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -117,14 +118,16 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(*round);
         }
         Body::HeartbeatEcho { round } => out.put_u64_le(*round),
-        Body::Vote { last_index, last_term, transfer } => {
-            out.put_u64_le(*last_index);
-            out.put_u64_le(*last_term);
+        Body::Vote { last_index, last_term, transfer, committed } => {
+            for number in [*last_index, *last_term, committed.index, committed.term] {
+                out.put_u64_le(number);
+            }
             out.put_u8(u8::from(*transfer));
         }
-        Body::PreVote { last_index, last_term } => {
-            out.put_u64_le(*last_index);
-            out.put_u64_le(*last_term);
+        Body::PreVote { last_index, last_term, committed } => {
+            for number in [*last_index, *last_term, committed.index, committed.term] {
+                out.put_u64_le(number);
+            }
         }
         Body::VoteReply { granted } | Body::PreVoteReply { granted } => out.put_u8(u8::from(*granted)),
         Body::Snapshot { meta } => put_meta(out, meta),
@@ -197,9 +200,15 @@ fn read_body(kind: u8, reader: &mut Reader) -> Option<Body> {
         REJECTED => Body::Rejected { index: reader.u64()?, hint_index: reader.u64()?, hint_term: reader.u64()? },
         HEARTBEAT => Body::Heartbeat { commit: reader.u64()?, round: reader.u64()? },
         HEARTBEAT_ECHO => Body::HeartbeatEcho { round: reader.u64()? },
-        VOTE => Body::Vote { last_index: reader.u64()?, last_term: reader.u64()?, transfer: reader.flag()? },
+        VOTE => {
+            let (last_index, last_term, index, term) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+            Body::Vote { last_index, last_term, transfer: reader.flag()?, committed: EntryId { term, index } }
+        }
         VOTE_REPLY => Body::VoteReply { granted: reader.flag()? },
-        PRE_VOTE => Body::PreVote { last_index: reader.u64()?, last_term: reader.u64()? },
+        PRE_VOTE => {
+            let (last_index, last_term, index, term) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+            Body::PreVote { last_index, last_term, committed: EntryId { term, index } }
+        }
         PRE_VOTE_REPLY => Body::PreVoteReply { granted: reader.flag()? },
         SNAPSHOT => Body::Snapshot { meta: Box::new(reader.meta()?) },
         TIMEOUT_NOW => Body::TimeoutNow,

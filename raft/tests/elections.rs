@@ -127,7 +127,7 @@ fn e5_a_half_connected_leader_gives_way() {
 fn e6_a_vote_is_durable_before_it_is_given() {
     let mut group = Group::new(3);
     group.node(2).auto_sync = false;
-    let ask = |transfer| Body::Vote { last_index: 9, last_term: 1, transfer };
+    let ask = |transfer| Body::Vote { last_index: 9, last_term: 1, transfer, committed: EntryId::default() };
     let vote = group.message(1, 2, 2, ask(false));
     group.deliver(vote).unwrap();
     assert!(group.mail.is_empty());
@@ -182,7 +182,12 @@ fn e6_a_vote_survives_stepping_down_in_its_term() {
     assert_eq!((group.status(1).role, group.status(1).vote), (Role::Follower, Some(id(1))));
     group.mail.clear();
     let _ = group.step(1, Input::ForgetLeader);
-    let vote = group.message(3, 1, term, Body::Vote { last_index: 9, last_term: 1, transfer: true });
+    let vote = group.message(
+        3,
+        1,
+        term,
+        Body::Vote { last_index: 9, last_term: 1, transfer: true, committed: EntryId::default() },
+    );
     group.deliver(vote).unwrap();
     assert_eq!(group.mail.pop_front().unwrap().body, Body::VoteReply { granted: false });
 }

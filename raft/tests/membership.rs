@@ -93,7 +93,7 @@ fn m2_the_commit_index_is_in_the_record_of_the_entries_it_came_with() {
 }
 
 fn joint(changes: &[(ChangeKind, u64)], transition: Transition) -> Input {
-    let changes = changes.iter().map(|(kind, node)| Change { kind: *kind, node: id(*node) }).collect();
+    let changes = changes.iter().map(|(kind, node)| Change::new(*kind, id(*node))).collect();
     Input::ProposeConf { ticket: Ticket(0), change: ConfChange { transition, changes, context: Bytes::new() } }
 }
 
@@ -143,7 +143,7 @@ fn m4_a_learner_votes_when_asked() {
     group.change(1, ChangeKind::AddLearner, 3).unwrap();
     group.pass(HEARTBEAT * 3);
     assert_eq!(group.status(3).conf.learners, ids([3]));
-    let vote = Body::Vote { last_index: 99, last_term: 9, transfer: true };
+    let vote = Body::Vote { last_index: 99, last_term: 9, transfer: true, committed: EntryId::default() };
     let vote = group.message(2, 3, 9, vote);
     group.deliver(vote).unwrap();
     assert_eq!(group.mail.pop_front().unwrap().body, Body::VoteReply { granted: true });
@@ -274,6 +274,65 @@ fn m6_a_removed_node_does_not_lock_the_group() {
     assert_eq!((group.leaders(), group.status(2).conf.voters.clone()), (vec![2], ids([2])));
 }
 
+/// A candidate that learns in the middle of its election that it was removed does not go on to win it. Found by the simulator.
+#[test]
+fn m6_a_candidate_that_learns_of_its_removal_does_not_lead() {
+    let mut group = Group::with(3, |c| Config { pre_vote: false, ..c });
+    group.lead(1);
+    group.cut.insert((id(1), id(3)));
+    group.change(1, ChangeKind::Remove, 3).unwrap();
+    group.settle();
+    let entry = group.node(1).raft.log().entry(3).unwrap().clone();
+    // Node 3 holds the change, does not know that it is committed, and campaigns.
+    let body = Body::Append { prev_index: 2, prev_term: 2, commit: 2, entries: vec![entry].into() };
+    let append = group.message(1, 3, 2, body);
+    group.step(3, Input::Receive(append)).unwrap();
+    let _ = group.step(3, Input::Campaign);
+    let term = group.status(3).term;
+    assert_eq!(group.status(3).role, Role::Candidate);
+    let told = group.message(1, 3, 0, Body::Committed { index: 3, term: 2 });
+    group.step(3, Input::Receive(told)).unwrap();
+    assert_eq!((group.status(3).role, group.status(3).conf.voters.clone()), (Role::Follower, ids([1, 2])));
+    for peer in [1, 2] {
+        let grant = group.message(peer, 3, term, Body::VoteReply { granted: true });
+        let _ = group.step(3, Input::Receive(grant));
+    }
+    assert_eq!(group.status(3).role, Role::Follower);
+}
+
+/// A learner that was promoted, and does not know it, may hold the longest log: nobody else can be elected, and it does not ask. It
+/// learns from the candidate that it refuses. Found by the simulator (seed 9452).
+#[test]
+fn m4_a_promoted_learner_learns_it_from_who_asks_for_its_vote() {
+    let mut group = Group::led(2);
+    group.join(3);
+    group.change(1, ChangeKind::AddLearner, 3).unwrap();
+    group.pass(HEARTBEAT * 3);
+    group.change(1, ChangeKind::AddVoter, 3).unwrap();
+    group.propose(1, "tail").unwrap();
+    let change = group.status(1).last_index - 1;
+    let appends: Vec<Message> = std::iter::from_fn(|| group.take(|m| m.to == id(3))).collect();
+    let to_2 = group.take(|m| m.to == id(2)).unwrap();
+    group.mail.clear();
+    for append in appends.into_iter().chain([to_2]) {
+        group.deliver(append).unwrap();
+    }
+    let answer = group.take(|m| m.from == id(2)).unwrap();
+    group.mail.clear();
+    group.deliver(answer).unwrap();
+    assert_eq!(group.status(1).commit, change);
+    group.mail.clear();
+    let beat = group.message(1, 2, group.status(1).term, Body::Heartbeat { commit: change, round: 9 });
+    group.deliver(beat).unwrap();
+    group.mail.clear();
+    let (knows, promoted) = (group.status(2), group.status(3));
+    assert_eq!((knows.last_index, knows.commit, knows.conf.voters), (change, change, ids([1, 2, 3])));
+    assert_eq!((promoted.last_index, promoted.commit, promoted.conf.learners), (change + 1, change - 1, ids([3])));
+    group.isolate(1);
+    group.pass(ELECTION * 10);
+    assert_eq!(group.status(3).role, Role::Leader);
+}
+
 /// The last voter cannot be removed: no empty group ever commits anything.
 #[test]
 fn m6_the_last_voter_stays() {
@@ -371,7 +430,7 @@ fn a_node_joins_catches_up_and_is_promoted() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let kind = prop_oneof![Just(ChangeKind::AddVoter), Just(ChangeKind::AddLearner), Just(ChangeKind::Remove)];
-    (kind, 1u64..6).prop_map(|(kind, node)| Change { kind, node: NodeId(node) })
+    (kind, 1u64..6).prop_map(|(kind, node)| Change::new(kind, NodeId(node)))
 }
 
 proptest! {
@@ -383,14 +442,14 @@ proptest! {
     ) {
         let mut conf = Conf::of_voters(ids([1]));
         for change in setup {
-            conf = conf.simple(&[change]).map_or(conf, |changed| changed.conf);
+            conf = conf.simple(&[change], 0).map_or(conf, |changed| changed.conf);
         }
         // One by one in an order in which each is allowed: what adds first.
         let mut one_by_one = Some(conf.clone());
         for change in &changes {
-            one_by_one = one_by_one.and_then(|conf| conf.simple(std::slice::from_ref(change)).ok().map(|changed| changed.conf));
+            one_by_one = one_by_one.and_then(|conf| conf.simple(std::slice::from_ref(change), 0).ok().map(|changed| changed.conf));
         }
-        let joint = conf.enter_joint(false, &changes);
+        let joint = conf.enter_joint(false, &changes, 0);
         if let (Ok(joint), Some(one_by_one)) = (joint, one_by_one) {
             joint.conf.check().unwrap();
             prop_assert_eq!(joint.conf.leave_joint().unwrap().conf, one_by_one);

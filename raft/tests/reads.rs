@@ -100,6 +100,29 @@ fn reads_share_a_round_and_followers_may_ask() {
     assert_eq!(reads(&mut group, 2), [(500, Some(2))]);
 }
 
+/// An answer to a read from before a restart is not taken for one to a read after it.
+#[test]
+fn l2_an_answer_from_an_earlier_life_is_ignored() {
+    let mut group = Group::led(3);
+    group.step(2, read(1)).unwrap();
+    group.settle();
+    let asked = |group: &mut Group| match group.take(|m| matches!(m.body, Body::Read { .. })).unwrap().body {
+        Body::Read { number } => number,
+        body => panic!("{body:?}"),
+    };
+    group.step(2, read(2)).unwrap();
+    let before = asked(&mut group);
+    group.restart_as(2, |c| Config { seed: c.seed + 100, ..c });
+    group.pass(HEARTBEAT * 2);
+    group.step(2, read(3)).unwrap();
+    let after = asked(&mut group);
+    assert_ne!(before, after);
+    let term = group.status(2).term;
+    let late = group.message(1, 2, term, Body::ReadReply { number: before, index: Some(1) });
+    assert_eq!(group.step(2, Input::Receive(late)), Err(Ignored::NotNow));
+    assert_eq!(reads(&mut group, 2), []);
+}
+
 /// The fate of every read is told: when leadership ends, when the leader does not answer, when there is none.
 #[test]
 fn reads_that_cannot_be_served_fail() {
@@ -193,9 +216,10 @@ fn l3_a_restarted_node_keeps_the_promise_it_may_have_made() {
     let mut group = leased();
     group.restart(2);
     let term = group.status(2).term + 1;
-    for body in
-        [Body::Vote { last_index: 99, last_term: 9, transfer: false }, Body::PreVote { last_index: 99, last_term: 9 }]
-    {
+    for body in [
+        Body::Vote { last_index: 99, last_term: 9, transfer: false, committed: EntryId::default() },
+        Body::PreVote { last_index: 99, last_term: 9, committed: EntryId::default() },
+    ] {
         let vote = group.message(3, 2, term, body);
         assert_eq!(group.step(2, Input::Receive(vote)), Err(Ignored::LeaderAlive));
     }

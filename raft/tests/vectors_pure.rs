@@ -88,12 +88,12 @@ fn confchange_58_steps() {
                 "u" => ChangeKind::Update,
                 kind => panic!("unknown {kind}"),
             };
-            Change { kind, node: NodeId(node.parse().unwrap()) }
+            Change::new(kind, NodeId(node.parse().unwrap()))
         };
         let changes: Vec<Change> = case["changes"].as_array().unwrap().iter().map(change).collect();
         let result = match case["op"].as_str().unwrap() {
-            "simple" => at.conf.simple(&changes),
-            "enter-joint" => at.conf.enter_joint(case["auto_leave"].as_bool().unwrap(), &changes),
+            "simple" => at.conf.simple(&changes, 0),
+            "enter-joint" => at.conf.enter_joint(case["auto_leave"].as_bool().unwrap(), &changes, 0),
             "leave-joint" => at.conf.leave_joint(),
             op => panic!("unknown {op}"),
         };

@@ -13,7 +13,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
 }
 
 fn conf() -> impl Strategy<Value = Conf> {
-    (1u64..6, 0u64..3, any::<bool>()).prop_map(|(voters, learners, joint)| {
+    (1u64..6, 0u64..3, any::<bool>(), 0u64..3).prop_map(|(voters, learners, joint, stays)| {
         let mut conf = Conf::of_voters((1..=voters).map(NodeId));
         conf.learners = (10..10 + learners).map(NodeId).collect();
         if joint {
@@ -21,6 +21,8 @@ fn conf() -> impl Strategy<Value = Conf> {
             conf.learners_next = vec![NodeId(20)];
             conf.auto_leave = true;
         }
+        let stay = |at| Stay { node: NodeId(10 + at), since: 7 * at, incarnation: Incarnation(9) };
+        conf.stays = (0..stays.min(learners)).map(stay).collect();
         conf
     })
 }
@@ -34,7 +36,11 @@ fn change() -> impl Strategy<Value = ConfChange> {
     ];
     let transition =
         prop_oneof![Just(Transition::Auto), Just(Transition::JointImplicit), Just(Transition::JointExplicit)];
-    let changes = vec((kind, any::<u64>()).prop_map(|(kind, node)| Change { kind, node: NodeId(node) }), 0..4);
+    let changes = vec(
+        (kind, any::<[u64; 2]>())
+            .prop_map(|(kind, [node, named])| Change::new(kind, NodeId(node)).named(Incarnation(named))),
+        0..4,
+    );
     (transition, changes, payload()).prop_map(|(transition, changes, context)| ConfChange {
         transition,
         changes,
@@ -61,13 +67,18 @@ fn body() -> impl Strategy<Value = Body> {
         (n(), n(), n()).prop_map(|(index, hint_index, hint_term)| Body::Rejected { index, hint_index, hint_term }),
         (n(), n()).prop_map(|(commit, round)| Body::Heartbeat { commit, round }),
         n().prop_map(|round| Body::HeartbeatEcho { round }),
-        (n(), n(), any::<bool>()).prop_map(|(last_index, last_term, transfer)| Body::Vote {
+        (n(), n(), any::<bool>(), n(), n()).prop_map(|(last_index, last_term, transfer, term, index)| Body::Vote {
             last_index,
             last_term,
-            transfer
+            transfer,
+            committed: EntryId { term, index }
         }),
         any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
-        (n(), n()).prop_map(|(last_index, last_term)| Body::PreVote { last_index, last_term }),
+        (n(), n(), n(), n()).prop_map(|(last_index, last_term, term, index)| Body::PreVote {
+            last_index,
+            last_term,
+            committed: EntryId { term, index }
+        }),
         any::<bool>().prop_map(|granted| Body::PreVoteReply { granted }),
         (n(), n(), conf())
             .prop_map(|(index, term, conf)| Body::Snapshot { meta: Box::new(SnapshotMeta { index, term, conf }) }),
@@ -168,6 +179,9 @@ proptest! {
 
 #[test]
 fn another_version_is_told_from_noise() {
-    assert_eq!(decode(&Bytes::from_static(&[2, 1, 0])), Err(WireError::Version { version: 2 }));
+    assert_eq!(
+        decode(&Bytes::from_static(&[wire::VERSION + 1, 1, 0])),
+        Err(WireError::Version { version: wire::VERSION + 1 })
+    );
     assert_eq!(decode(&Bytes::new()), Err(WireError::Malformed));
 }

@@ -484,6 +484,24 @@ fn an_operator_asks_a_node_without_a_shell() {
 }
 
 #[test]
+fn delete_takes_what_create_prints() {
+    let node = Node::start(&[]);
+    let [one, _] = node.create("pub-sub");
+    let [two, token] = node.create("echo");
+    let piped = node.run(&["create", "echo"]).done();
+    let sub = node.start_command(&["sub", &two, &token]);
+    node.await_clients(&two, 1);
+    assert!(node.run(&["delete", &one]).done().contains("deleted"));
+    node.run(&["delete", &two, &token]).done();
+    assert!(sub.finish().failed(1).contains("4404"));
+    node.run_with(piped.as_bytes(), &["delete", "-"]).done();
+    assert_eq!(node.get("/channels")["data"].as_array().unwrap().len(), 0);
+    assert!(node.run(&["delete", &one]).failed(1).contains("404"));
+    assert!(node.run_with(b"../reset\n", &["delete", "-"]).failed(1).contains("standard input is no CHANNEL"));
+    assert!(node.run_with(piped.as_bytes(), &["delete", "-", "x"]).failed(2).contains("too many arguments"));
+}
+
+#[test]
 fn what_cannot_be_read_is_named_without_its_value_and_exits_with_2() {
     for (arguments, part) in [
         (&["health", "--url", "s3cret"][..], "--url is"),
@@ -496,6 +514,7 @@ fn what_cannot_be_read_is_named_without_its_value_and_exits_with_2() {
         (&["sub", "D679-05F5", "s3cret\n"], "TOKEN"),
         (&["sub", "D679-05F5", "s3cret", "--binary", "s3cret"], "--binary"),
         (&["reply", "D679-05F5", "s3cret", "--pipe", "--data", "s3cret"], "--pipe"),
+        (&["delete", "../s3cret"], "CHANNEL"),
         (&["create"], "argument is missing"),
         (&["create", "echo", "--timeout", "s3cret"], "--timeout"),
         (&["health", "--url", "https://localhost", "--ca", "/nowhere"], "--ca /nowhere"),
@@ -509,11 +528,19 @@ fn what_cannot_be_read_is_named_without_its_value_and_exits_with_2() {
 
 #[test]
 fn help_of_a_command_needs_no_node() {
-    for name in ["create", "sub", "pub", "req", "reply", "echo", "bench", "health", "cluster", "reset"] {
-        let mut command = wrs(&[]);
-        command.args([name, "--help"]);
-        assert!(Running::start(command).finish().done().starts_with(&format!("usage: wrs {name} ")));
+    let all = ["create", "delete", "sub", "pub", "req", "reply", "echo", "bench", "health", "cluster", "reset"];
+    for name in all {
+        for arguments in [[name, "--help"], ["help", name]] {
+            // Nor a configuration that is right.
+            let mut command = wrs(&[("WRS_API_PORT", "rubbish")]);
+            command.args(arguments);
+            let text = Running::start(command).finish().done();
+            assert!(text.starts_with(&format!("usage: wrs {name} ")), "{arguments:?}: {text}");
+        }
     }
+    let mut command = wrs(&[]);
+    command.args(["help", "sud"]);
+    assert!(Running::start(command).finish().failed(2).contains("did you mean sub?"));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `node KEY=VALUE…` | a new node: `shards`, `message`, `send`, `window`, `clients`, `per-address`, `ping`, `rate`, `delay`, `deflate` |
+//! | `node KEY=VALUE…` | a new node; `Desk::new` has the keys |
 //! | `open A [SHARD]` | a connection named A |
 //! | `http A METHOD PATH [BODY]` | a request; `{x}` stands for a channel's id, `{x.token}` for its token |
 //! | `raw A TEXT` | bytes as they are, with `\r`, `\n`, `\xHH` |
@@ -85,6 +85,7 @@ impl Desk {
                 "delay" => config.drain_delay = Duration::from_millis(number),
                 "deflate" => config.deflate = number > 0,
                 "header" => config.header_bytes_max = number as usize,
+                "keepalive" => config.keepalive_timeout = Duration::from_millis(number),
                 "list" => config.list_chunk = number as usize,
                 _ => panic!("no setting {name}"),
             }

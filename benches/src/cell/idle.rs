@@ -5,9 +5,9 @@ use crate::load::conn;
 use crate::load::histogram::Histogram;
 use crate::load::server::Process;
 use crate::load::service::{Room, Service};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use crate::tls_client;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Idle {
     pub fn run(&self, service: Service, process: Option<Process>) -> io::Result<Outcome> {
         let process = process.ok_or_else(|| io::Error::other("memory is that of a process: which?"))?;
         let room = self.room(service)?;
-        let config = client_config()?;
+        let config = tls_client::trusting_anyone()?;
         drop(self.open(&room, &config)?);
         thread::sleep(SETTLE);
         let before = process.memory()?;
@@ -64,7 +64,7 @@ impl Idle {
     fn room(&self, service: Service) -> io::Result<Room> {
         match (self.tls, service) {
             (true, Service::Relay(address)) => {
-                let mut stream = secure(address, &client_config()?)?;
+                let mut stream = secure(address, &tls_client::trusting_anyone()?)?;
                 Service::make_channel(&mut stream, address, "pub-sub")
             }
             _ => service.room("pub-sub"),
@@ -90,51 +90,4 @@ fn secure(
     let name = ServerName::IpAddress(address.ip().into());
     let client = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(client, TcpStream::connect(address)?))
-}
-
-fn client_config() -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(io::Error::other)?;
-    let verifier = Arc::new(Anyone(provider.signature_verification_algorithms.supported_schemes()));
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-}
-
-/// Takes any certificate: the server is one that this run has started on loopback.
-#[derive(Debug)]
-struct Anyone(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
 }

@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
-};
+use rustls::{ClientConnection, Error, ServerConfig, SignatureAlgorithm, SignatureScheme};
 use wrs_core::wire::line::{Incoming, Line};
 
 use super::node::Failure;
+use crate::tls_client;
 
 const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 /// A handshake takes two round trips at most.
@@ -23,7 +21,8 @@ const ROUND_TRIPS: usize = 4;
 pub fn open_line() -> Result<Line, Failure> {
     let mut line = Line::encrypted(server()?).map_err(|error| error.to_string())?;
     let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
-    let mut client = ClientConnection::new(client()?, name).map_err(|error| error.to_string())?;
+    let config = tls_client::trusting_anyone().map_err(|error| error.to_string())?;
+    let mut client = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
     let (mut scratch, mut plain) = (Vec::new(), Vec::new());
     for _ in 0..ROUND_TRIPS {
         let mut said = Vec::new();
@@ -50,13 +49,7 @@ fn server() -> Result<Arc<ServerConfig>, Failure> {
     Ok(Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(Nobody))))
 }
 
-fn client() -> Result<Arc<ClientConfig>, Failure> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(Arc::new(Nobody)).with_no_client_auth()))
-}
-
-/// Shows a certificate that is none, signs with nothing, and believes both.
+/// Shows a certificate that is none and signs with nothing.
 #[derive(Debug)]
 struct Nobody;
 
@@ -83,40 +76,5 @@ impl Signer for Nobody {
 
     fn scheme(&self) -> SignatureScheme {
         SCHEME
-    }
-}
-
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SCHEME]
     }
 }

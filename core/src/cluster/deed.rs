@@ -8,11 +8,11 @@ use crate::action::Store;
 use crate::catalogue::{Channel, Command, Outcome};
 use crate::config::NodeAddress;
 use crate::event::Event;
+use crate::gate::Introduction;
 use crate::id::{ChannelId, DialId, Life, NodeId, ShardId};
 use crate::peer::Ticket;
 use crate::time::Time;
 
-use super::Introduction;
 use super::wire::JoinRefusal;
 
 /// One thing to do, in order. Shard 0 does it at once.

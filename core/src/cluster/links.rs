@@ -1,45 +1,13 @@
 //! Who is linked with this node now, and whom it wants to be linked with.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::wire::Greeting;
 use crate::config::NodeAddress;
+use crate::gate::Introduction;
 use crate::id::{DialId, Life, NodeId};
 use crate::time::Time;
-
-/// What a node says of itself on a link.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Introduction {
-    /// Who it is.
-    pub node: NodeId,
-    /// Its present life.
-    pub life: Life,
-    /// Which run of its process.
-    pub incarnation: u64,
-    /// The cluster that it is a member of.
-    pub cluster: Option<u64>,
-    /// `WRS_ID_LENGTH`: the same on all nodes of a cluster.
-    pub id_length: u8,
-    /// How many shards it has, 1 to 1,024.
-    pub shards: u16,
-    /// Where it wants to be dialed; `None`: where its connections come from, at `port`.
-    pub address: Option<NodeAddress>,
-    /// Its cluster port.
-    pub port: u16,
-    /// Whether it holds any channel.
-    pub channels: bool,
-}
-
-impl Introduction {
-    /// Where to dial the node whose connection comes from `from`.
-    pub fn address_seen(&self, from: IpAddr) -> NodeAddress {
-        match &self.address {
-            Some(address) => NodeAddress { host: address.host.clone(), port: address.port.or(Some(self.port)) },
-            None => NodeAddress { host: from.to_canonical().to_string(), port: Some(self.port) },
-        }
-    }
-}
 
 /// One link.
 #[derive(Clone, Debug)]

@@ -39,6 +39,7 @@ use bytes::Bytes;
 use crate::action::FileName;
 use crate::catalogue::{Command, Outcome};
 use crate::config::{Config, NodeAddress};
+use crate::gate::Introduction;
 use crate::id::{DialId, Life, NodeId, ShardId};
 use crate::members::{Member, Members, NodeChange};
 use crate::peer::Ticket;
@@ -54,7 +55,6 @@ use links::{Links, Meetings, Since};
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
 pub use control::Control;
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
-pub use links::Introduction;
 pub use wire::{ControlMessage, Greeting, JoinRefusal, JoinRequest, Refusal};
 
 /// Between two looks at what needs no exact time, while there is anything to look at.
@@ -226,6 +226,15 @@ impl Cluster {
         self.links.up(life, introduction.clone(), from);
         if self.leader == Some(introduction.node) {
             self.meet_leader();
+        }
+        self.look_soon();
+    }
+
+    /// A node that is linked has something else to say of itself.
+    pub fn link_told(&mut self, now: Time, life: Life, introduction: &Introduction) {
+        self.now = now;
+        if let Some(linked) = self.links.get_mut(life) {
+            linked.introduction = introduction.clone();
         }
         self.look_soon();
     }

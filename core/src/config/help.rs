@@ -13,7 +13,8 @@ pub fn help() -> String {
     let mut out = format!(
         "wrs {VERSION}: relays messages between WebSocket clients\n\n\
          usage: wrs [serve] [FLAGS]            run a node\n       \
-         wrs [FLAGS] COMMAND [--help]   talk to a node\n\ncommands:\n"
+         wrs [FLAGS] COMMAND [--help]   talk to a node\n       \
+         wrs help COMMAND               what a command takes\n\ncommands:\n"
     );
     for (_, name, meaning) in ClientCommand::ALL {
         line(&mut out, format_args!("  {name:<9} {meaning}"));

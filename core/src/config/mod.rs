@@ -158,7 +158,8 @@ pub struct Config {
     pub ping_interval: Option<Duration>,
     /// `WRS_HANDSHAKE_TIMEOUT`: from accept to the end of a request's head (TLS included), and again for its body.
     pub handshake_timeout: Duration,
-    /// `WRS_KEEPALIVE_TIMEOUT`: how long a connection may wait between two requests.
+    /// `WRS_KEEPALIVE_TIMEOUT`: how long a connection may wait between two requests, and the stretch of time over which
+    /// an answer must move at `answer_rate_min`.
     pub keepalive_timeout: Duration,
     /// `WRS_DRAIN_DELAY`: from the signal to the drain: not ready, still serving.
     pub drain_delay: Duration,
@@ -190,12 +191,19 @@ pub struct Config {
     pub read_buffer_bytes: usize,
     /// How long reaching out to another node may take, the look-up of its name included.
     pub dial_timeout: Duration,
+    /// Accepted connections of the cluster port whose other end has not proven itself; beyond it the oldest is closed.
+    pub unproven_links_max: usize,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
     pub peer_window_bytes: usize,
+    /// Messages of one shard's clients whose fate is open, counted from the oldest; beyond it their sources pause.
+    pub ask_span_max: usize,
     /// From our close frame, or from the moment a client reads too slowly, to the end of its socket.
     pub close_timeout: Duration,
     /// How long what a client still sends is read and discarded after an answer that ends its connection.
     pub discard_timeout: Duration,
+    /// Bytes per second that the reader of an answer must take, on an average over each `keepalive_timeout`; one that
+    /// takes less is cut off. Less than any modem brings, so that only who means it is hit.
+    pub answer_rate_min: u64,
     /// Channels in one piece of a streamed `GET /channels`.
     pub list_chunk: usize,
     /// Addresses that one shard remembers for limits per address; see [`crate::admission`].
@@ -255,9 +263,12 @@ impl Default for Config {
             data_dir: None,
             read_buffer_bytes: 64 * KIB,
             dial_timeout: Duration::from_secs(3),
+            unproven_links_max: 64,
             peer_window_bytes: MIB,
+            ask_span_max: 16_384,
             close_timeout: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(1),
+            answer_rate_min: 256,
             list_chunk: 256,
             addresses_max: 65_536,
         }
@@ -278,6 +289,13 @@ impl Config {
         host: &HostFacts,
     ) -> Result<Parsed, ConfigError> {
         parse::parse(args, env, host)
+    }
+
+    /// Bytes of an answer that its reader must take within `keepalive_timeout`, or the rest if that is less; 1 at least.
+    pub fn answer_bytes_min(&self) -> usize {
+        let millis = u64::try_from(self.keepalive_timeout.as_millis()).unwrap_or(u64::MAX);
+        let bytes = self.answer_rate_min.saturating_mul(millis) / 1_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
     }
 
     /// Whether anyone who reaches this machine may use the API: the node listens beyond loopback and `WRS_AUTH` is off.

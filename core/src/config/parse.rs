@@ -28,11 +28,24 @@ pub enum Command {
     Client(ClientCommand, Vec<String>),
 }
 
+impl Command {
+    /// Whether only a text is to be printed, for which no configuration is needed.
+    fn asks_for_text(&self) -> bool {
+        match self {
+            Command::Help | Command::Version => true,
+            Command::Client(_, arguments) => matches!(&arguments[..], [only] if only == "--help" || only == "-h"),
+            Command::Serve => false,
+        }
+    }
+}
+
 /// The commands that talk to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientCommand {
     /// Create a channel.
     Create,
+    /// Delete a channel.
+    Delete,
     /// Print the messages of a channel.
     Sub,
     /// Send messages to a channel.
@@ -55,8 +68,9 @@ pub enum ClientCommand {
 
 impl ClientCommand {
     /// All of them with name and meaning, as `--help` lists them.
-    pub const ALL: [(ClientCommand, &'static str, &'static str); 10] = [
+    pub const ALL: [(ClientCommand, &'static str, &'static str); 11] = [
         (ClientCommand::Create, "create", "create a channel"),
+        (ClientCommand::Delete, "delete", "delete a channel"),
         (ClientCommand::Sub, "sub", "print the messages of a channel"),
         (ClientCommand::Pub, "pub", "send messages to a channel"),
         (ClientCommand::Req, "req", "send requests and print the replies"),
@@ -78,7 +92,7 @@ impl ClientCommand {
 pub struct Parsed {
     /// What to do.
     pub command: Command,
-    /// With what; the defaults for [`Command::Help`] and [`Command::Version`].
+    /// With what; the defaults where only a text is to be printed.
     pub config: Config,
     /// One line each, for the log; none shows a token.
     pub warnings: Vec<String>,
@@ -156,7 +170,7 @@ pub(super) fn parse(
     let mut flags = Texts::new();
     let command = read_args(args, &mut flags)?;
     let mut warnings = Vec::new();
-    if matches!(command, Command::Help | Command::Version) {
+    if command.asks_for_text() {
         return Ok(Parsed { command, config: Config::default(), warnings });
     }
     let mut texts = read_env(env, &mut warnings);
@@ -204,19 +218,33 @@ fn read_args(args: impl IntoIterator<Item = String>, texts: &mut Texts) -> Resul
                 texts.insert(row.name, text);
             }
             "serve" if !serve_seen => serve_seen = true,
-            "help" if !serve_seen => return Ok(Command::Help),
+            "help" if !serve_seen => return help_of(args.next(), position + 1),
             "version" if !serve_seen => return Ok(Command::Version),
             name => match ClientCommand::named(name).filter(|_| !serve_seen) {
                 Some(command) => return Ok(Command::Client(command, args.collect())),
-                None => {
-                    let known = ClientCommand::ALL.map(|(_, known, _)| known.to_owned());
-                    let known = known.into_iter().chain(["serve", "help", "version"].map(str::to_owned));
-                    return Err(ConfigError::UnknownCommand { position, meant: nearest(name, known) });
-                }
+                None => return Err(unknown_command(name, position)),
             },
         }
     }
     Ok(Command::Serve)
+}
+
+/// `help`, or `help COMMAND`: the command itself knows.
+fn help_of(name: Option<String>, position: usize) -> Result<Command, ConfigError> {
+    match name.as_deref() {
+        None | Some("serve" | "help" | "version") => Ok(Command::Help),
+        Some(flag) if flag.starts_with('-') => Ok(Command::Help),
+        Some(name) => match ClientCommand::named(name) {
+            Some(command) => Ok(Command::Client(command, vec!["--help".to_owned()])),
+            None => Err(unknown_command(name, position)),
+        },
+    }
+}
+
+fn unknown_command(name: &str, position: usize) -> ConfigError {
+    let known = ClientCommand::ALL.map(|(_, known, _)| known.to_owned());
+    let known = known.into_iter().chain(["serve", "help", "version"].map(str::to_owned));
+    ConfigError::UnknownCommand { position, meant: nearest(name, known) }
 }
 
 /// The row of a flag, and the value that is written into the same argument: `--flag=value`, `-fvalue`, `-f=value`.

@@ -193,8 +193,16 @@ fn commands_are_read_and_their_arguments_are_left_alone() {
     for version in [&["--version"][..], &["-V"], &["version"]] {
         assert_eq!(command(version), Command::Version, "{version:?}");
     }
-    let helped = run(&["--help"], &[("WRS_API_PORT", "rubbish")]);
-    assert_eq!(helped.unwrap().command, Command::Help, "help is there when the environment is broken");
+    for help in [&["help", "serve"][..], &["help", "help"], &["help", "--help"]] {
+        assert_eq!(command(help), Command::Help, "{help:?}");
+    }
+    let broken = [("WRS_API_PORT", "rubbish")];
+    assert_eq!(run(&["--help"], &broken).unwrap().command, Command::Help, "the environment may be broken");
+    for help in [&["help", "sub"][..], &["sub", "--help"]] {
+        let asked = run(help, &broken).unwrap().command;
+        assert_eq!(asked, Command::Client(ClientCommand::Sub, vec!["--help".to_owned()]), "{help:?}");
+    }
+    assert_eq!(refusal(&["help", "sud"], &[]), "argument 2 is no command; did you mean sub?");
 }
 
 #[test]

@@ -208,7 +208,7 @@ const TIMES: &[Variable] = &[
     value("WRS_HANDSHAKE_TIMEOUT", "MS", "10000", "for the head of a request, and again for its body", |d, t| {
         put(&mut d.config.handshake_timeout, v::millis(t, 10, DAY))
     }),
-    value("WRS_KEEPALIVE_TIMEOUT", "MS", "75000", "between two requests on a connection", |d, t| {
+    value("WRS_KEEPALIVE_TIMEOUT", "MS", "75000", "between two requests; an answer must move meanwhile", |d, t| {
         put(&mut d.config.keepalive_timeout, v::millis(t, 10, DAY))
     }),
     value("WRS_DRAIN_DELAY", "MS", "0", "from the signal to the drain: not ready, still serving", |d, t| {

@@ -8,6 +8,17 @@ use std::collections::BTreeMap;
 
 use crate::id::ClientId;
 
+/// Who gets a message, and what that does to the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The receiver.
+    pub client: ClientId,
+    /// Its new stamp.
+    pub stamp: u64,
+    /// The sender's new stamp, if it stood at the head and went to the tail first.
+    pub passed: Option<u64>,
+}
+
 /// Clients in the order in which they are served.
 #[derive(Debug, Default, Clone)]
 pub struct Queue {
@@ -22,12 +33,30 @@ impl Queue {
         Self::default()
     }
 
-    /// Puts a client at the tail, from wherever it stood.
-    pub fn to_tail(&mut self, client: ClientId) {
+    /// A queue in the order of the stamps that another home gave.
+    pub fn restore(mut stamped: Vec<(u64, ClientId)>) -> Self {
+        stamped.sort_unstable();
+        let mut queue =
+            Queue { next: stamped.last().map_or(0, |(stamp, _)| stamp.saturating_add(1)), ..Queue::default() };
+        for (stamp, client) in stamped {
+            // No home gives a stamp twice; should one have, the other client goes to the tail.
+            if let Some(earlier) = queue.order.insert(stamp, client) {
+                queue.stamps.remove(&earlier);
+                queue.to_tail(earlier);
+            }
+            queue.stamps.insert(client, stamp);
+        }
+        queue
+    }
+
+    /// Puts a client at the tail, from wherever it stood: its new stamp.
+    pub fn to_tail(&mut self, client: ClientId) -> u64 {
         self.remove(client);
-        self.order.insert(self.next, client);
-        self.stamps.insert(client, self.next);
+        let stamp = self.next;
+        self.order.insert(stamp, client);
+        self.stamps.insert(client, stamp);
         self.next += 1;
+        stamp
     }
 
     /// Takes a client out; nothing if it is not in.
@@ -39,17 +68,14 @@ impl Queue {
 
     /// Who gets the next message of `sender`. A sender at the head goes to the tail first, so that it gets its own
     /// message only when it is alone in the queue; `None` when the queue is empty.
-    pub fn choose(&mut self, sender: ClientId) -> Option<ClientId> {
-        if self.head()? == sender && self.order.len() > 1 {
-            self.to_tail(sender);
-        }
-        let chosen = self.head()?;
-        self.to_tail(chosen);
-        Some(chosen)
+    pub fn choose(&mut self, sender: ClientId) -> Option<Turn> {
+        let passed = (self.head()? == sender && self.order.len() > 1).then(|| self.to_tail(sender));
+        let client = self.head()?;
+        Some(Turn { client, stamp: self.to_tail(client), passed })
     }
 
     /// Who gets the next request of `sender`, never `sender` itself: alone is nobody.
-    pub fn choose_other(&mut self, sender: ClientId) -> Option<ClientId> {
+    pub fn choose_other(&mut self, sender: ClientId) -> Option<Turn> {
         if self.order.len() == 1 && self.head()? == sender {
             return None;
         }
@@ -87,10 +113,12 @@ mod tests {
     #[test]
     fn an_outside_sender_is_served_in_exact_turns() {
         let mut queue = Queue::new();
-        (0..5).for_each(|n| queue.to_tail(client(n)));
+        for n in 0..5 {
+            queue.to_tail(client(n));
+        }
         let mut got = [0; 5];
         for _ in 0..35 {
-            got[queue.choose(client(99)).unwrap().serial as usize] += 1;
+            got[queue.choose(client(99)).unwrap().client.serial as usize] += 1;
         }
         assert_eq!(got, [7; 5]);
     }
@@ -98,14 +126,32 @@ mod tests {
     #[test]
     fn a_sender_gets_its_own_message_only_when_alone() {
         let mut queue = Queue::new();
+        let chosen = |turn: Option<Turn>| turn.map(|turn| turn.client);
         assert_eq!(queue.choose(client(1)), None);
         queue.to_tail(client(1));
-        assert_eq!(queue.choose(client(1)), Some(client(1)));
+        assert_eq!(chosen(queue.choose(client(1))), Some(client(1)));
         assert_eq!(queue.choose_other(client(1)), None);
         queue.to_tail(client(2));
         for _ in 0..10 {
-            assert_eq!(queue.choose(client(1)), Some(client(2)));
-            assert_eq!(queue.choose_other(client(1)), Some(client(2)));
+            assert_eq!(chosen(queue.choose(client(1))), Some(client(2)));
+            assert_eq!(chosen(queue.choose_other(client(1))), Some(client(2)));
+        }
+    }
+
+    #[test]
+    fn a_queue_goes_on_at_another_home_from_the_stamps_alone() {
+        let mut queue = Queue::new();
+        let mut stamps: BTreeMap<ClientId, u64> = (0..5).map(|n| (client(n), queue.to_tail(client(n)))).collect();
+        for step in 0..100u64 {
+            let sender = client(step % 7);
+            let turn = queue.choose(sender).unwrap();
+            stamps.insert(turn.client, turn.stamp);
+            if let Some(stamp) = turn.passed {
+                // The receiver's is the later one, also where it is the sender itself.
+                stamps.entry(sender).and_modify(|old| *old = stamp.max(*old));
+            }
+            let mut other = Queue::restore(stamps.iter().map(|(client, stamp)| (*stamp, *client)).collect());
+            assert_eq!(other.choose(client(99)).unwrap().client, queue.clone().choose(client(99)).unwrap().client);
         }
     }
 
@@ -124,7 +170,7 @@ mod tests {
                         if model.len() > 1 && model.front() == Some(&who) { model.rotate_left(1); }
                         let expected = model.front().copied();
                         if !model.is_empty() { model.rotate_left(1); }
-                        prop_assert_eq!(queue.choose(who), expected);
+                        prop_assert_eq!(queue.choose(who).map(|turn| turn.client), expected);
                     }
                 }
                 prop_assert_eq!(queue.len(), model.len());

@@ -9,7 +9,8 @@ use super::{Shard, Wake};
 use crate::action::{Action, Actions};
 use crate::admission::MessageRate;
 use crate::event::Event;
-use crate::id::{ChannelId, ClientId, ConnId, ShardId};
+use crate::home::is_asked_for_seats;
+use crate::id::{ChannelId, ClientId, ConnId, GATE};
 use crate::metrics::{Counter, Limit};
 use crate::peer::{PeerMessage, Verdict};
 use crate::roster::{Entry, Member, SlotIndex};
@@ -35,6 +36,24 @@ pub(super) struct Joining {
     deflate: Option<DeflateTerms>,
     echo: bool,
     pull: bool,
+    /// Whether the others know, so that the seat is asked for.
+    asking: bool,
+}
+
+impl Joining {
+    pub(super) fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// Whether it has asked for its seat.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking
+    }
+
+    /// The seat that it wants.
+    pub(super) fn seat(&self) -> (ClientId, ChannelId, bool) {
+        (self.client, self.channel, self.pull)
+    }
 }
 
 /// What a request to join says beside its channel.
@@ -60,29 +79,40 @@ impl Shard {
     ) {
         self.last_serial += 1;
         let serial = self.last_serial;
-        let client = ClientId { life: self.life, shard: self.here, serial };
+        let client = ClientId { life: self.router.life, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
+        let asking = false;
+        let conn = session.conn;
         let joining =
-            Joining { conn: session.conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull };
+            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asking };
         self.joining.insert(serial, joining);
         session.phase = Phase::Asked;
-        let others = usize::from(self.config.shards.max(1)) - 1;
+        let others = self.others_to_know();
         match self.router.roster.enter(slot, serial, others) {
             Entry::Ready => self.ask_for_seat(serial, out),
-            Entry::Announce => self.say_to_others(|| PeerMessage::Interest(channel), out),
+            Entry::Announce => self.announce(channel, out),
             Entry::Wait => {}
         }
     }
 
     pub(super) fn ask_for_seat(&mut self, serial: u64, out: &mut Actions) {
-        if let Some(joining) = self.joining.get(&serial) {
+        if let Some(joining) = self.joining.get_mut(&serial) {
+            joining.asking = true;
             let Joining { client, channel, from, pull, .. } = *joining;
-            self.say(ShardId(0), PeerMessage::Join { client, channel, from, pull }, out);
+            self.say(GATE, PeerMessage::Join { client, channel, from, pull }, out);
         }
     }
 
     /// The answer to a wish to join; whether the node counts the client already.
-    pub(super) fn seated(&mut self, now: Time, client: ClientId, verdict: Verdict, counted: bool, out: &mut Actions) {
+    pub(super) fn seated(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        verdict: Verdict,
+        stamp: Option<u64>,
+        counted: bool,
+        out: &mut Actions,
+    ) {
         let Some(joining) = self.joining.remove(&client.serial) else { return };
         // The channel may have gone on this shard while its home still had a seat.
         let here = self.router.roster.find(joining.channel) == Some(joining.slot);
@@ -91,7 +121,7 @@ impl Shard {
         let session = self.sessions.take(joining.conn);
         match (session, verdict) {
             (Some(mut session), Verdict::Seated) => {
-                self.welcome(now, &mut session, joining, out);
+                self.welcome(now, &mut session, joining, stamp, out);
                 self.put_back(session);
             }
             (session, verdict) => {
@@ -99,12 +129,11 @@ impl Shard {
                     self.turn_away(now, &mut session, joining.terms, verdict, out);
                     self.put_back(session);
                 }
-                if seated {
-                    let home = self.router.home(joining.channel);
-                    self.say(home, PeerMessage::Leave(client, joining.channel), out);
+                if seated && self.is_seated_by_home(joining.channel, joining.pull) {
+                    self.send_on(PeerMessage::Leave(client, joining.channel), out);
                 }
                 if counted {
-                    self.say(ShardId(0), PeerMessage::Uncount(joining.from), out);
+                    self.say(GATE, PeerMessage::Uncount(joining.from), out);
                 }
                 if here && self.router.roster.refuse(joining.slot) {
                     self.withdraw(joining.channel, out);
@@ -113,10 +142,12 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, now: Time, session: &mut Session, joining: Joining, out: &mut Actions) {
-        let Joining { conn, client, channel, slot, accept, protocol, deflate, echo, .. } = joining;
+    fn welcome(&mut self, now: Time, session: &mut Session, joining: Joining, stamp: Option<u64>, out: &mut Actions) {
+        let Joining { conn, client, channel, slot, accept, protocol, deflate, echo, pull, .. } = joining;
         let window = deflate.map(|terms| terms.window);
-        self.router.roster.seat(slot, client.serial, Member { conn, echo, deflate: window });
+        let seated = self.is_seated_by_home(channel, pull);
+        let member = Member { conn, echo, deflate: window, seated, stamp };
+        self.router.roster.seat(slot, client.serial, member);
         self.send_with(session, out, |bytes| {
             handshake::encode_response(bytes, &accept, protocol.as_deref(), deflate, client);
         });
@@ -243,9 +274,9 @@ impl Shard {
         self.router.flush(out);
         self.router.metrics.closed(code.0);
         self.report(Event::ClientLeft { channel: sender.channel, client: sender.client, code: code.0 }, out);
-        self.depart(now, &sender, session.from, out);
+        self.depart(&sender, session.from, out);
         self.send_with(session, out, frame);
-        self.router.links.forget(session.conn);
+        self.router.forget(session.conn);
         session.phase = Phase::Closing(now + self.config.close_timeout);
         session.held = Vec::new();
         session.pauses = Default::default();
@@ -266,24 +297,32 @@ impl Shard {
     }
 
     /// Takes a client out of its channel, here, at the home and in the node's count.
-    pub(super) fn depart(&mut self, now: Time, sender: &Sender, from: IpAddr, out: &mut Actions) {
+    pub(super) fn depart(&mut self, sender: &Sender, from: IpAddr, out: &mut Actions) {
         let Sender { client, channel, slot, .. } = *sender;
         self.router.metrics.left();
-        self.say(ShardId(0), PeerMessage::Uncount(from), out);
+        self.say(GATE, PeerMessage::Uncount(from), out);
         if self.router.roster.find(channel) == Some(slot) {
+            let seated = self.router.roster.member(client.serial).is_some_and(|member| member.seated);
             let last = self.router.roster.leave(slot, client.serial);
-            let home = self.router.home(channel);
-            self.say(home, PeerMessage::Leave(client, channel), out);
+            if seated {
+                self.send_on(PeerMessage::Leave(client, channel), out);
+            }
             if last {
                 self.withdraw(channel, out);
             }
         }
     }
 
+    /// Whether the channel's home seats a client, or there is nothing to decide.
+    fn is_seated_by_home(&self, channel: ChannelId, pull: bool) -> bool {
+        self.catalogue.get(channel).is_some_and(|entry| is_asked_for_seats(&entry.channel, pull))
+    }
+
     /// Nobody is left here: the others need send nothing any more.
     fn withdraw(&mut self, channel: ChannelId, out: &mut Actions) {
         if let Some(active) = self.router.roster.get(channel).map(|local| local.active) {
             self.say_to_others(|| PeerMessage::Disinterest(channel, active), out);
+            self.withdraw_from_nodes(channel, out);
         }
     }
 
@@ -296,7 +335,7 @@ impl Shard {
         // Those that wait for the other shards to know of them will hear nothing more about this channel.
         for serial in local.waiting() {
             if let Some(client) = self.joining.get(serial).map(|joining| joining.client) {
-                self.seated(now, client, Verdict::Absent, false, out);
+                self.seated(now, client, Verdict::Absent, None, false, out);
             }
         }
         let reason = if code == CloseCode::CHANNEL_DELETED { "channel deleted" } else { "channel timed out" };

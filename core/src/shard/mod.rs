@@ -7,7 +7,9 @@
 //! of a node say to one another), `surveys` (questions that other shards answer) and `times` (what happens when nothing
 //! happens).
 
+mod abroad;
 mod clients;
+mod epochs;
 mod peers;
 mod requests;
 mod sessions;
@@ -25,13 +27,14 @@ use crate::admission::CreateRates;
 use crate::boot::Boot;
 use crate::catalogue::Catalogue;
 use crate::cluster::Control;
-use crate::config::Config;
+use crate::config::{Config, NodeAddress};
 use crate::event::{Event, LimitLog};
-use crate::id::{ChannelId, ConnId, Life, ShardId};
+use crate::id::{ChannelId, ConnId, Life, NodeId, ShardId};
 use crate::input::Input;
+use crate::members::{Member, NodeChange};
 use crate::metrics::{Counter, Gauge, Limit, Metrics};
 use crate::pages::Pages;
-use crate::peer::{PeerMessage, Ticket};
+use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::random::Random;
 use crate::rest::Resources;
 use crate::roster::SlotIndex;
@@ -43,6 +46,7 @@ use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
 use clients::Joining;
+use epochs::Epochs;
 use sessions::Sessions;
 use surveys::Asked;
 
@@ -73,8 +77,6 @@ pub struct Shard {
     pages: Arc<Pages>,
     http_limits: http::Limits,
     here: ShardId,
-    /// The node's present life: the first part of each client's id.
-    life: Life,
     public_port: u16,
     random: Random,
     catalogue: Catalogue,
@@ -90,8 +92,10 @@ pub struct Shard {
     asked: BTreeMap<Ticket, Asked>,
     last_ticket: u64,
     last_serial: u64,
-    /// What this shard said to itself.
-    inbox: VecDeque<PeerMessage>,
+    /// What waits until this shard may decide.
+    waiting: VecDeque<(PeerId, PeerMessage)>,
+    /// On the gate: the way from one set of live nodes to the next.
+    epochs: Epochs,
     inflate: Inflate,
     limit_log: LimitLog,
     drain: Drain,
@@ -117,11 +121,10 @@ impl Shard {
                 body_bytes_max: config.body_bytes_max,
             },
             here,
-            life: Life(Random::stream(key, u64::MAX).bits()),
             public_port,
             random: Random::stream(key, u64::from(here.0)),
             catalogue: Catalogue::new(),
-            router: Router::new(here, shards, config.peer_window_bytes),
+            router: first_life(here, key, &config),
             control,
             create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
             resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
@@ -131,7 +134,8 @@ impl Shard {
             asked: BTreeMap::new(),
             last_ticket: 0,
             last_serial: 0,
-            inbox: VecDeque::new(),
+            waiting: VecDeque::new(),
+            epochs: Epochs::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),
             drain: Drain::No,
@@ -148,22 +152,22 @@ impl Shard {
             Input::Received { conn, bytes } => self.received(now, conn, bytes, out),
             Input::Flushed { conn, unsent } => self.flushed(now, conn, unsent, out),
             Input::Ended { conn } => self.ended(now, conn, out),
-            Input::Closed { conn } => self.closed(now, conn, out),
-            Input::Broken { conn, why } => self.broken(now, conn, why, out),
+            Input::Closed { conn } => self.closed(conn, out),
+            Input::Broken { conn, why } => self.broken(conn, why, out),
             Input::AcceptPaused { why } => {
                 self.router.metrics.limited(Limit::OpenFiles);
                 self.report(Event::AcceptPaused { why }, out);
             }
             Input::AcceptResumed => self.report(Event::AcceptResumed, out),
-            Input::Peer { peer, message } => self.heard(now, peer, message, out),
+            Input::Peer { peer, message } => self.heard(now, PeerId::Shard(peer), message, out),
             Input::Linked { conn, .. } => out.push(Action::Close { conn }),
             Input::DialFailed { .. } | Input::Resolved { .. } => {}
             Input::Persisted { .. } | Input::PersistFailed { .. } => {}
             Input::Drain => self.start_drain(now, out),
             Input::Timeout => self.time_is_up(now, out),
         }
-        while let Some(message) = self.inbox.pop_front() {
-            self.heard(now, self.here, message, out);
+        while let Some(message) = self.router.inbox.pop_front() {
+            self.heard(now, self.me(), message, out);
         }
         self.router.flush(out);
         self.check_drained(out);
@@ -181,17 +185,13 @@ impl Shard {
 
     /// Says something to a shard, which may be this one.
     fn say(&mut self, peer: ShardId, message: PeerMessage, out: &mut Actions) {
-        if peer == self.here {
-            self.inbox.push_back(message);
-        } else {
-            self.router.forward(peer, message, None, out);
-        }
+        self.router.forward(PeerId::Shard(peer), message, None, out);
     }
 
     /// Says something to every other shard.
     fn say_to_others(&mut self, mut message: impl FnMut() -> PeerMessage, out: &mut Actions) {
         for peer in self.router.others() {
-            self.router.forward(peer, message(), None, out);
+            self.router.forward(PeerId::Shard(peer), message(), None, out);
         }
     }
 
@@ -293,7 +293,7 @@ impl Shard {
 
     /// Goes on reading once no reason against it is left.
     fn resume(&mut self, session: &Session, out: &mut Actions) {
-        if !session.pauses.any() && !self.router.links.is_paused(session.conn) {
+        if !session.pauses.any() && !self.router.is_paused(session.conn) {
             out.push(Action::Resume { conn: session.conn });
         }
     }
@@ -315,29 +315,29 @@ impl Shard {
 
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
         let Some(session) = self.sessions.get_mut(conn) else { return };
-        session.unsent = unsent;
         // Every receiver of every message comes by here: nothing is to be done about a client that keeps up.
         if matches!(session.phase, Phase::Client(_)) && unsent <= self.config.send_buffer_bytes_max {
+            session.unsent = unsent;
             return;
         }
         let Some(mut session) = self.sessions.take(conn) else { return };
+        session.flushed(now, unsent, &self.config);
         if self.is_draining() && session.is_idle() {
             // Its last answer was under way when the drain began.
-            return self.drop_session(now, *session, true, out);
+            return self.drop_session(*session, true, out);
         }
         match &mut session.phase {
             Phase::Client(_) => self.too_slow(now, &mut session, out),
-            Phase::Listing(listing, _) => {
-                listing.moved = now;
-                self.list_on(now, &mut session, out);
-            }
+            Phase::Listing(..) => self.list_on(now, &mut session, out),
             Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
                 self.go_on(now, &mut session, out);
             }
             Phase::Discarding(_) | Phase::Closing(_) if session.ended && unsent == 0 => {
-                return self.drop_session(now, *session, true, out);
+                return self.drop_session(*session, true, out);
             }
-            Phase::Discarding(until) if unsent == 0 => *until = (*until).min(now + self.config.discard_timeout),
+            Phase::Discarding(until) if unsent == 0 => {
+                until.get_or_insert(now + self.config.discard_timeout);
+            }
             _ => {}
         }
         self.put_back(session);
@@ -355,33 +355,33 @@ impl Shard {
             }
             // The last answer, or the close frame, is still owed.
             Phase::Discarding(_) | Phase::Closing(_) if session.unsent > 0 => self.put_back(session),
-            _ => self.drop_session(now, *session, true, out),
+            _ => self.drop_session(*session, true, out),
         }
     }
 
-    fn closed(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
+    fn closed(&mut self, conn: ConnId, out: &mut Actions) {
         if let Some(session) = self.sessions.take(conn) {
-            self.drop_session(now, *session, false, out);
+            self.drop_session(*session, false, out);
         }
     }
 
-    fn broken(&mut self, now: Time, conn: ConnId, why: String, out: &mut Actions) {
+    fn broken(&mut self, conn: ConnId, why: String, out: &mut Actions) {
         if let Some(session) = self.sessions.take(conn) {
             self.router.metrics.add(Counter::TlsFaults, 1);
             self.report(Event::TlsFault { from: session.from, why }, out);
-            self.drop_session(now, *session, false, out);
+            self.drop_session(*session, false, out);
         }
     }
 
     /// Forgets a connection; `close` if its socket is still there.
-    fn drop_session(&mut self, now: Time, mut session: Session, close: bool, out: &mut Actions) {
+    fn drop_session(&mut self, mut session: Session, close: bool, out: &mut Actions) {
         if let Phase::Client(client) = &session.phase {
             let sender = client.sender;
             self.router.metrics.closed(1006);
-            self.depart(now, &sender, session.from, out);
+            self.depart(&sender, session.from, out);
         }
         self.timers.set(&mut session.timer, Wake::Conn(session.conn), None);
-        self.router.links.forget(session.conn);
+        self.router.forget(session.conn);
         self.router.metrics.set(Gauge::Connections, self.sessions.len() as u64);
         if close {
             out.push(Action::Close { conn: session.conn });
@@ -392,8 +392,7 @@ impl Shard {
     /// that the answer arrives.
     fn finish(&mut self, now: Time, session: &mut Session, out: &mut Actions) {
         out.push(Action::Finish { conn: session.conn });
-        let wait = if session.unsent > 0 { self.config.keepalive_timeout } else { self.config.discard_timeout };
-        session.phase = Phase::Discarding(now + wait);
+        session.phase = Phase::Discarding((session.unsent == 0).then(|| now + self.config.discard_timeout));
         session.held = Vec::new();
         if std::mem::take(&mut session.pauses) != Default::default() {
             self.resume(session, out);
@@ -439,4 +438,18 @@ impl Shard {
     fn report(&self, event: Event, out: &mut Actions) {
         out.push(Action::Report(event));
     }
+}
+
+/// The data plane of a node that stands alone: live from the start, with nobody to ask.
+fn first_life(here: ShardId, key: [u8; 32], config: &Config) -> Router {
+    let mut random = Random::stream(key, u64::MAX);
+    let life = Life(random.bits() | 1);
+    let mut router = Router::new(here, life, config);
+    let address = NodeAddress { host: "127.0.0.1".to_owned(), port: Some(config.node_port) };
+    let member = Member { incarnation: life.0, address, shards: config.shards, version: 1, life: None };
+    router.members.apply(&NodeChange::Join { node: NodeId(life.0), member });
+    router.members.apply(&NodeChange::Live { node: NodeId(life.0), life });
+    router.opened = router.members.epoch();
+    router.lease = Time::MAX;
+    router
 }

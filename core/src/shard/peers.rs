@@ -1,59 +1,119 @@
-//! What the shards of a node say to one another, and what each makes of it.
+//! What the shards of a cluster say to one another, and what each makes of it.
 
-use super::{Shard, Wake};
+use super::Shard;
 use crate::action::Actions;
+use crate::asks::Ask;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
-use crate::home::Home;
-use crate::id::{ChannelId, ClientId, ShardId};
+use crate::home::{Full, Home, is_asked_for_seats};
+use crate::id::{ChannelId, ClientId, GATE, ShardId};
+use crate::links::Credit;
 use crate::metrics::{Counter, Gauge, Limit};
-use crate::peer::{Leg, PeerMessage, Verdict};
+use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
+use crate::router::WayBill;
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
 
+/// The epoch of an answer that no home has given: it counts in all.
+const ANY_EPOCH: u64 = 0;
+
+/// What a shard makes of a message.
+enum Heard {
+    /// It is dealt with.
+    Done,
+    /// It went on to this peer, whose window for its leg is full now.
+    Full(PeerId, Leg),
+    /// It is kept until this shard may decide; so is the credit for it.
+    Kept,
+}
+
 impl Shard {
-    /// One message from a shard, which may be this one. Data from another shard is credited once it is dealt with.
-    pub(super) fn heard(&mut self, now: Time, peer: ShardId, message: PeerMessage, out: &mut Actions) {
-        let mut data = message.data().filter(|_| peer != self.here);
+    /// One message from a peer, which may be this shard itself. Data from others is credited once it is dealt with.
+    pub(super) fn heard(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) {
+        let data = message.data().filter(|_| peer != self.me());
+        match (self.hear(now, peer, message, out), data) {
+            (Heard::Kept, _) | (Heard::Done | Heard::Full(..), None) => {}
+            (Heard::Full(on, leg), Some((of, bytes))) => self.router.links.keep_back((on, leg), peer, of, bytes),
+            (Heard::Done, Some((leg, bytes))) => {
+                let credit = self.router.links.dealt(peer, leg, bytes);
+                self.give_credit(credit, out);
+            }
+        }
+    }
+
+    /// This shard as its own peer.
+    pub(super) fn me(&self) -> PeerId {
+        PeerId::Shard(self.here)
+    }
+
+    fn hear(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) -> Heard {
+        // What was asked in an epoch that is over is dropped: whoever asked asks again.
+        let epoch = self.router.members.epoch();
+        match &message {
+            PeerMessage::Ask { epoch: asked, .. } | PeerMessage::Seat { epoch: asked, .. } => {
+                if *asked < epoch {
+                    return Heard::Done;
+                }
+                let ends_here = self.router.next_hop(&message).is_none();
+                if *asked > epoch || (ends_here && !self.router.may_decide(now)) {
+                    self.waiting.push_back((peer, message));
+                    return Heard::Kept;
+                }
+            }
+            PeerMessage::Leave(..) if self.router.next_hop(&message).is_none() && !self.waiting.is_empty() => {
+                self.waiting.push_back((peer, message));
+                return Heard::Kept;
+            }
+            _ => {}
+        }
+        if let Some(next) = self.router.next_hop(&message) {
+            return if self.router.is_gate() { self.relay(next, message, out) } else { Heard::Done };
+        }
+        self.take(now, peer, message, out)
+    }
+
+    /// At the gate: a message that is for another shard or node.
+    fn relay(&mut self, next: PeerId, message: PeerMessage, out: &mut Actions) -> Heard {
+        let leg = message.data().map(|(leg, _)| leg);
+        self.router.forward(next, message, None, out);
+        match leg {
+            Some(leg) if self.router.links.is_full(next, leg) => Heard::Full(next, leg),
+            _ => Heard::Done,
+        }
+    }
+
+    /// A message that ends here.
+    fn take(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) -> Heard {
         match message {
             PeerMessage::Propose(ticket, command, from) => {
-                let outcome = self.decide(now, &command, from, out);
-                let number = self.control.as_mut().and_then(|control| control.committed(peer, ticket, outcome));
-                if let Some(number) = number {
-                    self.say_to_others(|| PeerMessage::Apply(number, command.clone()), out);
+                if let PeerId::Shard(shard) = peer {
+                    self.propose_here(now, shard, ticket, command, from, out);
                 }
-                self.settle(out);
             }
             PeerMessage::Apply(number, command) => {
                 self.apply(now, &command, out);
-                self.say(peer, PeerMessage::Applied(number), out);
+                self.say(GATE, PeerMessage::Applied(number), out);
             }
             PeerMessage::Applied(number) => {
-                if let Some(control) = &mut self.control {
-                    control.applied(peer, number);
+                if let (Some(control), PeerId::Shard(shard)) = (&mut self.control, peer) {
+                    control.applied(shard, number);
                 }
                 self.settle(out);
             }
             PeerMessage::Settled(ticket, outcome) => self.settled(now, ticket, outcome, out),
 
-            PeerMessage::Join { client, channel, from, pull } => {
-                let counted = self.control.as_mut().map_or(Ok(()), |control| control.count(from));
-                match counted {
-                    Ok(()) => self.say(self.router.home(channel), PeerMessage::Seat { client, channel, pull }, out),
-                    Err(verdict) => {
-                        let answer = PeerMessage::Seated { client, verdict, epoch: 0, stamp: None };
-                        self.say(client.shard, answer, out);
-                    }
+            PeerMessage::Join { client, channel, from, pull } => self.count_in(client, channel, from, pull, out),
+            PeerMessage::Seat { client, channel, pull, epoch } => {
+                let (verdict, stamp) = self.seat(client, channel, pull);
+                self.send_on(PeerMessage::Seated { client, verdict, epoch, stamp }, out);
+            }
+            PeerMessage::Seated { client, verdict, epoch, stamp } => {
+                // The answer of another epoch counts for nothing: the seat is asked for again.
+                if epoch == self.router.members.epoch() || epoch == ANY_EPOCH {
+                    // That the node or the address is full is said before anything is counted.
+                    let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
+                    self.seated(now, client, verdict, stamp, counted, out);
                 }
-            }
-            PeerMessage::Seat { client, channel, pull } => {
-                let verdict = self.seat(client, channel, pull);
-                self.say(client.shard, PeerMessage::Seated { client, verdict, epoch: 0, stamp: None }, out);
-            }
-            PeerMessage::Seated { client, verdict, .. } => {
-                // That the node or the address is full is said before anything is counted.
-                let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
-                self.seated(now, client, verdict, counted, out);
             }
             PeerMessage::Leave(client, channel) => {
                 if let Some(home) = self.router.homes.get_mut(&channel) {
@@ -65,76 +125,130 @@ impl Shard {
                     control.uncount(from);
                 }
             }
-            PeerMessage::Interest(channel) => {
-                if let Some(slot) = self.place(channel)
-                    && let Some(local) = self.router.roster.at(slot)
-                {
-                    local.elsewhere.insert(peer);
+            PeerMessage::Interest(channel) => match peer {
+                PeerId::Shard(shard) => self.sibling_interested(shard, channel, out),
+                PeerId::Node(life) => self.node_interested(life, channel, out),
+            },
+            PeerMessage::InterestNoted(channel) => match peer {
+                PeerId::Shard(_) => self.interest_noted(channel, out),
+                PeerId::Node(life) => self.node_noted(life, channel, out),
+            },
+            PeerMessage::Disinterest(channel, active) => match peer {
+                PeerId::Shard(shard) => self.sibling_disinterested(shard, channel, active, out),
+                PeerId::Node(life) => self.node_disinterested(life, channel, active, out),
+            },
+            PeerMessage::Abroad(channel, some) => {
+                if let Some(local) = self.place(channel).and_then(|slot| self.router.roster.at(slot)) {
+                    local.abroad = some;
                 }
-                self.say(peer, PeerMessage::InterestNoted(channel), out);
-            }
-            PeerMessage::InterestNoted(channel) => {
-                for serial in self.router.roster.noted(channel) {
-                    self.ask_for_seat(serial, out);
+                if some {
+                    self.say(GATE, PeerMessage::AbroadNoted(channel), out);
                 }
             }
-            PeerMessage::Disinterest(channel, active) => {
-                if let Some(slot) = self.router.roster.find(channel)
-                    && let Some(local) = self.router.roster.at(slot)
-                {
-                    local.elsewhere.remove(&peer);
-                    local.active = local.active.max(active);
-                }
-            }
+            PeerMessage::AbroadNoted(channel) => self.abroad_noted(channel, out),
 
-            PeerMessage::Survey(ticket, channels) => {
-                let tallies = channels.into_iter().map(|channel| self.tally(channel)).collect();
-                self.say(peer, PeerMessage::Surveyed(ticket, tallies), out);
+            PeerMessage::Lease(until) => self.lease(now, until, out),
+            PeerMessage::Out(life) => self.fall_out(now, life, out),
+            PeerMessage::Sealed(epoch, ledger) => {
+                if let PeerId::Shard(shard) = peer {
+                    self.sealed(shard, epoch, *ledger, out);
+                }
             }
+            PeerMessage::Reported { epoch, ledger, more } => {
+                if let PeerId::Node(life) = peer {
+                    self.reported(life, epoch, *ledger, more, out);
+                }
+            }
+            PeerMessage::Opened(epoch, ledger) => self.open(now, epoch, *ledger, out),
+
+            PeerMessage::Survey(ticket, channels) => self.asked_for_tallies(peer, ticket, channels, out),
             PeerMessage::Surveyed(ticket, tallies) => self.surveyed(now, ticket, peer, &tallies, out),
             PeerMessage::Measure(ticket) => {
                 let metrics = Box::new(self.router.metrics.clone());
-                self.say(peer, PeerMessage::Measured(ticket, metrics), out);
+                self.router.forward(peer, PeerMessage::Measured(ticket, metrics), None, out);
             }
             PeerMessage::Measured(ticket, metrics) => self.measured(now, ticket, &metrics, out),
 
             PeerMessage::Publish { channel, frames, from, back } => {
-                self.router.land(channel, &frames, from, back, out);
-            }
-            PeerMessage::Ask { channel, frame, from, wish, number: _ } => {
-                let full = self.router.ask(channel, frame, from, wish, None, out);
-                if let (Some(on), Some((_, bytes))) = (full, data) {
-                    // The credit for it waits until the shard that it went on to has room again.
-                    self.router.links.keep_back(on, peer, bytes);
-                    data = None;
+                if let Some(full) = self.router.land(channel, &frames, from, back, out) {
+                    return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Deliver { channel, frame, from, to, tell, decision: _ } => {
-                self.router.deliver(channel, frame, from, to, tell, out);
+            PeerMessage::Ask { channel, frame, from, wish, number, .. } => {
+                if let Some(full) = self.router.ask(Ask { channel, frame, from, wish }, number, out) {
+                    return Heard::Full(full, Leg::Land);
+                }
+            }
+            PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
+                self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
+            }
+            PeerMessage::Given(ask) => {
+                let resumed = self.router.asks.settle(ask.number);
+                self.resume_all(resumed, out);
+            }
+            PeerMessage::Stamped { client, epoch, stamp } => {
+                if epoch == self.router.members.epoch() {
+                    self.router.roster.stamp(client.serial, stamp);
+                }
             }
             PeerMessage::Refused(client, why) => self.router.refused(client, why, out),
-            PeerMessage::Abroad(..)
-            | PeerMessage::AbroadNoted(_)
-            | PeerMessage::Lease(_)
-            | PeerMessage::Sealed(..)
-            | PeerMessage::Reported { .. }
-            | PeerMessage::Opened(..)
-            | PeerMessage::Told(..)
-            | PeerMessage::Stamped { .. } => {}
-            PeerMessage::Credit(leg, bytes) => self.credited(peer, leg, bytes, out),
+            PeerMessage::Credit(leg, bytes) => {
+                let (resumed, credits) = self.router.links.credited(peer, leg, bytes);
+                self.resume_all(resumed, out);
+                self.give_credit(credits, out);
+            }
         }
-        if let Some((leg, bytes)) = data {
-            self.router.links.dealt(peer, leg, bytes, out);
+        Heard::Done
+    }
+
+    /// Sends a message that says itself where it goes.
+    pub(super) fn send_on(&mut self, message: PeerMessage, out: &mut Actions) {
+        let next = self.router.next_hop(&message).unwrap_or(self.me());
+        self.router.forward(next, message, None, out);
+    }
+
+    pub(super) fn give_credit(&mut self, credits: impl IntoIterator<Item = Credit>, out: &mut Actions) {
+        for (peer, leg, bytes) in credits {
+            self.router.forward(peer, PeerMessage::Credit(leg, bytes), None, out);
         }
     }
 
-    fn credited(&mut self, peer: ShardId, leg: Leg, bytes: usize, out: &mut Actions) {
-        for conn in self.router.links.credited(peer, leg, bytes, out) {
+    /// Sockets whose messages are no longer too many go on, if nothing else is against it.
+    pub(super) fn resume_all(&mut self, conns: impl IntoIterator<Item = crate::id::ConnId>, out: &mut Actions) {
+        for conn in conns {
             if let Some(session) = self.sessions.take(conn) {
                 self.resume(&session, out);
                 self.put_back(session);
             }
         }
+    }
+
+    /// What waited until this shard may decide has its turn.
+    pub(super) fn go_through_waiting(&mut self, now: Time, out: &mut Actions) {
+        for (peer, message) in std::mem::take(&mut self.waiting) {
+            self.heard(now, peer, message, out);
+        }
+    }
+
+    /// On shard 0: counts one more client of the node, and asks the channel's home for its seat where one has to.
+    fn count_in(
+        &mut self,
+        client: ClientId,
+        channel: ChannelId,
+        from: std::net::IpAddr,
+        pull: bool,
+        out: &mut Actions,
+    ) {
+        let epoch = self.router.members.epoch();
+        let counted = self.control.as_mut().map_or(Ok(()), |control| control.count(from));
+        let answer = |verdict| PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None };
+        let message = match (counted, self.catalogue.get(channel)) {
+            (Err(verdict), _) => answer(verdict),
+            (Ok(()), None) => answer(Verdict::Absent),
+            (Ok(()), Some(entry)) if !is_asked_for_seats(&entry.channel, pull) => answer(Verdict::Seated),
+            (Ok(()), Some(_)) => PeerMessage::Seat { client, channel, pull, epoch },
+        };
+        self.send_on(message, out);
     }
 
     /// On shard 0: limits are checked where a change is proposed; `apply` itself reads no configuration.
@@ -157,13 +271,16 @@ impl Shard {
         let mut removed = Vec::new();
         let before = self.catalogue.len();
         let outcome = self.catalogue.apply(now, command, |id, why| removed.push((id, why)));
-        if let (Command::Create { id, channel }, Outcome::Created) = (command, outcome)
-            && self.router.home(*id) == self.here
+        if let (Command::Create { id, .. }, Outcome::Created) = (command, outcome)
+            && self.router.is_home(*id)
         {
-            let mut home = Home::default();
-            let at = channel.timeout_ms.map(|timeout| now + std::time::Duration::from_millis(timeout));
-            self.timers.set(&mut home.timer, Wake::Channel(*id), at.filter(|at| *at < Time::MAX));
-            self.router.homes.insert(*id, home);
+            self.router.homes.insert(*id, Home::default());
+            self.start_countdown(now, *id);
+        }
+        if let Command::Node(change) = command
+            && self.router.members.apply(change)
+        {
+            self.seal(now, out);
         }
         for (id, why) in removed {
             let code = match why {
@@ -200,20 +317,42 @@ impl Shard {
         }
     }
 
+    /// On shard 0: a shard wants a change.
+    fn propose_here(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        ticket: crate::peer::Ticket,
+        command: Command,
+        address: Option<std::net::IpAddr>,
+        out: &mut Actions,
+    ) {
+        let outcome = self.decide(now, &command, address, out);
+        let number = self.control.as_mut().and_then(|control| control.committed(from, ticket, outcome));
+        if let Some(number) = number {
+            self.say_to_others(|| PeerMessage::Apply(number, command.clone()), out);
+        }
+        self.settle(out);
+    }
+
     fn settle(&mut self, out: &mut Actions) {
         while let Some((shard, ticket, outcome)) = self.control.as_mut().and_then(|control| control.settle()) {
             self.say(shard, PeerMessage::Settled(ticket, outcome), out);
         }
     }
 
-    /// At the home: one seat, if there is one.
-    fn seat(&mut self, client: ClientId, channel: ChannelId, pull: bool) -> Verdict {
-        match (self.catalogue.get(channel), self.router.homes.get_mut(&channel)) {
-            (Some(entry), Some(home)) => match home.seat(&entry.channel, client, pull) {
-                true => Verdict::Seated,
-                false => Verdict::ChannelFull,
-            },
-            _ => Verdict::Absent,
+    /// At the home: one seat, if there is one, and its place in the queue.
+    fn seat(&mut self, client: ClientId, channel: ChannelId, pull: bool) -> (Verdict, Option<u64>) {
+        let (Some(entry), Some(home)) = (self.catalogue.get(channel), self.router.homes.get_mut(&channel)) else {
+            return (Verdict::Absent, None);
+        };
+        // Clients of a life that has ended may still hold seats that nobody here knows of.
+        if entry.channel.client_limit.is_some() && self.router.members.lingering().next().is_some() {
+            return (Verdict::Undecided, None);
+        }
+        match home.seat(&entry.channel, client, pull) {
+            Ok(stamp) => (Verdict::Seated, stamp),
+            Err(Full) => (Verdict::ChannelFull, None),
         }
     }
 }

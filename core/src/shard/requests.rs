@@ -315,6 +315,7 @@ impl Shard {
         let mut bytes = BytesMut::new();
         let terms = if self.is_draining() { terms.closing() } else { terms };
         answer.encode(terms, &session.cors, &mut bytes);
+        session.owes_from(now);
         self.send(session, bytes.freeze(), out);
         if terms.keep_alive {
             session.answered(now);
@@ -427,10 +428,10 @@ impl Shard {
         let mut piece = BytesMut::new();
         rest::put_list_begin(&mut piece);
         stream.piece(&mut bytes, &piece);
+        session.owes_from(now);
         self.send(session, bytes.freeze(), out);
         let left = limit.map_or(u64::MAX, u64::from);
-        let listing =
-            Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream, moved: now };
+        let listing = Listing { after, left: if stream.is_silent() { 0 } else { left }, first: true, stream };
         session.phase = Phase::Listing(Box::new(listing), false);
         // The first piece is made in answer to `Flushed`, as all others are.
     }
@@ -489,6 +490,7 @@ impl Shard {
             if piece.is_empty() {
                 self.list_on(now, &mut session, out);
             } else {
+                session.owes_from(now);
                 self.send_with(&mut session, out, |bytes| stream.piece(bytes, &piece));
             }
         }
@@ -501,7 +503,7 @@ impl Shard {
 
     /// A node that stands alone: its own leader, in its first term.
     fn cluster_view(&self) -> rest::ClusterView {
-        let id = self.life.to_string();
+        let id = self.router.life.to_string();
         let address = self.config.node_address.as_ref().map(ToString::to_string);
         let node = rest::NodeView { id: id.clone(), address, role: "leader" };
         rest::ClusterView { id: id.clone(), role: "leader", term: 1, leader: Some(id), nodes: vec![node] }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::Shard;
 use crate::action::Actions;
 use crate::catalogue::{Channel, Command, Outcome, Removal};
-use crate::id::{ChannelId, ConnId, ShardId};
+use crate::id::{ChannelId, ConnId, GATE};
 use crate::metrics::Metrics;
-use crate::peer::{PeerMessage, Tally, Ticket};
+use crate::peer::{PeerId, PeerMessage, Tally, Ticket};
 use crate::time::Time;
 use crate::wire::http::Terms;
 
@@ -47,6 +47,8 @@ pub(super) enum Purpose {
     List { conn: ConnId },
     /// The countdown of a channel is at zero as far as this shard knows.
     Expire,
+    /// A sibling asks about this node's gate and other nodes, or another node about this one.
+    Peer { peer: PeerId, ticket: Ticket },
 }
 
 /// A survey under way.
@@ -55,8 +57,8 @@ pub(super) struct Survey {
     purpose: Purpose,
     channels: Vec<ChannelId>,
     tallies: Vec<Tally>,
-    /// Which channels each shard was asked about, as indexes.
-    questions: BTreeMap<ShardId, Vec<usize>>,
+    /// Which channels each peer was asked about, as indexes.
+    questions: BTreeMap<PeerId, Vec<usize>>,
 }
 
 impl Shard {
@@ -69,35 +71,63 @@ impl Shard {
         }
     }
 
-    /// Asks every shard that has clients on these channels. The answer comes later, also where this shard knows it all:
+    /// Asks everybody that has clients on these channels. The answer comes later, also where this shard knows it all:
     /// whoever asks may hold the session that is to be answered.
     pub(super) fn survey(&mut self, purpose: Purpose, channels: Vec<ChannelId>, out: &mut Actions) {
+        let (siblings, nodes) = match purpose {
+            Purpose::Peer { peer: PeerId::Shard(_), .. } => (false, true),
+            Purpose::Peer { peer: PeerId::Node(_), .. } => (true, false),
+            Purpose::Get { .. } | Purpose::List { .. } | Purpose::Expire => (true, true),
+        };
         let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
-        let mut questions: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+        let mut questions: BTreeMap<PeerId, Vec<usize>> = BTreeMap::new();
         for (index, channel) in channels.iter().enumerate() {
-            for shard in self.router.roster.get(*channel).into_iter().flat_map(|local| &local.elsewhere) {
-                questions.entry(*shard).or_default().push(index);
+            let Some(local) = self.router.roster.get(*channel) else { continue };
+            let mut ask = |peer| questions.entry(peer).or_default().push(index);
+            if siblings {
+                local.elsewhere.iter().for_each(|shard| ask(PeerId::Shard(*shard)));
+            }
+            match &local.nodes {
+                _ if !nodes => {}
+                Some(known) => known.interested.iter().for_each(|life| ask(PeerId::Node(*life))),
+                None if local.abroad && !local.elsewhere.contains(&GATE) => ask(PeerId::Shard(GATE)),
+                None => {}
             }
         }
         let survey = Survey { purpose, channels, tallies, questions };
-        let asked: Vec<(ShardId, Vec<ChannelId>)> = survey
+        let asked: Vec<(PeerId, Vec<ChannelId>)> = survey
             .questions
             .iter()
-            .map(|(shard, indexes)| {
-                (*shard, indexes.iter().filter_map(|index| survey.channels.get(*index).copied()).collect())
+            .map(|(peer, indexes)| {
+                (*peer, indexes.iter().filter_map(|index| survey.channels.get(*index).copied()).collect())
             })
             .collect();
         let ticket = self.new_ticket(Asked::Survey(survey));
         if asked.is_empty() {
             self.say(self.here, PeerMessage::Surveyed(ticket, Vec::new()), out);
         }
-        for (shard, channels) in asked {
-            self.say(shard, PeerMessage::Survey(ticket, channels), out);
+        for (peer, channels) in asked {
+            self.router.forward(peer, PeerMessage::Survey(ticket, channels), None, out);
         }
     }
 
-    /// A shard has answered a survey.
-    pub(super) fn surveyed(&mut self, now: Time, ticket: Ticket, from: ShardId, tallies: &[Tally], out: &mut Actions) {
+    /// A peer asks: the gate answers a sibling for the other nodes too, and another node for its siblings too.
+    pub(super) fn asked_for_tallies(
+        &mut self,
+        peer: PeerId,
+        ticket: Ticket,
+        channels: Vec<ChannelId>,
+        out: &mut Actions,
+    ) {
+        if self.router.is_gate() {
+            return self.survey(Purpose::Peer { peer, ticket }, channels, out);
+        }
+        let tallies = channels.into_iter().map(|channel| self.tally(channel)).collect();
+        self.router.forward(peer, PeerMessage::Surveyed(ticket, tallies), None, out);
+    }
+
+    /// A peer has answered a survey.
+    pub(super) fn surveyed(&mut self, now: Time, ticket: Ticket, from: PeerId, tallies: &[Tally], out: &mut Actions) {
         let Some(Asked::Survey(survey)) = self.asked.get_mut(&ticket) else { return };
         let indexes = survey.questions.remove(&from).unwrap_or_default();
         for (index, tally) in indexes.into_iter().zip(tallies) {
@@ -113,6 +143,24 @@ impl Shard {
         }
     }
 
+    /// Nodes whose lives have ended answer no more, and have no clients.
+    pub(super) fn forget_dead_surveyed(&mut self, now: Time, out: &mut Actions) {
+        let members = &self.router.members;
+        let mut silent: Vec<(Ticket, PeerId)> = Vec::new();
+        for (ticket, asked) in &self.asked {
+            if let Asked::Survey(survey) = asked {
+                let dead = survey.questions.keys().filter(|peer| match peer {
+                    PeerId::Node(life) => members.node_of(*life).is_none(),
+                    PeerId::Shard(_) => false,
+                });
+                silent.extend(dead.map(|peer| (*ticket, *peer)));
+            }
+        }
+        for (ticket, peer) in silent {
+            self.surveyed(now, ticket, peer, &[], out);
+        }
+    }
+
     fn survey_done(&mut self, now: Time, survey: Survey, out: &mut Actions) {
         let Survey { purpose, channels, tallies, .. } = survey;
         match purpose {
@@ -122,6 +170,9 @@ impl Shard {
                 }
             }
             Purpose::List { conn } => self.list_piece(now, conn, &channels, &tallies, out),
+            Purpose::Peer { peer, ticket } => {
+                self.router.forward(peer, PeerMessage::Surveyed(ticket, tallies), None, out);
+            }
             Purpose::Expire => {
                 if let (Some(channel), Some(tally)) = (channels.first(), tallies.first()) {
                     self.expire(now, *channel, tally.active, out);
@@ -139,7 +190,7 @@ impl Shard {
         out: &mut Actions,
     ) {
         let ticket = self.new_ticket(Asked::Change(change));
-        self.say(ShardId(0), PeerMessage::Propose(ticket, command, from), out);
+        self.say(GATE, PeerMessage::Propose(ticket, command, from), out);
     }
 
     /// Proposes the deletion of a channel that nobody used.

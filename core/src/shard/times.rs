@@ -40,13 +40,12 @@ impl Shard {
             return self.put_back(session);
         }
         match &session.phase {
-            Phase::Head { idle: true, .. } => return self.drop_session(now, *session, true, out),
-            Phase::Head { .. } | Phase::Body(_) => {
+            Phase::Head { idle: false, .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
                 self.answer_late(now, &mut session, out);
                 // The answer may never be written: a TLS handshake that has not ended takes none.
                 if let Phase::Discarding(until) = &mut session.phase {
-                    *until = (*until).min(now + self.config.discard_timeout);
+                    *until = Some(now + self.config.discard_timeout);
                 }
             }
             Phase::Client(client) => {
@@ -56,11 +55,24 @@ impl Shard {
                 self.check_pulse(now, &mut session, out);
             }
             Phase::Asked => {}
-            Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
-                return self.drop_session(now, *session, true, out);
+            Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
+                if session.is_too_slow() {
+                    self.limit_reached(now, Limit::KeepaliveTimeout, out);
+                }
+                return self.drop_session(*session, true, out);
             }
         }
         self.put_back(session);
+    }
+
+    /// Arms the countdown of a channel that has its home here now, from what this shard knows of its use.
+    pub(super) fn start_countdown(&mut self, now: Time, channel: ChannelId) {
+        let active = self.tally(channel).active;
+        if self.count_down(now, channel, active)
+            && let Some(home) = self.router.homes.get_mut(&channel)
+        {
+            self.timers.set(&mut home.timer, Wake::Channel(channel), Some(now));
+        }
     }
 
     /// Whether a channel's countdown is at zero, if `active` is when it was last used; arms it anew if not.
@@ -114,7 +126,7 @@ impl Shard {
                 self.report(Event::DrainTimedOut, out);
                 for conn in self.sessions.conns() {
                     if let Some(session) = self.sessions.take(conn) {
-                        self.drop_session(now, *session, true, out);
+                        self.drop_session(*session, true, out);
                     }
                 }
             }
@@ -127,7 +139,7 @@ impl Shard {
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
             if session.is_idle() {
-                self.drop_session(now, *session, true, out);
+                self.drop_session(*session, true, out);
                 continue;
             }
             self.close_client(now, &mut session, CloseCode::GOING_AWAY, "the node shuts down", out);

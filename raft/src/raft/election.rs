@@ -3,11 +3,12 @@
 use core::time::Duration;
 
 use super::{Fatal, Ignored, Raft, Role};
+use crate::confchange::Stay;
 use crate::entry::EntryKind;
 use crate::log::EntryId;
 use crate::message::Body;
 use crate::quorum::{self, VoteResult};
-use crate::{Index, NodeId, Term};
+use crate::{Config, Incarnation, Index, NodeId, Term};
 
 /// Why, and so how, an election is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Raft {
     pub(super) fn promotable(&self) -> bool {
         let voter =
             self.progress.get(self.config.id).is_some_and(|progress| !progress.learner || mutant!(LearnersCampaign));
-        voter && self.log.pending_snapshot().is_none()
+        voter && self.log.pending_snapshot().is_none() && !self.is_stranger()
     }
 
     /// Asks for an election, if this node may: not while a committed membership change is unapplied (study id M2).
@@ -109,16 +110,22 @@ impl Raft {
             self.term
         };
         let EntryId { term: last_term, index: last_index } = self.log.last_id();
+        let index = self.log.committed();
+        let committed = EntryId { term: self.log.term(index).unwrap_or(0), index };
         let voters: Vec<NodeId> = self.conf.all_voters().collect();
+        // So that one who knows this node from an earlier stay only, under another incarnation, hears it (study id R5).
+        let stay = self.conf.stay(self.config.id).unwrap_or_default().since;
         for node in voters {
             let body = match (node == self.config.id, pre) {
                 // Its own vote counts once it is durable, like anybody's (study id E6).
                 (true, true) => Body::PreVoteReply { granted: true },
                 (true, false) => Body::VoteReply { granted: true },
-                (false, true) => Body::PreVote { last_index, last_term },
-                (false, false) => Body::Vote { last_index, last_term, transfer: campaign == Campaign::Transfer },
+                (false, true) => Body::PreVote { last_index, last_term, committed },
+                (false, false) => {
+                    Body::Vote { last_index, last_term, transfer: campaign == Campaign::Transfer, committed }
+                }
             };
-            self.send_at(node, term, 0, body);
+            self.send_at(node, term, stay, body);
         }
     }
 
@@ -159,7 +166,14 @@ impl Raft {
         self.config.lease_reads() && !self.config.in_memory && !alone
     }
 
-    pub(super) fn on_vote(&mut self, from: NodeId, term: Term, last: EntryId, transfer: bool) -> Result<(), Ignored> {
+    pub(super) fn on_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: EntryId,
+        committed: EntryId,
+        transfer: bool,
+    ) -> Result<(), Ignored> {
         if !transfer && self.has_promised() {
             return Err(Ignored::LeaderAlive);
         }
@@ -175,11 +189,18 @@ impl Raft {
         } else {
             self.send(from, 0, Body::VoteReply { granted });
             self.tell_committed(from, last.index);
+            self.hear_committed(committed);
         }
         Ok(())
     }
 
-    pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) -> Result<(), Ignored> {
+    pub(super) fn on_pre_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: EntryId,
+        committed: EntryId,
+    ) -> Result<(), Ignored> {
         if self.has_promised() {
             return Err(Ignored::LeaderAlive);
         }
@@ -191,6 +212,7 @@ impl Raft {
         self.send_at(from, term, 0, Body::PreVoteReply { granted });
         if !granted {
             self.tell_committed(from, last.index);
+            self.hear_committed(committed);
         }
         Ok(())
     }
@@ -199,7 +221,15 @@ impl Raft {
     /// was left behind may still live in a configuration in which the two are a quorum (study id R5). So a new member must be
     /// brought up before it is made a voter (study id M7).
     fn may_vote(&self) -> bool {
-        self.log.last_index() > 0 || mutant!(VotesKnowingNothing)
+        (self.log.last_index() > 0 || mutant!(VotesKnowingNothing)) && !self.is_stranger()
+    }
+
+    /// Whether the configuration names a member of this name that this node is not: it lost its disk, and has not been removed and
+    /// added anew since. What it knows it has from the others; what it promised it has forgotten (study id R5).
+    fn is_stranger(&self) -> bool {
+        let Config { id, incarnation, .. } = self.config;
+        let named = |stay: Stay| stay.incarnation != Incarnation(0) && stay.incarnation != incarnation;
+        incarnation != Incarnation(0) && self.conf.stay(id).is_some_and(named) && !mutant!(HearsOtherIncarnations)
     }
 
     /// Tells a node whose election is refused what is committed, as far as its log reaches, if this node may not lead: it may have
@@ -211,6 +241,15 @@ impl Raft {
         }
         if let Some(term) = self.log.term(index).filter(|_| index > 0) {
             self.send(to, 0, Body::Committed { index, term });
+        }
+    }
+
+    /// A candidate that is refused knows what is committed: perhaps that this node, whose log is longer, is a voter by now and so
+    /// the one that must lead.
+    fn hear_committed(&mut self, committed: EntryId) {
+        if !mutant!(PromotionLocksGroup) {
+            // What it knows already is as good.
+            let _ = self.on_committed(committed);
         }
     }
 

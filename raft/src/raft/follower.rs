@@ -1,7 +1,7 @@
 //! What a follower does with a leader's words. Thesis section 3.5, Raft figure 13; etcd `handleAppendEntries` and following.
 
 use super::{Action, DropReason, Fatal, Ignored, Raft, check_chain};
-use crate::confchange::Changed;
+use crate::confchange::Stay;
 use crate::entry::Entries;
 use crate::log::EntryId;
 use crate::message::{Body, Message, SnapshotMeta};
@@ -17,21 +17,36 @@ impl Raft {
         Ok(())
     }
 
-    /// Refuses a member that comes back with another disk: it has forgotten votes and entries (study id R5). A membership
-    /// change that adds it anew lets it back in. From then on its new name is learned only from an answer that echoes this stay:
-    /// what its earlier self sent may still be on the way.
+    /// Refuses what a member promises that comes back with another disk: it has forgotten votes and entries (study id R5). A
+    /// membership change that removes it and one that adds it anew let it back in.
+    ///
+    /// Its other words are heard, since they rest on nothing that it has forgotten: those of a leader rest on its election, and a later
+    /// term is a later term. This node's configuration may be an old one, and the member be in a later stay: were nothing heard from
+    /// it, this node could never learn of that.
     pub(super) fn check_incarnation(&mut self, message: &Message) -> Result<(), Ignored> {
-        let Message { from, incarnation, session, .. } = *message;
-        if incarnation == Incarnation(0) || !self.conf.contains(from) {
-            return Ok(());
-        }
-        match self.incarnations.iter().find(|(node, _)| *node == from) {
-            Some((_, known)) if *known != incarnation => Err(Ignored::OtherIncarnation),
-            Some(_) => Ok(()),
+        let Message { from, incarnation, session, term, .. } = *message;
+        let Some(stay) = self.conf.stay(from).filter(|_| incarnation != Incarnation(0)) else { return Ok(()) };
+        let told = Some(stay).filter(|stay| stay.incarnation != Incarnation(0));
+        let known = told.or_else(|| self.heard.iter().find(|heard| heard.node == from).copied());
+        match known {
+            Some(known) if known.incarnation == incarnation || mutant!(HearsOtherIncarnations) => Ok(()),
+            Some(_) => match &message.body {
+                Body::Vote { .. } | Body::PreVote { .. } if session <= stay.since => Err(Ignored::OtherIncarnation),
+                Body::PreVoteReply { granted: true } => Err(Ignored::OtherIncarnation),
+                Body::VoteReply { granted: true }
+                | Body::Appended { .. }
+                | Body::Rejected { .. }
+                | Body::HeartbeatEcho { .. }
+                    if term <= self.term =>
+                {
+                    Err(Ignored::OtherIncarnation)
+                }
+                _ => Ok(()),
+            },
             None => {
-                let stay = self.progress.get(from).map_or(0, |progress| progress.session);
-                if stay == 0 || (message.body.is_answer() && session == stay) {
-                    self.incarnations.push((from, incarnation));
+                // What an earlier self sent may still be on the way: only an answer that echoes this stay tells its name.
+                if stay.since == 0 || (message.body.is_answer() && session == stay.since) {
+                    self.heard.push(Stay { incarnation, ..stay });
                 }
                 Ok(())
             }
@@ -126,13 +141,13 @@ impl Raft {
     /// One whose configuration does not have this node is taken too, where etcd refuses it: the change that adds the node may
     /// follow in the log, and a refused snapshot would be sent for ever. Until then the node neither votes for itself nor counts.
     fn restore(&mut self, meta: &SnapshotMeta) -> bool {
-        if meta.index <= self.log.committed()
-            && !(mutant!(TakesStaleSnapshots) && meta.index + 3 > self.log.committed())
-        {
+        if meta.index <= self.log.committed() && !mutant!(TakesStaleSnapshots) {
             return false;
         }
         let id = EntryId { term: meta.term, index: meta.index };
-        if self.log.matches(id) || (mutant!(SnapshotKeepsTail) && self.log.last_index() >= id.index) {
+        if (self.log.matches(id) && !mutant!(TakesStaleSnapshots))
+            || (mutant!(SnapshotKeepsTail) && self.log.last_index() >= id.index)
+        {
             // The log holds the entry already: only its commitment is news.
             let result = self.log.commit_to(meta.index);
             return self.or_stop(result).is_none();
@@ -140,14 +155,12 @@ impl Raft {
         self.proposals.drop_all(DropReason::Unknown, &mut self.events);
         self.snapshot = meta.clone();
         self.snapshot_wanted = false;
-        let conf = meta.conf.clone();
         self.log.restore(Box::new(meta.clone()));
         // The configuration as of the snapshot, and no later one: those after it are gone with the log (study id M5).
         self.activated = id.index;
         self.confs.clear();
-        let changed = Changed { created: conf.members(), conf };
         if !mutant!(RestoreKeepsConf) {
-            self.switch_conf(changed, id.index);
+            self.switch_conf(meta.conf.clone(), id.index);
         }
         true
     }

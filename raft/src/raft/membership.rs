@@ -2,7 +2,7 @@
 
 use super::{Action, BootError, Fatal, Ignored, Raft, Role};
 use crate::Index;
-use crate::confchange::{Changed, ConfChange};
+use crate::confchange::{Changed, Conf, ConfChange};
 use crate::quorum::{self, VoteResult};
 
 impl Raft {
@@ -24,7 +24,7 @@ impl Raft {
     /// nodes join as learners and are promoted once they have caught up. False on a node that does not lead.
     #[must_use]
     pub fn keeps_quorum(&self, change: &ConfChange) -> bool {
-        let Ok(Changed { conf, .. }) = self.conf.after(change) else { return false };
+        let Ok(Changed { conf, .. }) = self.conf.after(change, self.log.last_index() + 1) else { return false };
         let hears =
             |node| Some(node == self.config.id || self.progress.get(node).is_some_and(|peer| peer.recent_active));
         let quorum = quorum::joint_vote(&conf.voters, &conf.outgoing, hears);
@@ -81,8 +81,8 @@ impl Raft {
             let Some(change) = ConfChange::decode(&payload) else {
                 return self.stop(Fatal::UnreadableConf { index: at });
             };
-            match self.conf.after(&change) {
-                Ok(changed) => self.switch_conf(changed, at),
+            match self.conf.after(&change, at) {
+                Ok(Changed { conf, .. }) => self.switch_conf(conf, at),
                 // Every node refuses it alike, since it depends on nothing but the log.
                 Err(error) => {
                     let conf = self.conf.clone();
@@ -101,13 +101,12 @@ impl Raft {
         }
     }
 
-    pub(super) fn switch_conf(&mut self, changed: Changed, index: Index) {
-        self.progress.switch(&changed, self.log.last_index(), index);
-        let Changed { conf, created } = changed;
+    pub(super) fn switch_conf(&mut self, conf: Conf, index: Index) {
+        self.progress.switch(&conf, self.log.last_index());
         self.conf = conf;
         self.confs.push_back((index, self.conf.clone()));
         let members = &self.conf;
-        self.incarnations.retain(|(node, _)| members.contains(*node) && !created.contains(node));
+        self.heard.retain(|heard| members.stay(heard.node).is_some_and(|stay| stay.since == heard.since));
         self.events.push(Action::Configured { index, conf: self.conf.clone(), refused: None });
 
         let own = self.progress.get(self.config.id);

@@ -21,14 +21,14 @@ pub use action::{Action, ConfRefusal, DropReason, Fatal, Ignored, Role, RoleChan
 pub use boot::{Boot, BootError};
 pub use input::Input;
 
-use crate::confchange::{Changed, Conf};
+use crate::confchange::{Conf, Stay};
 use crate::entry::Entries;
 use crate::log::{EntryId, Log};
 use crate::message::{Body, Message, SnapshotMeta};
 use crate::progress::ProgressMap;
 use crate::random::Random;
 use crate::record::{HardState, Record};
-use crate::{Config, Incarnation, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, Status, Term, Time};
+use crate::{Config, Index, NUMBER_MAX, NodeId, ReadMode, RecordId, Status, Term, Time};
 use propose::Proposals;
 use reads::Reads;
 
@@ -65,8 +65,9 @@ pub struct Raft {
     /// Membership changes up to here have taken effect.
     activated: Index,
     progress: ProgressMap,
-    /// The incarnation under which each member was first heard (study id R5).
-    incarnations: Vec<(NodeId, Incarnation)>,
+    /// The incarnations under which members were first heard in their present stay, where the configuration tells none (study id
+    /// R5).
+    heard: Vec<Stay>,
     /// The newest stay in the group that this term's leader has told this node of (study id R4).
     session_seen: Index,
     /// Membership changes are refused until this index is applied (study id M1).
@@ -138,7 +139,7 @@ impl Raft {
             conf: Conf::default(),
             activated: base.index,
             progress: ProgressMap::default(),
-            incarnations: Vec::new(),
+            heard: Vec::new(),
             session_seen: 0,
             pending_conf_index: 0,
             transferring_to: None,
@@ -159,10 +160,9 @@ impl Raft {
             snapshot,
             config,
         };
-        let founded = Changed { created: raft.snapshot.conf.members(), conf: raft.snapshot.conf.clone() };
-        raft.progress.switch(&founded, last, 0);
-        raft.confs.push_back((base.index, founded.conf.clone()));
-        raft.conf = founded.conf;
+        raft.conf = raft.snapshot.conf.clone();
+        raft.progress.switch(&raft.conf, last);
+        raft.confs.push_back((base.index, raft.conf.clone()));
         raft.recover_conf(applied)?;
         if !mutant!(RestartForgetsChanges) {
             raft.log.confs_applied(applied);
@@ -467,11 +467,11 @@ impl Raft {
     fn dispatch(&mut self, message: &mut Message) -> Result<(), Ignored> {
         let (from, term, session) = (message.from, message.term, message.session);
         match (&mut message.body, self.role) {
-            (Body::Vote { last_index, last_term, transfer }, _) => {
-                self.on_vote(from, term, EntryId { term: *last_term, index: *last_index }, *transfer)
+            (Body::Vote { last_index, last_term, transfer, committed }, _) => {
+                self.on_vote(from, term, EntryId { term: *last_term, index: *last_index }, *committed, *transfer)
             }
-            (Body::PreVote { last_index, last_term }, _) => {
-                self.on_pre_vote(from, term, EntryId { term: *last_term, index: *last_index })
+            (Body::PreVote { last_index, last_term, committed }, _) => {
+                self.on_pre_vote(from, term, EntryId { term: *last_term, index: *last_index }, *committed)
             }
 
             // There is one leader in a term: another one's word cannot be true.

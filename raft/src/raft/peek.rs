@@ -1,10 +1,12 @@
 //! What can be looked into without a copy, for drivers that count and for checks that run after every input.
 
 use super::{Raft, Role};
+#[cfg(doc)]
+use crate::confchange::ChangeKind;
 use crate::confchange::Conf;
 use crate::message::SnapshotMeta;
 use crate::progress::ProgressMap;
-use crate::{NodeId, Term};
+use crate::{Incarnation, NodeId, Term};
 
 impl Raft {
     /// The term.
@@ -35,6 +37,15 @@ impl Raft {
     #[must_use]
     pub fn conf(&self) -> &Conf {
         &self.conf
+    }
+
+    /// The incarnation under which `node` is known here: as the configuration tells it, else as it was first heard since this machine
+    /// started. A leader may make the latter known to all, for good, by proposing a [`ChangeKind::Update`] that tells it.
+    #[must_use]
+    pub fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
+        let told = self.conf.stay(node)?.incarnation;
+        let heard = || self.heard.iter().find(|heard| heard.node == node).map(|heard| heard.incarnation);
+        Some(told).filter(|told| *told != Incarnation(0)).or_else(heard)
     }
 
     /// What a leader knows of every member. On another node it means nothing.

@@ -223,12 +223,8 @@ impl Raft {
     pub(super) fn spread_reads(&mut self) {
         if self.reads.unspread && self.role == Role::Leader {
             self.broadcast_heartbeat();
-            // Where this node is a quorum by itself, nobody else need echo.
+            // Where this node is a quorum by itself, in each half of a joint configuration, nobody else need echo.
             self.confirm_reads();
-            // A leader that has just become the only voter hears no echo.
-            if self.is_alone() {
-                self.confirm_reads();
-            }
         }
     }
 

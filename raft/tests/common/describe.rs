@@ -35,7 +35,7 @@ pub(super) fn describe_entry(entry: &Entry) -> String {
 pub(super) fn describe_change(term: Term, index: Index, change: &ConfChange) -> String {
     let v2 = if change.context.as_ref() == V1 { "" } else { "V2" };
     let mut text = format!("{term}/{index} EntryConfChange{v2}");
-    for Change { kind, node } in &change.changes {
+    for Change { kind, node, .. } in &change.changes {
         let kind = match kind {
             ChangeKind::AddVoter => "v",
             ChangeKind::AddLearner => "l",
@@ -68,7 +68,7 @@ pub(super) fn describe_snapshot(meta: &SnapshotMeta) -> String {
         let ids: Vec<String> = ids.iter().map(NodeId::to_string).collect();
         format!("[{}]", ids.join(" "))
     };
-    let Conf { voters, outgoing, learners, learners_next, auto_leave } = &meta.conf;
+    let Conf { voters, outgoing, learners, learners_next, auto_leave, .. } = &meta.conf;
     format!(
         "Index:{} Term:{} ConfState:Voters:{} VotersOutgoing:{} Learners:{} LearnersNext:{} AutoLeave:{auto_leave}",
         meta.index,
@@ -85,7 +85,9 @@ pub(super) fn describe(message: &Message) -> String {
         Body::Append { prev_index, prev_term, .. } => (*prev_term, *prev_index),
         Body::Appended { index } => (0, *index),
         Body::Rejected { index, hint_term, .. } => (*hint_term, *index),
-        Body::Vote { last_index, last_term, .. } | Body::PreVote { last_index, last_term } => (*last_term, *last_index),
+        Body::Vote { last_index, last_term, .. } | Body::PreVote { last_index, last_term, .. } => {
+            (*last_term, *last_index)
+        }
         _ => (0, 0),
     };
     let Message { from, to, term, .. } = message;

@@ -651,7 +651,7 @@ impl World {
                 "u" => ChangeKind::Update,
                 kind => panic!("unknown {kind}"),
             };
-            Change { kind, node: NodeId(node.parse().unwrap()) }
+            Change::new(kind, NodeId(node.parse().unwrap()))
         });
         let v1 = command.value("v1") == Some("true");
         let context = if v1 { Bytes::from_static(V1) } else { Bytes::new() };

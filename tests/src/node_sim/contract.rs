@@ -149,6 +149,8 @@ pub struct Client {
     pub seated: Option<u64>,
     /// When it left, for whatever reason.
     pub gone: Option<u64>,
+    /// When the node sent it a close frame.
+    pub closed: Option<Time>,
     /// When the node last had bytes of it.
     pub heard: Time,
     /// Marks by the offset of their last byte.
@@ -543,6 +545,7 @@ impl Contract {
                 "conn {number} is closed with {code} for nothing (faults {faults:?}, unsent {unsent})"
             ));
         }
+        self.clients[number].closed = Some(now);
         self.left(number);
     }
 

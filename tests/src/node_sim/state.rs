@@ -62,6 +62,46 @@ pub struct Conn {
     pub(super) since_flush: usize,
     /// When that was.
     pub(super) flushed: Time,
+    /// How what is unsent moves; nothing while nothing is.
+    pub(super) taking: Option<Taking>,
+    /// It was told that its request came too late.
+    pub(super) late: bool,
+}
+
+/// What a socket has taken since something was unsent without a break.
+#[derive(Debug)]
+pub struct Taking {
+    since: Time,
+    bytes: usize,
+    steps: VecDeque<(Time, usize)>,
+}
+
+impl Taking {
+    pub(super) fn new(since: Time) -> Taking {
+        Taking { since, bytes: 0, steps: VecDeque::new() }
+    }
+
+    pub(super) fn took(&mut self, now: Time, bytes: usize) {
+        self.bytes += bytes;
+        self.steps.push_back((now, bytes));
+    }
+
+    /// Whether it can have taken `least` bytes in each stretch of `time` until now.
+    pub(super) fn keeps_up(&self, now: Time, time: Duration, least: usize) -> bool {
+        let stretches = u32::try_from(self.bytes / least + 1).unwrap_or(u32::MAX);
+        now.since(self.since) <= time.saturating_mul(stretches)
+    }
+
+    /// Whether it has been for as long as `time`.
+    pub(super) fn lasts(&self, now: Time, time: Duration) -> bool {
+        now.since(self.since) >= time
+    }
+
+    /// Whether it took as much in the last `time`.
+    pub(super) fn kept_up(&self, now: Time, time: Duration, least: usize) -> bool {
+        let recent = self.steps.iter().filter(|(at, _)| now.since(*at) < time);
+        recent.map(|(_, bytes)| bytes).sum::<usize>() >= least
+    }
 }
 
 /// FNV-1a.
@@ -157,7 +197,9 @@ impl Host for Hands<'_> {
         if self.state.trace {
             eprintln!("    to conn {number}: {}", bytes[..bytes.len().min(140)].escape_ascii());
         }
+        let now = self.state.now;
         self.state.conns[number].since_flush += bytes.len();
+        self.state.conns[number].taking.get_or_insert_with(|| Taking::new(now));
         self.state.queued(number, &bytes);
         self.state.conns[number].socket.push(bytes);
         self.state.mark(number);
@@ -277,6 +319,7 @@ impl State {
                 Ok(None) => return,
                 Ok(Some(Piece::Answer(response))) => {
                     self.conns[number].on_the_way.push_back(Digest::of(0, response.head.as_bytes()));
+                    self.conns[number].late |= response.status == 408;
                     if response.status >= 200 || response.status == 101 {
                         self.contract.answered(self.now, number, &response);
                     }
@@ -322,8 +365,11 @@ impl State {
 
     pub(super) fn closed_by_node(&mut self, number: usize) {
         let conn = &self.conns[number];
+        let (time, least) = (self.plan.config.keepalive_timeout, self.plan.config.answer_bytes_min());
+        let taking = conn.taking.as_ref();
+        let drips = taking.is_some_and(|taking| taking.lasts(self.now, time) && !taking.kept_up(self.now, time, least));
         // A jump of time that let no program read is no fault of the node's.
-        let moves = self.now.since(conn.flushed) < Duration::from_millis(100);
+        let moves = self.now.since(conn.flushed) < Duration::from_millis(100) && !drips;
         let cut = moves && conn.socket.line.unsent() > 0 && conn.reading == Reading::Prompt && !conn.opaque;
         if cut
             && (!conn.socket.fin || conn.program.is_user())
@@ -333,6 +379,10 @@ impl State {
         {
             let unsent = conn.socket.line.unsent();
             self.contract.break_off(format!("conn {number} is closed with {unsent} bytes unsent, though it reads"));
+        }
+        let moves = conn.taking.as_ref().is_some_and(|taking| taking.kept_up(self.now, time, least));
+        if moves && conn.program.is_user() && !conn.late && !self.contract.draining {
+            self.contract.break_off(format!("conn {number} is closed within an answer that moves"));
         }
         self.forget(number);
     }

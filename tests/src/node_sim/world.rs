@@ -122,6 +122,8 @@ impl World {
             unsent: 0,
             since_flush: 0,
             flushed: state.now,
+            taking: None,
+            late: false,
         });
         state.contract.clients.push(Client::default());
         state.contract.from.push(from);
@@ -293,6 +295,11 @@ impl World {
                 let what = format!("conn {number} has {unsent} bytes unsent, {} of this turn", conn.since_flush);
                 state.contract.break_off(what);
             }
+            let taken = (conn.unsent + conn.since_flush).saturating_sub(unsent);
+            match &mut conn.taking {
+                Some(taking) if unsent > 0 => taking.took(state.now, taken),
+                taking => *taking = None,
+            }
             (conn.unsent, conn.since_flush, conn.flushed) = (unsent, 0, state.now);
             self.tell(here, Input::Flushed { conn: id, unsent });
         }
@@ -396,6 +403,11 @@ impl World {
                 let want = asked.want.clone();
                 return state.contract.break_off(format!("conn {number} has no answer to {want:?}"));
             }
+            let (time, least) = (config.keepalive_timeout, config.answer_bytes_min());
+            let drips = conn.taking.as_ref().is_some_and(|taking| !taking.keeps_up(state.now, time, least));
+            if drips && client.seated.is_none() && !conn.opaque && !conn.late {
+                return state.contract.break_off(format!("conn {number} takes an answer byte by byte and lives"));
+            }
             let lost = config.ping_interval.is_some_and(|ping| state.now >= client.heard + ping * 2);
             if client.is_there() && lost && config.message_rate_max == 0 {
                 return state.contract.break_off(format!("conn {number} has been silent for two intervals and lives"));
@@ -450,9 +462,6 @@ impl World {
     pub fn long_silence(&mut self) {
         let config = self.state.plan.config.clone();
         for conn in &mut self.state.conns {
-            if conn.reading == Reading::Slow {
-                conn.reading = Reading::Prompt;
-            }
             conn.program.falls_silent();
         }
         let ping = config.ping_interval.unwrap_or_default();
@@ -472,7 +481,12 @@ impl World {
             return;
         }
         let state = &mut self.state;
-        let open = |number: &usize| !state.conns[*number].socket.closed && !state.contract.clients[*number].is_there();
+        let open = |number: &usize| {
+            let client = &state.contract.clients[*number];
+            // A channel may have timed out just now.
+            let closing = client.closed.is_some_and(|at| state.now.since(at) < config.close_timeout);
+            !state.conns[*number].socket.closed && !client.is_there() && !closing
+        };
         if let Some(number) = (0..state.conns.len()).find(open) {
             let program = format!("{:?}", state.conns[number].program);
             state.contract.break_off(format!("conn {number} is still open after a long silence: {program}"));

@@ -41,6 +41,7 @@ impl World {
             if let Err(detail) = node.written.take(record, &self.history.committed) {
                 return self.fail("log matching", format!("node {}: {detail}", slot + 1));
             }
+            self.history.note_changes(record);
             if let Err(detail) = self.history.note_entries(&node.written, first) {
                 return self.fail("log matching", format!("node {}: {detail}", slot + 1));
             }
@@ -131,6 +132,9 @@ impl World {
             let detail = format!("node {} leads term {term} without what was committed up to {index}", me.0);
             return self.fail("leader completeness", detail);
         }
+        if node.stranger {
+            return self.fail("strangers do not lead", format!("node {} leads term {term}", me.0));
+        }
         if node.machine.as_ref().is_some_and(|machine| !machine.conf().is_voter(NodeId(me.0))) {
             return self.fail("only voters lead", format!("node {} leads term {term}", me.0));
         }
@@ -171,7 +175,8 @@ impl World {
             _ => None,
         }));
         let durable = |id: NodeId| {
-            let mark_there = self.nodes[id.0 as usize - 1].durable.at(view.commit);
+            let place = &self.nodes[id.0 as usize - 1];
+            let mark_there = if place.stranger { place.former.at(view.commit) } else { place.durable.at(view.commit) };
             mark_there.is_some_and(|there| there.chain == mark.chain)
         };
         if !confs.iter().any(|conf| holds_quorum(conf, durable)) {
@@ -396,7 +401,9 @@ impl World {
             let detail = format!("node {} votes for {to} in term {term}, durable is {kept:?}", slot + 1);
             return self.fail("votes are durable before they are told", detail);
         }
-        self.history.words.entry(term).or_default().push((node.id, to));
+        if !node.stranger {
+            self.history.words.entry(term).or_default().push((node.id, to));
+        }
         let key = (node.id, node.config.incarnation.0, term);
         let known = *self.history.votes.entry(key).or_insert(to);
         if known != to {

@@ -4,6 +4,7 @@ use wrs_raft::{Input, NodeId, ReadToken, Ticket};
 
 use super::app::{Command, KEYS};
 use super::history::{Attempt, Fate};
+use super::node::State;
 use super::plan::NODES;
 use super::world::{Event, World};
 
@@ -163,9 +164,31 @@ impl World {
         // What is shown is the application's state, which may be newer.
         let _ = self.history.positions.read(floor, applied);
         self.coverage.hit("reads");
-        if matches!(self.clients[client].waiting, Some(Waiting::Read { token: asked }) if asked == token) {
+        if self.waits_for(client, token) {
             self.clients[client].waiting = None;
             self.set_client(client, self.plan.think_mean);
+        }
+    }
+
+    fn waits_for(&self, client: usize, token: u64) -> bool {
+        let waiting = self.clients.get(client).and_then(|client| client.waiting);
+        matches!(waiting, Some(Waiting::Read { token: asked }) if asked == token)
+    }
+
+    /// Something was just acknowledged: whoever else believes to lead is asked, since it must not answer from before.
+    fn ask_other_leaders(&mut self, acknowledged_by: usize) {
+        if self.plan.read_ppm == 0 || self.healing {
+            return;
+        }
+        let floor = self.history.positions.begin();
+        for slot in (0..NODES).filter(|slot| *slot != acknowledged_by) {
+            let node = &self.nodes[slot];
+            if node.leads() && node.state == State::Up {
+                let token = self.questions.len() as u64;
+                self.questions.push(Question { client: usize::MAX, floor, answered: false });
+                self.inputs.push_back((slot, self.nodes[slot].life, Input::Read { token: ReadToken(token) }));
+                self.coverage.hit("deposed leaders asked");
+            }
         }
     }
 
@@ -176,7 +199,7 @@ impl World {
             return self.fail("a read is answered once", format!("read {token} fails after it was answered"));
         }
         self.coverage.hit("reads failed");
-        if matches!(self.clients[client].waiting, Some(Waiting::Read { token: asked }) if asked == token) {
+        if self.waits_for(client, token) {
             self.clients[client].waiting = None;
             self.clients[client].hint = self.load.below(NODES as u64) as usize;
             self.set_client(client, self.plan.think_mean);
@@ -211,6 +234,7 @@ impl World {
         self.clients[client].waiting = None;
         self.clients[client].hint = slot;
         self.set_client(client, self.plan.think_mean);
+        self.ask_other_leaders(slot);
     }
 
     /// A proposal is told not to be committed, or not to be told of any more.

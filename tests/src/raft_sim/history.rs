@@ -170,6 +170,8 @@ pub struct Attempt {
 pub struct History {
     /// The chain of each entry ever made, by term and index.
     chains: FastMap<(u64, u64), u64>,
+    /// Each membership change that was ever written, by term and index.
+    changes: FastMap<(u64, u64), ConfChange>,
     /// The one committed log.
     pub committed: Shadow,
     /// For each term in which something was committed: the term, and the last index by then.
@@ -218,6 +220,24 @@ impl History {
         Ok(())
     }
 
+    /// Notes the membership changes that a record holds.
+    pub fn note_changes(&mut self, record: &Record) {
+        for entry in record.entries.iter().filter(|entry| entry.kind == EntryKind::Conf) {
+            if let Some(change) = ConfChange::decode(&entry.payload) {
+                self.changes.insert((entry.term, entry.index), change);
+            }
+        }
+    }
+
+    /// The membership changes of a log that are not committed.
+    pub fn open_changes<'a>(&'a self, log: &'a Shadow) -> impl Iterator<Item = (u64, &'a ConfChange)> {
+        let open = log.confs.iter().rev().take_while(|conf| **conf > self.committed.last());
+        open.filter_map(|conf| {
+            let term = log.at(*conf)?.term;
+            Some((*conf, self.changes.get(&(term, *conf))?))
+        })
+    }
+
     /// The last index that was committed in a term before `term`.
     pub fn committed_before(&self, term: u64) -> u64 {
         self.committed_by.iter().rev().find(|(by, _)| *by < term).map_or(0, |(_, index)| *index)
@@ -264,7 +284,7 @@ impl History {
         let change = ConfChange::decode(payload);
         let change = change.ok_or_else(|| ("conf is readable", format!("the change at {at} is not")))?;
         let Some((_, before)) = self.confs.last() else { return Ok(()) };
-        if let Ok(changed) = before.after(&change) {
+        if let Ok(changed) = before.after(&change, at) {
             if !overlap(before, &changed.conf) {
                 return Err(("configurations overlap", format!("{before} and then {} at {at}", changed.conf)));
             }

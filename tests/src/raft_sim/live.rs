@@ -234,18 +234,20 @@ impl World {
         let Some((leader, conf)) = self.conf_now() else { return false };
         let committed = self.nodes[leader].view.commit;
         let mut members = conf.members().into_iter().map(|id| &self.nodes[id.0 as usize - 1]);
-        if !members.all(|node| !node.is_alive() || node.app.applied >= committed) {
+        if !members.all(|node| !node.is_alive() || node.stranger || node.app.applied >= committed) {
             return false;
         }
         let told = |node: (usize, u32)| {
             let place = &self.nodes[node.0];
             // Only a member is sure to hear what became of its proposals.
-            place.life != node.1 || !place.is_alive() || !conf.contains(NodeId(place.id))
+            place.life != node.1 || !place.is_alive() || place.stranger || !conf.contains(NodeId(place.id))
         };
         let open = self.history.attempts.iter().any(|attempt| attempt.fate == Fate::Open && !told(attempt.node));
         let reads = |machine: &Raft| machine.status().reads_pending > 0;
         let asked = self.nodes.iter().any(|node| {
-            conf.contains(NodeId(node.id)) && (!node.reads.is_empty() || node.machine.as_ref().is_some_and(reads))
+            conf.contains(NodeId(node.id))
+                && !node.stranger
+                && (!node.reads.is_empty() || node.machine.as_ref().is_some_and(reads))
         });
         !open && !asked
     }

@@ -2,7 +2,7 @@
 //!
 //! Each action draws from a sequence of its own, so that the shrinker can take one away without changing the others.
 
-use wrs_raft::{Change, ChangeKind, Conf, ConfChange, Input, NodeId, Ticket, Transition};
+use wrs_raft::{Change, ChangeKind, Conf, ConfChange, Incarnation, Input, NodeId, Raft, Ticket, Transition};
 
 use super::client::OPERATOR;
 use super::node::State;
@@ -219,17 +219,19 @@ impl World {
         let base = self.history.confs.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
         let mut confs: Vec<Conf> = self.history.confs[base..].iter().map(|(_, conf)| conf.clone()).collect();
         let Some((_, newest)) = self.history.confs.last() else { return confs };
-        for machine in intact.filter_map(|node| node.machine.as_ref()) {
-            confs.push(machine.conf().clone());
-            let log = machine.log();
-            for index in self.history.committed.last() + 1..=log.last_index() {
-                let Some(entry) = log.entry(index).filter(|entry| entry.kind == wrs_raft::EntryKind::Conf) else {
-                    continue;
-                };
+        for node in intact {
+            confs.extend(node.machine.iter().map(|machine| machine.conf().clone()));
+            // Who is down may bring back what it holds.
+            let open = self.history.open_changes(&node.written);
+            confs.extend(open.filter_map(|(at, change)| newest.after(change, at).ok()).map(|changed| changed.conf));
+            let log =
+                node.machine.as_ref().map(Raft::log).filter(|log| node.dirty && log.last_index() > node.written.last());
+            let unwritten = log.map(|log| (node.written.last() + 1..=log.last_index()).filter_map(|at| log.entry(at)));
+            for entry in unwritten.into_iter().flatten().filter(|entry| entry.kind == wrs_raft::EntryKind::Conf) {
                 let change = ConfChange::decode(&entry.payload);
-                if let Some(changed) = change.and_then(|change| newest.after(&change).ok()) {
-                    confs.push(changed.conf);
-                }
+                confs.extend(
+                    change.and_then(|change| newest.after(&change, entry.index).ok()).map(|changed| changed.conf),
+                );
             }
         }
         confs
@@ -245,7 +247,7 @@ impl World {
         let Some(leader) = self.some_leader(random) else { return };
         let Some(conf) = self.nodes[leader].machine.as_ref().map(|machine| machine.conf().clone()) else { return };
         let Some(change) = self.draw_change(&conf, random) else { return };
-        let Ok(after) = conf.after(&change) else { return };
+        let Ok(after) = conf.after(&change, 0) else { return };
         let intact = |id: NodeId| self.nodes[id.0 as usize - 1].is_intact();
         // One that is being added may be one that only starts once it is.
         if after.conf.voters.len() > VOTERS_MAX || !super::check::holds_quorum(&after.conf, intact) {
@@ -274,13 +276,30 @@ impl World {
         }
     }
 
+    /// The name under which a node that is added runs, or will run; none where the seed's operator tells no names.
+    fn name_of(&self, node: NodeId) -> Incarnation {
+        let place = &self.nodes[node.0 as usize - 1];
+        match place.state {
+            _ if !self.plan.names => Incarnation(0),
+            State::Unborn | State::Lost { .. } => Incarnation(place.reborn),
+            State::Up | State::Paused | State::Down => place.config.incarnation,
+        }
+    }
+
+    fn is_unnamed(&self, conf: &Conf, node: NodeId) -> bool {
+        conf.stay(node).is_some_and(|stay| stay.incarnation == Incarnation(0))
+    }
+
     fn draw_change(&self, conf: &Conf, random: &mut Random) -> Option<ConfChange> {
         if conf.is_joint() {
             return (!conf.auto_leave || random.below(4) == 0).then(ConfChange::leave_joint);
         }
-        let one = |kind, node: NodeId| Change { kind, node };
+        let one = |kind, node: NodeId| Change::new(kind, node).named(self.name_of(node));
         let members = conf.members();
-        let lost = |id: &NodeId| matches!(self.nodes[id.0 as usize - 1].state, State::Lost { removed: false });
+        let lost = |id: &NodeId| {
+            let place = &self.nodes[id.0 as usize - 1];
+            place.stranger || matches!(place.state, State::Lost { removed: false })
+        };
         let lost: Vec<NodeId> = members.iter().copied().filter(lost).collect();
         if let Some(node) = random.pick(&lost).copied()
             && random.below(4) > 0
@@ -295,6 +314,14 @@ impl World {
         let intact = |id: &NodeId| self.nodes[id.0 as usize - 1].is_intact();
         // A member that knows nothing votes for nobody: it must be brought up first.
         let knows = |id: &NodeId| self.nodes[id.0 as usize - 1].durable.last() > 0;
+        let unnamed: Vec<NodeId> =
+            members.iter().copied().filter(|id| intact(id) && self.plan.names && self.is_unnamed(conf, *id)).collect();
+        if let Some(node) = random.pick(&unnamed).copied()
+            && random.below(3) == 0
+        {
+            // A founder's name, or one that was not told when it was added.
+            return Some(ConfChange::of(one(ChangeKind::Update, node)));
+        }
         let learners: Vec<NodeId> = conf.learners.iter().copied().filter(|id| intact(id) && knows(id)).collect();
         let count = if random.below(3) > 0 { 1 } else { 1 + random.below(4) };
         let mut changes: Vec<Change> = Vec::new();

@@ -58,6 +58,8 @@ pub struct Node {
     pub state: State,
     pub machine: Option<Raft>,
     pub config: Config,
+    /// The incarnation that it has when its next disk is written.
+    pub reborn: u64,
     /// How often it has started: events of an earlier life are void.
     pub life: u32,
     pub clock: Clock,
@@ -88,6 +90,11 @@ pub struct Node {
     pub write_failed: bool,
     /// Its durable bytes were damaged: recovery may refuse.
     pub rotten: bool,
+    /// It lost its disk and runs on an empty one, as a member that the group knows by another name: nothing that it promises may
+    /// count.
+    pub stranger: bool,
+    /// What its disk had held when it was lost: it counted when it was acknowledged.
+    pub former: Shadow,
     /// The last index of the group when this node lost its disk: what was known of it before is void.
     pub lost_at: Index,
 
@@ -105,6 +112,7 @@ impl Node {
             state: State::Unborn,
             machine: None,
             config,
+            reborn: 0,
             life: 0,
             clock,
             disk,
@@ -125,6 +133,8 @@ impl Node {
             reads: Vec::new(),
             write_failed: false,
             rotten: false,
+            stranger: false,
+            former: Shadow::default(),
             lost_at: 0,
             written: Shadow::default(),
             durable: Shadow::default(),
@@ -145,7 +155,7 @@ impl Node {
 
     /// Whether its disk is whole.
     pub fn is_intact(&self) -> bool {
-        matches!(self.state, State::Up | State::Paused | State::Down) && !self.rotten
+        matches!(self.state, State::Up | State::Paused | State::Down) && !self.rotten && !self.stranger
     }
 
     /// The saved snapshot at `index`, or the newest one after it.

@@ -83,6 +83,8 @@ pub struct Plan {
     pub explicit_joint_ppm: u32,
     /// Whether every record is reported by itself rather than many at once.
     pub report_each: bool,
+    /// Whether the operator tells the incarnations of nodes.
+    pub names: bool,
 }
 
 impl Plan {
@@ -94,7 +96,7 @@ impl Plan {
         let on = |name: &str, chance: bool| chance && !spec.is_off(name);
         let founders = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7]).unwrap_or(&3);
         let election = *random.pick(&[100 * MILLI, 200 * MILLI, 300 * MILLI]).unwrap_or(&MILLI);
-        let lease = random.below(8) == 0;
+        let lease = random.below(5) == 0;
         let config = Plan::draw_config(random, election, lease);
         let some = |random: &mut Random, most: u64| if random.coin() { random.below(most) as u32 } else { 0 };
 
@@ -177,6 +179,7 @@ impl Plan {
             flip: on("flip", random.below(4) == 0) && !lease,
             explicit_joint_ppm: some(random, 1_000_000),
             report_each: random.coin(),
+            names: random.below(3) > 0,
         }
     }
 

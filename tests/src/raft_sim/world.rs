@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use wrs_raft::{
     Action, Body, Boot, Conf, DropReason, Entries, EntryKind, HardState, Incarnation, Input, Message, NodeId, Raft,
-    Record, RecordId, SnapshotMeta, Time,
+    Record, RecordId, SnapshotMeta, Stay, Time,
 };
 
 use super::app::{App, Command};
@@ -168,6 +168,7 @@ impl World {
             let clock = Clock::new(1 + clocks.below(1 << 40), drift);
             let disk = Disk::new(world.plan.disk.clone(), root.branch(100 + id));
             world.nodes.push(Node::unborn(id, config, clock, disk));
+            world.name(slot);
         }
         for slot in 0..world.plan.founders {
             world.found(slot);
@@ -204,11 +205,16 @@ impl World {
 
     /// Gives a node an empty disk, and with it a new incarnation.
     fn new_disk(&mut self, slot: usize) {
-        self.next_incarnation += 1;
         let node = &mut self.nodes[slot];
-        node.config.incarnation = Incarnation(self.next_incarnation);
+        node.config.incarnation = Incarnation(node.reborn);
         node.disk.wipe();
-        node.wal = Wal::found(&mut node.disk, node.id, self.next_incarnation);
+        node.wal = Wal::found(&mut node.disk, node.id, node.reborn);
+    }
+
+    /// The name under which a node's next disk will be known is drawn ahead, so that the operator can tell it.
+    fn name(&mut self, slot: usize) {
+        self.next_incarnation += 1;
+        self.nodes[slot].reborn = self.next_incarnation;
     }
 
     /// Starts a machine with what its disk holds.
@@ -510,6 +516,11 @@ impl World {
             }
             Action::Compacted { .. } => self.coverage.hit("compactions"),
             Action::Fatal(fatal) => {
+                if self.nodes[slot].stranger {
+                    // It was sent what its former self was owed.
+                    self.coverage.hit("strangers stopped");
+                    return self.lose(slot);
+                }
                 if !self.nodes[slot].write_failed {
                     return self.fail("no fatal error", format!("node {}: {fatal}", slot + 1));
                 }
@@ -700,7 +711,7 @@ impl World {
         let node = &mut self.nodes[slot];
         let Some(machine) = &node.machine else { return };
         let index = machine.log().applied().min(node.app.applied);
-        if node.saving || index == 0 || index != node.app.applied {
+        if node.saving || index <= machine.snapshot().index || index != node.app.applied {
             return;
         }
         let Some(meta) = machine.snapshot_meta(index) else { return };
@@ -751,6 +762,7 @@ impl World {
         match self.nodes[slot].state {
             State::Down => {}
             State::Lost { removed: true } => return self.join(slot),
+            State::Lost { removed: false } if self.is_known_otherwise(slot) => return self.join_as_stranger(slot),
             State::Unborn | State::Up | State::Paused | State::Lost { removed: false } => return,
         }
         if self.plan.flip && self.random.coin() && !self.healing {
@@ -811,7 +823,26 @@ impl World {
         node.durable = Shadow::default();
         node.durable_hard = HardState::default();
         node.rotten = false;
+        node.stranger = false;
+        node.former = Shadow::default();
         self.start(slot, Boot::empty());
+    }
+
+    /// Whether the group knows this node by a name that it has lost with its disk.
+    fn is_known_otherwise(&self, slot: usize) -> bool {
+        let stay = self.history.confs.last().and_then(|(_, conf)| conf.stay(NodeId(slot as u64 + 1)));
+        stay.is_some_and(|stay| ![0, self.nodes[slot].reborn].contains(&stay.incarnation.0))
+    }
+
+    /// Starts a node that has lost its disk before the group has removed it: what an operator in a hurry does.
+    fn join_as_stranger(&mut self, slot: usize) {
+        self.coverage.hit("strangers");
+        let node = &mut self.nodes[slot];
+        let former = std::mem::take(if node.stranger { &mut node.former } else { &mut node.durable });
+        self.join(slot);
+        let node = &mut self.nodes[slot];
+        node.stranger = true;
+        node.former = former;
     }
 
     /// A node's disk is gone.
@@ -820,12 +851,18 @@ impl World {
         self.coverage.hit("disks lost");
         let removed = !self.history.confs.last().is_some_and(|(_, conf)| conf.contains(NodeId(slot as u64 + 1)));
         let newest = self.nodes.iter().map(|node| node.written.last()).max().unwrap_or(0);
+        self.name(slot);
         let node = &mut self.nodes[slot];
         node.forget();
         node.state = State::Lost { removed };
         node.lost_at = newest.max(self.history.committed.last());
         // What it had made durable counted when it was acknowledged; it is void only once the node joins anew.
         node.unsynced.clear();
+        if !removed && self.is_known_otherwise(slot) && self.random.coin() {
+            let delay = self.random.exponential(self.plan.downtime_mean);
+            let life = self.nodes[slot].life;
+            self.agenda.after(delay, Event::Restart { node: slot, life });
+        }
     }
 
     fn resume(&mut self, slot: usize) {
@@ -846,11 +883,19 @@ impl World {
     pub(super) fn after_conf(&mut self) {
         let Some((_, conf)) = self.history.confs.last() else { return };
         for slot in 0..NODES {
-            let member = conf.contains(NodeId(slot as u64 + 1));
+            let stay = conf.stay(NodeId(slot as u64 + 1));
             let node = &mut self.nodes[slot];
-            match node.state {
-                State::Lost { removed: false } if !member => node.state = State::Lost { removed: true },
-                State::Lost { removed: true } if member => {
+            match (node.state, stay) {
+                (State::Up | State::Paused | State::Down, stay) if node.stranger => {
+                    let own = |stay: Stay| [Incarnation(0), node.config.incarnation].contains(&stay.incarnation);
+                    node.stranger = !stay.is_none_or(own);
+                }
+                (State::Lost { removed: false }, None) => node.state = State::Lost { removed: true },
+                // It was added under a name that it had before it lost its disk again.
+                (State::Lost { removed: true }, Some(stay)) if ![0, node.reborn].contains(&stay.incarnation.0) => {
+                    node.state = State::Lost { removed: false };
+                }
+                (State::Lost { removed: true }, Some(_)) => {
                     let life = node.life;
                     self.agenda.after(self.plan.election / 8, Event::Restart { node: slot, life });
                 }

@@ -220,6 +220,46 @@ pub fn a_reader_of_a_byte_at_a_time_harms_nobody(runtime: &Runtime) {
     assert_eq!(server.metric("wrs_clients_closed_total{code=\"1013\"}"), 1);
 }
 
+/// An answer may take many times `WRS_KEEPALIVE_TIMEOUT`, as long as it moves.
+pub fn an_answer_that_moves_is_not_cut_off(runtime: &Runtime) {
+    const ANSWERS: usize = 30;
+    let server = runtime.start(&["WRS_KEEPALIVE_TIMEOUT=1500", "WRS_SEND_BUFFER=64MiB"]);
+    let asset = "/docs/swagger-ui-bundle.js";
+    let size = server.get(asset).body.len();
+    let mut http = server.http();
+    http.write(format!("GET {asset} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(ANSWERS));
+    let (start, mut taken) = (Instant::now(), 0);
+    for _ in 0..ANSWERS {
+        taken += http.read().body.len();
+        thread::sleep(Duration::from_millis(150));
+    }
+    assert_eq!(taken, size * ANSWERS);
+    assert!(start.elapsed() > Duration::from_millis(4_000), "{:?}", start.elapsed());
+    assert_eq!(server.metric("wrs_limits_reached_total{limit=\"WRS_KEEPALIVE_TIMEOUT\"}"), 0);
+}
+
+/// "A client that reads a byte a second is cut off by the documented limit": whole answers and lists alike.
+pub fn an_answer_that_drips_is_cut_off(runtime: &Runtime) {
+    let server = runtime.start(&["WRS_KEEPALIVE_TIMEOUT=700"]);
+    for _ in 0..500 {
+        server.channel("echo");
+    }
+    for (path, times) in [("/channels", 300), ("/docs/swagger-ui-bundle.js", 12)] {
+        let before = server.metric("wrs_limits_reached_total{limit=\"WRS_KEEPALIVE_TIMEOUT\"}");
+        let mut http = server.http();
+        http.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(times));
+        let mut byte = [0];
+        let start = Instant::now();
+        until("it is cut off", || {
+            http.stream.read_exact(&mut byte).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            let now = server.metric("wrs_limits_reached_total{limit=\"WRS_KEEPALIVE_TIMEOUT\"}");
+            (now > before).then_some(())
+        });
+        assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    }
+}
+
 /// At the limit on open files the node takes no connection, spins not, and goes on when there is room again.
 #[cfg(unix)]
 pub fn without_files_connections_wait_and_the_node_recovers(runtime: &Runtime) {

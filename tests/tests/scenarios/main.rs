@@ -160,6 +160,8 @@ scenarios! {
         a_message_that_is_too_long_is_1009
         a_slow_reader_is_1013_after_the_frame_in_flight
         a_reader_of_a_byte_at_a_time_harms_nobody
+        an_answer_that_moves_is_not_cut_off
+        an_answer_that_drips_is_cut_off
         without_files_connections_wait_and_the_node_recovers
     }
     auth {

@@ -1,0 +1,211 @@
+//! What makes a decision happen once: messages whose fate is open, and what became of those of others.
+//!
+//! A shard keeps each message that it has handed to a home until a receiver's shard says that it was given. When homes
+//! move, every shard tells what its clients were given and what its homes decided; from that the taker knows what to ask
+//! again. An ask has one number for all its tries, so nothing is given twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
+use crate::peer::{AskId, Wish};
+
+/// Bytes that an open ask weighs beside its frame.
+const WEIGHT: usize = 128;
+
+/// A message that waits for its fate.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Where.
+    pub channel: ChannelId,
+    /// One server frame.
+    pub frame: Bytes,
+    /// Who sent it.
+    pub from: ClientId,
+    /// By which rule it is decided.
+    pub wish: Wish,
+}
+
+/// The open asks of one shard, by number.
+#[derive(Debug)]
+pub struct Asks {
+    /// From the oldest open one; what is settled in between is `None`.
+    open: VecDeque<Option<Ask>>,
+    /// The number of the first in `open`.
+    first: u64,
+    bytes: usize,
+    bytes_max: usize,
+    span_max: usize,
+    /// Sockets that are paused until there is room again.
+    paused: BTreeSet<ConnId>,
+    /// Whether new ones wait until the homes of a new epoch are open.
+    held: bool,
+}
+
+impl Asks {
+    /// None open; at most about `bytes_max` bytes and `span_max` numbers shall be.
+    pub fn new(bytes_max: usize, span_max: usize) -> Self {
+        Asks { open: VecDeque::new(), first: 1, bytes: 0, bytes_max, span_max, paused: BTreeSet::new(), held: false }
+    }
+
+    /// Adds one: its number.
+    pub fn add(&mut self, ask: Ask) -> u64 {
+        self.bytes += WEIGHT + ask.frame.len();
+        self.open.push_back(Some(ask));
+        self.first + self.open.len() as u64 - 1
+    }
+
+    /// Whether its sources shall pause.
+    pub fn is_full(&self) -> bool {
+        self.bytes > self.bytes_max || self.open.len() >= self.span_max
+    }
+
+    /// Remembers that a socket is paused until there is room. False: it was so already.
+    pub fn pause(&mut self, conn: ConnId) -> bool {
+        self.paused.insert(conn)
+    }
+
+    /// Whether a socket is paused here.
+    pub fn is_paused(&self, conn: ConnId) -> bool {
+        self.paused.contains(&conn)
+    }
+
+    /// Forgets a socket.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.paused.remove(&conn);
+    }
+
+    /// One is over. Says which sockets may go on.
+    pub fn settle(&mut self, number: u64) -> BTreeSet<ConnId> {
+        let place = number.checked_sub(self.first).and_then(|index| self.open.get_mut(usize::try_from(index).ok()?));
+        if let Some(ask) = place.and_then(Option::take) {
+            self.bytes = self.bytes.saturating_sub(WEIGHT + ask.frame.len());
+        }
+        while self.open.front().is_some_and(Option::is_none) {
+            self.open.pop_front();
+            self.first += 1;
+        }
+        let room = self.bytes <= self.bytes_max / 2 && self.open.len() <= self.span_max / 2;
+        if room { std::mem::take(&mut self.paused) } else { BTreeSet::new() }
+    }
+
+    /// Those that are open, in the order of their numbers.
+    pub fn open(&self) -> impl Iterator<Item = (u64, &Ask)> {
+        (self.first..).zip(&self.open).filter_map(|(number, ask)| Some((number, ask.as_ref()?)))
+    }
+
+    /// Whether any is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether new ones wait.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Makes new ones wait, or not.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Forgets all of them; numbers go on.
+    pub fn clear(&mut self) -> BTreeSet<ConnId> {
+        self.first += self.open.len() as u64;
+        self.open.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.paused)
+    }
+}
+
+/// What became of others' asks, as long as they may want to know: the newest numbers of each asker.
+#[derive(Debug)]
+pub struct Memory<T> {
+    askers: BTreeMap<(Life, ShardId), VecDeque<(u64, T)>>,
+    span_max: u64,
+}
+
+impl<T: Copy> Memory<T> {
+    /// Remembers the newest `span_max` numbers of each asker: no older one is open.
+    pub fn new(span_max: usize) -> Self {
+        Memory { askers: BTreeMap::new(), span_max: span_max as u64 }
+    }
+
+    /// What became of one.
+    pub fn note(&mut self, ask: AskId, what: T) {
+        let noted = self.askers.entry((ask.life, ask.shard)).or_default();
+        noted.push_back((ask.number, what));
+        while noted.front().is_some_and(|(number, _)| number + self.span_max <= ask.number) {
+            noted.pop_front();
+        }
+    }
+
+    /// All that is remembered.
+    pub fn iter(&self) -> impl Iterator<Item = (AskId, T)> + '_ {
+        self.askers.iter().flat_map(|((life, shard), noted)| {
+            noted.iter().map(|(number, what)| (AskId { life: *life, shard: *shard, number: *number }, *what))
+        })
+    }
+
+    /// Forgets the askers whose life has ended.
+    pub fn retain(&mut self, live: impl Fn(Life) -> bool) {
+        self.askers.retain(|(life, _), _| live(*life));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: ClientId = ClientId { life: Life(1), shard: ShardId(0), serial: 1 };
+
+    fn ask(bytes: usize) -> Ask {
+        let frame = Bytes::from(vec![0; bytes]);
+        Ask { channel: ChannelId::from_bits(1, 4), frame, from: CLIENT, wish: Wish::Pull }
+    }
+
+    #[test]
+    fn numbers_go_on_whatever_is_settled_first() {
+        let mut asks = Asks::new(1_000_000, 100);
+        assert_eq!([asks.add(ask(1)), asks.add(ask(1)), asks.add(ask(1))], [1, 2, 3]);
+        asks.settle(2);
+        asks.settle(2);
+        assert_eq!(asks.open().map(|(number, _)| number).collect::<Vec<_>>(), [1, 3]);
+        asks.settle(1);
+        assert_eq!(asks.add(ask(1)), 4);
+        asks.settle(3);
+        asks.settle(4);
+        asks.settle(9);
+        assert!(asks.is_empty());
+        assert_eq!(asks.add(ask(1)), 5);
+        asks.clear();
+        assert_eq!(asks.add(ask(1)), 6);
+    }
+
+    #[test]
+    fn sources_pause_when_much_is_open_and_go_on_at_half_of_it() {
+        let conn = ConnId { index: 1, generation: 0 };
+        let mut asks = Asks::new(1_000, 100);
+        asks.add(ask(400));
+        assert!(!asks.is_full());
+        asks.add(ask(400));
+        assert!(asks.is_full());
+        assert!(asks.pause(conn));
+        assert!(asks.settle(7).is_empty());
+        assert!(asks.settle(1).is_empty(), "528 of 1000 are open");
+        assert_eq!(asks.settle(2).into_iter().collect::<Vec<_>>(), [conn]);
+    }
+
+    #[test]
+    fn only_what_may_still_be_open_is_remembered() {
+        let id = |number| AskId { life: Life(7), shard: ShardId(2), number };
+        let mut memory = Memory::new(10);
+        for number in 1..=30 {
+            memory.note(id(number), ());
+        }
+        assert_eq!(memory.iter().map(|(ask, ())| ask.number).collect::<Vec<_>>(), (21..=30).collect::<Vec<_>>());
+        memory.retain(|life| life != Life(7));
+        assert_eq!(memory.iter().count(), 0);
+    }
+}

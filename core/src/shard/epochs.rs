@@ -1,0 +1,327 @@
+//! From one set of live nodes to the next.
+//!
+//! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *seals* the old one: from
+//! then on it takes no decision of it, keeps what its clients send to homes, and tells its gate which clients are seated, which
+//! asks they were given and what its homes decided. Gates *report* to each other what concerns the other. A gate that has
+//! heard from all lives *opens* the epoch on its shards: homes begin anew from what was reported, and what is still open
+//! is asked again. So nothing is decided twice, and nothing is lost with a home. Echo and pub-sub go on all the while.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Shard, Wake};
+use crate::action::Actions;
+use crate::home::{Home, home_of, is_asked_for_seats};
+use crate::id::{ChannelId, GATE, Life, ShardId};
+use crate::members::Members;
+use crate::peer::{Ledger, PeerId, PeerMessage, Seat, Verdict};
+use crate::roster::Roster;
+use crate::time::Time;
+use crate::wire::frame::CloseCode;
+
+/// Items of each kind in one report; what is more follows in another.
+const REPORT_ITEMS: usize = 1024;
+
+/// On the gate: who has told what about which epoch.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    /// What the shards of this node knew at the end of the last epoch.
+    sealed: BTreeMap<ShardId, Ledger>,
+    /// What others have reported, by epoch: some may be ahead of this node.
+    reports: BTreeMap<u64, Reports>,
+    /// The lives that know all channels that this node has clients on.
+    introduced: BTreeSet<Life>,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    sum: Ledger,
+    complete: BTreeSet<Life>,
+}
+
+impl Epochs {
+    /// The lives that are told when this node's interest in a channel changes.
+    pub(super) fn introduced(&self) -> &BTreeSet<Life> {
+        &self.introduced
+    }
+
+    /// Forgets lives that have ended.
+    pub(super) fn forget(&mut self, dead: &BTreeSet<Life>) {
+        self.introduced.retain(|life| !dead.contains(life));
+    }
+}
+
+impl Ledger {
+    fn append(&mut self, mut other: Ledger) {
+        self.seats.append(&mut other.seats);
+        self.given.append(&mut other.given);
+        self.decided.append(&mut other.decided);
+        self.interests.append(&mut other.interests);
+    }
+
+    /// Takes out a part that fits in one message.
+    fn part(&mut self) -> Ledger {
+        fn some<T>(from: &mut Vec<T>) -> Vec<T> {
+            from.split_off(from.len().saturating_sub(REPORT_ITEMS))
+        }
+        Ledger {
+            seats: some(&mut self.seats),
+            given: some(&mut self.given),
+            decided: some(&mut self.decided),
+            interests: some(&mut self.interests),
+        }
+    }
+
+    /// By the lives that it concerns.
+    fn by_life(self, members: &Members) -> BTreeMap<Life, Ledger> {
+        let mut parts: BTreeMap<Life, Ledger> = BTreeMap::new();
+        for seat in self.seats {
+            if let Some(home) = members.home(seat.channel) {
+                parts.entry(home).or_default().seats.push(seat);
+            }
+        }
+        for ask in self.given {
+            parts.entry(ask.life).or_default().given.push(ask);
+        }
+        for (ask, to) in self.decided {
+            parts.entry(ask.life).or_default().decided.push((ask, to));
+        }
+        parts
+    }
+
+    /// By the shards of this node that it concerns.
+    fn by_shard(self, shards: u16) -> BTreeMap<ShardId, Ledger> {
+        let mut parts: BTreeMap<ShardId, Ledger> = BTreeMap::new();
+        for seat in self.seats {
+            parts.entry(home_of(seat.channel, shards)).or_default().seats.push(seat);
+        }
+        for ask in self.given {
+            parts.entry(ask.shard).or_default().given.push(ask);
+        }
+        for (ask, to) in self.decided {
+            parts.entry(ask.shard).or_default().decided.push((ask, to));
+        }
+        parts
+    }
+}
+
+impl Shard {
+    /// The lives have changed: ends the old epoch on this shard.
+    pub(super) fn seal(&mut self, now: Time, out: &mut Actions) {
+        let router = &mut self.router;
+        router.asks.hold(true);
+        let members = &router.members;
+        router.given.retain(|life| members.node_of(life).is_some());
+        router.decided.retain(|life| members.node_of(life).is_some());
+        let mut ledger = Ledger {
+            given: router.given.iter().map(|(ask, ())| ask).collect(),
+            decided: router.decided.iter().collect(),
+            ..Ledger::default()
+        };
+        for local in router.roster.locals() {
+            for (serial, member) in local.members.iter().filter(|(_, member)| member.seated) {
+                let client = crate::id::ClientId { life: router.life, shard: self.here, serial: *serial };
+                ledger.seats.push(Seat { client, channel: local.id, stamp: member.stamp });
+            }
+        }
+        let epoch = router.members.epoch();
+        self.move_homes(now);
+        // What was asked in the old epoch is over; whoever asked asks again.
+        self.go_through_waiting(now, out);
+        self.forget_dead(now, out);
+        self.say(GATE, PeerMessage::Sealed(epoch, Box::new(ledger)), out);
+    }
+
+    /// Homes are where the new epoch puts them, empty until it is open.
+    fn move_homes(&mut self, now: Time) {
+        for (id, mut home) in std::mem::take(&mut self.router.homes) {
+            self.timers.set(&mut home.timer, Wake::Channel(id), None);
+        }
+        let here: Vec<ChannelId> =
+            self.catalogue.range(None).map(|(id, _)| id).filter(|id| self.router.is_home(*id)).collect();
+        for id in here {
+            self.router.homes.insert(id, Home::default());
+            self.start_countdown(now, id);
+        }
+    }
+
+    /// Whatever waited for a life that has ended waits no longer.
+    fn forget_dead(&mut self, now: Time, out: &mut Actions) {
+        let dead: Vec<Life> =
+            self.router.links.nodes().filter(|life| self.router.members.node_of(*life).is_none()).collect();
+        for life in dead {
+            let (resumed, credits) = self.router.links.remove_node(life);
+            self.resume_all(resumed, out);
+            self.give_credit(credits, out);
+        }
+        self.forget_dead_surveyed(now, out);
+        if self.router.is_gate() {
+            self.forget_dead_nodes(out);
+        }
+    }
+
+    /// On the gate: a shard has sealed an epoch.
+    pub(super) fn sealed(&mut self, shard: ShardId, epoch: u64, ledger: Ledger, out: &mut Actions) {
+        if epoch != self.router.members.epoch() {
+            // A newer one has begun; the shard will seal that, too.
+            return;
+        }
+        self.epochs.sealed.insert(shard, ledger);
+        if self.epochs.sealed.len() < usize::from(self.config.shards.max(1)) {
+            return;
+        }
+        let mut all = Ledger::default();
+        for ledger in std::mem::take(&mut self.epochs.sealed).into_values() {
+            all.append(ledger);
+        }
+        let mut parts = all.by_life(&self.router.members);
+        let own = self.router.life;
+        let lives: Vec<Life> = self.router.members.lives().collect();
+        for life in &lives {
+            let mut part = parts.remove(life).unwrap_or_default();
+            if *life == own {
+                let reports = self.epochs.reports.entry(epoch).or_default();
+                reports.sum.append(part);
+                reports.complete.insert(own);
+                continue;
+            }
+            if self.epochs.introduced.insert(*life) {
+                part.interests = self.router.roster.locals().filter(|l| l.is_wanted_here()).map(|l| l.id).collect();
+            }
+            loop {
+                let ledger = Box::new(part.part());
+                let more = !part.is_empty();
+                let message = PeerMessage::Reported { epoch, ledger, more };
+                self.router.forward(PeerId::Node(*life), message, None, out);
+                if !more {
+                    break;
+                }
+            }
+        }
+        self.open_when_complete(out);
+    }
+
+    /// On the gate: a node has told what it knew.
+    pub(super) fn reported(&mut self, life: Life, epoch: u64, mut ledger: Ledger, more: bool, out: &mut Actions) {
+        for channel in std::mem::take(&mut ledger.interests) {
+            // The other may take no clients before this is known here, so it waits for no answer.
+            self.note_node(life, channel, out);
+        }
+        if epoch < self.router.members.epoch() {
+            return;
+        }
+        let reports = self.epochs.reports.entry(epoch).or_default();
+        reports.sum.append(ledger);
+        if !more {
+            reports.complete.insert(life);
+        }
+        self.open_when_complete(out);
+    }
+
+    /// On the gate: once all lives have reported, the homes of this node may decide.
+    fn open_when_complete(&mut self, out: &mut Actions) {
+        let epoch = self.router.members.epoch();
+        self.epochs.reports.retain(|of, _| *of >= epoch);
+        let Some(reports) = self.epochs.reports.get(&epoch) else { return };
+        if !self.router.members.lives().all(|life| reports.complete.contains(&life)) {
+            return;
+        }
+        let Some(Reports { sum, .. }) = self.epochs.reports.remove(&epoch) else { return };
+        let mut parts = sum.by_shard(self.config.shards.max(1));
+        for shard in (0..self.config.shards.max(1)).map(ShardId) {
+            let ledger = Box::new(parts.remove(&shard).unwrap_or_default());
+            self.say(shard, PeerMessage::Opened(epoch, ledger), out);
+        }
+    }
+
+    /// An epoch is open: homes begin from what is known, and what is open is asked again.
+    pub(super) fn open(&mut self, now: Time, epoch: u64, ledger: Ledger, out: &mut Actions) {
+        if epoch != self.router.members.epoch() {
+            return;
+        }
+        let Ledger { seats, given, decided, .. } = ledger;
+        let mut by_channel: BTreeMap<ChannelId, Vec<Seat>> = BTreeMap::new();
+        for seat in seats {
+            by_channel.entry(seat.channel).or_default().push(seat);
+        }
+        for (channel, seats) in by_channel {
+            if let Some(home) = self.router.homes.get_mut(&channel) {
+                home.restore(&seats);
+            }
+        }
+        self.router.opened = epoch;
+        // What a client was given is over, and so is what was decided for a client of a life that has ended: it is lost with
+        // that client's connection.
+        let lost = decided.into_iter().filter(|(_, to)| self.router.members.node_of(*to).is_none()).map(|(ask, _)| ask);
+        for ask in given.into_iter().chain(lost).collect::<Vec<_>>() {
+            let resumed = self.router.asks.settle(ask.number);
+            self.resume_all(resumed, out);
+        }
+        self.ask_for_seats_again(out);
+        self.go_through_waiting(now, out);
+        self.router.ask_again(out);
+    }
+
+    /// The node may decide until then.
+    pub(super) fn lease(&mut self, now: Time, until: Time, out: &mut Actions) {
+        self.router.lease = until;
+        if self.router.may_decide(now) && !self.waiting.is_empty() {
+            self.go_through_waiting(now, out);
+        }
+    }
+
+    /// The node was counted out: its clients go, and it begins a new life.
+    pub(super) fn fall_out(&mut self, now: Time, life: Life, out: &mut Actions) {
+        self.let_all_clients_go(now, out);
+        let waiting = std::mem::take(&mut self.waiting);
+        for (peer, message) in waiting {
+            // Nobody waits for it any more, but its window does.
+            if let Some((leg, bytes)) = message.data().filter(|_| peer != self.me()) {
+                let credit = self.router.links.dealt(peer, leg, bytes);
+                self.give_credit(credit, out);
+            }
+        }
+        let paused = self.router.asks.clear();
+        self.resume_all(paused, out);
+        let lives: Vec<Life> = self.router.links.nodes().collect();
+        for life in lives {
+            let (resumed, credits) = self.router.links.remove_node(life);
+            self.resume_all(resumed, out);
+            self.give_credit(credits, out);
+        }
+        self.router.given.retain(|_| false);
+        self.router.decided.retain(|_| false);
+        self.router.roster = Roster::new();
+        self.router.opened = 0;
+        self.router.lease = Time::ZERO;
+        self.router.life = life;
+        self.epochs = Epochs::default();
+        self.move_homes(now);
+    }
+
+    /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.
+    pub(super) fn let_all_clients_go(&mut self, now: Time, out: &mut Actions) {
+        let joining: Vec<_> = self.joining.values().map(|joining| joining.client()).collect();
+        for client in joining {
+            self.seated(now, client, Verdict::Undecided, None, true, out);
+        }
+        for conn in self.sessions.conns() {
+            let Some(mut session) = self.sessions.take(conn) else { continue };
+            self.close_client(now, &mut session, CloseCode::RESTART, "this node left its cluster", out);
+            self.put_back(session);
+        }
+    }
+
+    /// Those who wait for a seat ask for it in the new epoch.
+    fn ask_for_seats_again(&mut self, out: &mut Actions) {
+        let epoch = self.router.members.epoch();
+        let asking: Vec<_> = self.joining.values().filter(|joining| joining.is_asking()).map(|j| j.seat()).collect();
+        for (client, channel, pull) in asking {
+            match self.catalogue.get(channel) {
+                Some(entry) if is_asked_for_seats(&entry.channel, pull) => {
+                    self.send_on(PeerMessage::Seat { client, channel, pull, epoch }, out);
+                }
+                _ => {}
+            }
+        }
+    }
+}

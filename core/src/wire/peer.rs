@@ -1,0 +1,411 @@
+//! What one node's shards say to another's, as bytes.
+//!
+//! A message is its kind and its parts in order; a payload stands last and fills what is left, so that it is never copied:
+//! neither when it is read (a slice of what arrived) nor, where it is large, when it is written. Of the messages that
+//! shards exchange only those that cross nodes have bytes; the others are refused in both directions. Every message has one
+//! encoding, and what decodes, encodes to the same bytes. Counts are checked against a limit and against the bytes that are
+//! there before memory is taken.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::id::ChannelId;
+use crate::peer::{AskId, Decision, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wish};
+use crate::time::Time;
+use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
+
+/// Entries of one list in a message, at most: channels of a survey, seats or asks of a ledger's part. Whoever has more sends
+/// several messages.
+pub const LIST_MAX: usize = 16_384;
+
+const SEAT: u8 = 1;
+const SEATED: u8 = 2;
+const LEAVE: u8 = 3;
+const INTEREST: u8 = 4;
+const INTEREST_NOTED: u8 = 5;
+const DISINTEREST: u8 = 6;
+const SURVEY: u8 = 7;
+const SURVEYED: u8 = 8;
+const PUBLISH: u8 = 9;
+const ASK: u8 = 10;
+const DELIVER: u8 = 11;
+const GIVEN: u8 = 12;
+const STAMPED: u8 = 13;
+const REFUSED: u8 = 14;
+const REPORTED: u8 = 15;
+const CREDIT: u8 = 16;
+
+/// The kind of a message that crosses nodes, and the version of the links since which there is that kind.
+fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
+    Some(match message {
+        PeerMessage::Seat { .. } => (SEAT, 1),
+        PeerMessage::Seated { .. } => (SEATED, 1),
+        PeerMessage::Leave(..) => (LEAVE, 1),
+        PeerMessage::Interest(_) => (INTEREST, 1),
+        PeerMessage::InterestNoted(_) => (INTEREST_NOTED, 1),
+        PeerMessage::Disinterest(..) => (DISINTEREST, 1),
+        PeerMessage::Survey(..) => (SURVEY, 1),
+        PeerMessage::Surveyed(..) => (SURVEYED, 1),
+        PeerMessage::Publish { .. } => (PUBLISH, 1),
+        PeerMessage::Ask { .. } => (ASK, 1),
+        PeerMessage::Deliver { .. } => (DELIVER, 1),
+        PeerMessage::Given(_) => (GIVEN, 1),
+        PeerMessage::Stamped { .. } => (STAMPED, 1),
+        PeerMessage::Refused(..) => (REFUSED, 1),
+        PeerMessage::Reported { .. } => (REPORTED, 1),
+        PeerMessage::Credit(..) => (CREDIT, 1),
+        PeerMessage::Propose(..)
+        | PeerMessage::Apply(..)
+        | PeerMessage::Applied(_)
+        | PeerMessage::Settled(..)
+        | PeerMessage::Join { .. }
+        | PeerMessage::Uncount(_)
+        | PeerMessage::Abroad(..)
+        | PeerMessage::AbroadNoted(_)
+        | PeerMessage::Lease(_)
+        | PeerMessage::Out(_)
+        | PeerMessage::Sealed(..)
+        | PeerMessage::Opened(..)
+        | PeerMessage::Measure(_)
+        | PeerMessage::Measured(..) => return None,
+    })
+}
+
+/// Appends a message but for its payload, which is returned and follows as it is (empty where there is none). `None`, and
+/// nothing appended: the message never crosses nodes, is unknown to `version`, or has a list longer than [`LIST_MAX`].
+pub fn encode(message: &PeerMessage, now: Time, version: u8, out: &mut BytesMut) -> Option<Bytes> {
+    let (kind, since) = kind(message)?;
+    if since > version || !lists_fit(message) {
+        return None;
+    }
+    out.put_u8(kind);
+    Some(put_body(message, now, out))
+}
+
+fn lists_fit(message: &PeerMessage) -> bool {
+    match message {
+        PeerMessage::Survey(_, channels) => channels.len() <= LIST_MAX,
+        PeerMessage::Surveyed(_, tallies) => tallies.len() <= LIST_MAX,
+        PeerMessage::Reported { ledger, .. } => {
+            let Ledger { seats, given, decided, interests } = &**ledger;
+            [seats.len(), given.len(), decided.len(), interests.len()].iter().all(|length| *length <= LIST_MAX)
+        }
+        _ => true,
+    }
+}
+
+/// Appends the parts; the payload is returned.
+fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
+    match message {
+        PeerMessage::Seat { client, channel, pull, epoch } => {
+            put_client(out, *client);
+            put_channel(out, *channel);
+            out.put_u8(u8::from(*pull));
+            put_number(out, *epoch);
+        }
+        PeerMessage::Seated { client, verdict, epoch, stamp } => {
+            put_client(out, *client);
+            out.put_u8(verdict_code(*verdict));
+            put_number(out, *epoch);
+            put_optional(out, *stamp);
+        }
+        PeerMessage::Leave(client, channel) => {
+            put_client(out, *client);
+            put_channel(out, *channel);
+        }
+        PeerMessage::Interest(channel) | PeerMessage::InterestNoted(channel) => put_channel(out, *channel),
+        PeerMessage::Disinterest(channel, active) => {
+            put_channel(out, *channel);
+            put_age(out, now, *active);
+        }
+        PeerMessage::Survey(ticket, channels) => put_survey(out, *ticket, channels),
+        PeerMessage::Surveyed(ticket, tallies) => put_surveyed(out, now, *ticket, tallies),
+        PeerMessage::Given(ask) => put_ask(out, *ask),
+        PeerMessage::Stamped { client, epoch, stamp } => {
+            put_client(out, *client);
+            put_number(out, *epoch);
+            put_number(out, *stamp);
+        }
+        PeerMessage::Refused(client, why) => {
+            put_client(out, *client);
+            out.put_u8(undelivered_code(*why));
+        }
+        PeerMessage::Reported { epoch, ledger, more } => {
+            put_number(out, *epoch);
+            put_ledger(out, ledger);
+            out.put_u8(u8::from(*more));
+        }
+        PeerMessage::Credit(leg, bytes) => {
+            out.put_u8(leg_code(*leg));
+            put_number(out, *bytes as u64);
+        }
+        _ => return put_data(message, out),
+    }
+    Bytes::new()
+}
+
+/// The messages with clients' data.
+fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
+    match message {
+        PeerMessage::Publish { channel, frames, from, back } => {
+            put_channel(out, *channel);
+            put_client(out, *from);
+            out.put_u8(u8::from(*back));
+            frames.clone()
+        }
+        PeerMessage::Ask { channel, frame, from, wish, number, epoch } => {
+            put_channel(out, *channel);
+            put_client(out, *from);
+            put_wish(out, *wish);
+            put_number(out, *number);
+            put_number(out, *epoch);
+            frame.clone()
+        }
+        PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
+            put_channel(out, *channel);
+            put_client(out, *from);
+            put_client(out, *to);
+            out.put_u8(u8::from(*tell));
+            out.put_u8(u8::from(decision.is_some()));
+            if let Some(Decision { epoch, number, stamp }) = decision {
+                put_number(out, *epoch);
+                put_number(out, *number);
+                put_optional(out, *stamp);
+            }
+            frame.clone()
+        }
+        _ => Bytes::new(),
+    }
+}
+
+/// The message that `bytes` are, of a link with this version. Payloads are slices of `bytes`. `None`: they are none.
+pub fn decode(bytes: Bytes, now: Time, version: u8) -> Option<PeerMessage> {
+    let mut reader = Reader::new(bytes);
+    let kind = reader.byte()?;
+    let message = read_body(kind, now, &mut reader)?;
+    self::kind(&message).filter(|(_, since)| *since <= version)?;
+    reader.end(message)
+}
+
+fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
+    Some(match kind {
+        SEAT => PeerMessage::Seat {
+            client: reader.client()?,
+            channel: reader.channel()?,
+            pull: reader.flag()?,
+            epoch: reader.number()?,
+        },
+        SEATED => PeerMessage::Seated {
+            client: reader.client()?,
+            verdict: read_verdict(reader)?,
+            epoch: reader.number()?,
+            stamp: reader.optional()?,
+        },
+        LEAVE => PeerMessage::Leave(reader.client()?, reader.channel()?),
+        INTEREST => PeerMessage::Interest(reader.channel()?),
+        INTEREST_NOTED => PeerMessage::InterestNoted(reader.channel()?),
+        DISINTEREST => PeerMessage::Disinterest(reader.channel()?, read_age(reader, now)?),
+        SURVEY => read_survey(reader)?,
+        SURVEYED => read_surveyed(reader, now)?,
+        PUBLISH => {
+            let (channel, from, back) = (reader.channel()?, reader.client()?, reader.flag()?);
+            PeerMessage::Publish { channel, from, back, frames: reader.rest() }
+        }
+        ASK => {
+            let (channel, from) = (reader.channel()?, reader.client()?);
+            let (wish, number, epoch) = (read_wish(reader)?, reader.number()?, reader.number()?);
+            PeerMessage::Ask { channel, from, wish, number, epoch, frame: reader.rest() }
+        }
+        DELIVER => {
+            let (channel, from, to) = (reader.channel()?, reader.client()?, reader.client()?);
+            let (tell, decision) = (reader.flag()?, read_decision(reader)?);
+            PeerMessage::Deliver { channel, from, to, tell, decision, frame: reader.rest() }
+        }
+        GIVEN => PeerMessage::Given(read_ask(reader)?),
+        STAMPED => PeerMessage::Stamped { client: reader.client()?, epoch: reader.number()?, stamp: reader.number()? },
+        REFUSED => PeerMessage::Refused(reader.client()?, read_undelivered(reader)?),
+        REPORTED => {
+            let (epoch, ledger) = (reader.number()?, read_ledger(reader)?);
+            PeerMessage::Reported { epoch, ledger: Box::new(ledger), more: reader.flag()? }
+        }
+        CREDIT => PeerMessage::Credit(read_leg(reader)?, reader.size()?),
+        _ => return None,
+    })
+}
+
+/// The least bytes that a client's name takes: life, shard, serial.
+const CLIENT_BYTES_MIN: usize = 8 + 1 + 1;
+/// The least bytes that an ask's name takes.
+const ASK_BYTES_MIN: usize = CLIENT_BYTES_MIN;
+
+/// A point in time, as how long ago it is, in nanoseconds: nodes have no common time. How long the message travels is not
+/// seen.
+fn put_age(out: &mut BytesMut, now: Time, then: Time) {
+    put_number(out, now.as_nanos().saturating_sub(then.as_nanos()));
+}
+
+fn read_age(reader: &mut Reader, now: Time) -> Option<Time> {
+    reader.number().map(|age| now - Duration::from_nanos(age))
+}
+
+fn put_ask(out: &mut BytesMut, ask: AskId) {
+    put_life(out, ask.life);
+    put_number(out, ask.shard.0.into());
+    put_number(out, ask.number);
+}
+
+fn read_ask(reader: &mut Reader) -> Option<AskId> {
+    Some(AskId { life: reader.life()?, shard: reader.shard()?, number: reader.number()? })
+}
+
+fn put_survey(out: &mut BytesMut, ticket: Ticket, channels: &[ChannelId]) {
+    put_number(out, ticket.0);
+    put_channels(out, channels);
+}
+
+fn put_channels(out: &mut BytesMut, channels: &[ChannelId]) {
+    put_number(out, channels.len() as u64);
+    for channel in channels {
+        put_channel(out, *channel);
+    }
+}
+
+fn read_channels(reader: &mut Reader) -> Option<Vec<ChannelId>> {
+    let count = reader.count(1, LIST_MAX)?;
+    (0..count).map(|_| reader.channel()).collect()
+}
+
+fn read_survey(reader: &mut Reader) -> Option<PeerMessage> {
+    Some(PeerMessage::Survey(Ticket(reader.number()?), read_channels(reader)?))
+}
+
+fn put_surveyed(out: &mut BytesMut, now: Time, ticket: Ticket, tallies: &[Tally]) {
+    put_number(out, ticket.0);
+    put_number(out, tallies.len() as u64);
+    for tally in tallies {
+        put_number(out, tally.clients);
+        put_age(out, now, tally.active);
+    }
+}
+
+fn read_surveyed(reader: &mut Reader, now: Time) -> Option<PeerMessage> {
+    let (ticket, count) = (Ticket(reader.number()?), reader.count(2, LIST_MAX)?);
+    let mut tally = || Some(Tally { clients: reader.number()?, active: read_age(reader, now)? });
+    let tallies = (0..count).map(|_| tally()).collect::<Option<_>>()?;
+    Some(PeerMessage::Surveyed(ticket, tallies))
+}
+
+fn put_wish(out: &mut BytesMut, wish: Wish) {
+    match wish {
+        Wish::Pull => out.put_u8(0),
+        Wish::Request => out.put_u8(1),
+        Wish::Reply(to) => {
+            out.put_u8(2);
+            put_client(out, to);
+        }
+    }
+}
+
+fn read_wish(reader: &mut Reader) -> Option<Wish> {
+    Some(match reader.byte()? {
+        0 => Wish::Pull,
+        1 => Wish::Request,
+        2 => Wish::Reply(reader.client()?),
+        _ => return None,
+    })
+}
+
+fn read_decision(reader: &mut Reader) -> Option<Option<Decision>> {
+    if !reader.flag()? {
+        return Some(None);
+    }
+    let (epoch, number, stamp) = (reader.number()?, reader.number()?, reader.optional()?);
+    Some(Some(Decision { epoch, number, stamp }))
+}
+
+fn put_ledger(out: &mut BytesMut, ledger: &Ledger) {
+    let Ledger { seats, given, decided, interests } = ledger;
+    put_number(out, seats.len() as u64);
+    for Seat { client, channel, stamp } in seats {
+        put_client(out, *client);
+        put_channel(out, *channel);
+        put_optional(out, *stamp);
+    }
+    put_number(out, given.len() as u64);
+    for ask in given {
+        put_ask(out, *ask);
+    }
+    put_number(out, decided.len() as u64);
+    for (ask, life) in decided {
+        put_ask(out, *ask);
+        put_life(out, *life);
+    }
+    put_channels(out, interests);
+}
+
+fn read_ledger(reader: &mut Reader) -> Option<Ledger> {
+    fn seat(reader: &mut Reader) -> Option<Seat> {
+        Some(Seat { client: reader.client()?, channel: reader.channel()?, stamp: reader.optional()? })
+    }
+    let seats = reader.count(CLIENT_BYTES_MIN + 2, LIST_MAX)?;
+    let seats = (0..seats).map(|_| seat(reader)).collect::<Option<_>>()?;
+    let given = reader.count(ASK_BYTES_MIN, LIST_MAX)?;
+    let given = (0..given).map(|_| read_ask(reader)).collect::<Option<_>>()?;
+    let decided = reader.count(ASK_BYTES_MIN + 8, LIST_MAX)?;
+    let decided = (0..decided).map(|_| Some((read_ask(reader)?, reader.life()?))).collect::<Option<_>>()?;
+    Some(Ledger { seats, given, decided, interests: read_channels(reader)? })
+}
+
+fn verdict_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Seated => 0,
+        Verdict::NodeFull => 1,
+        Verdict::ChannelFull => 2,
+        Verdict::AddressFull => 3,
+        Verdict::Absent => 4,
+        Verdict::Undecided => 5,
+    }
+}
+
+fn read_verdict(reader: &mut Reader) -> Option<Verdict> {
+    Some(match reader.byte()? {
+        0 => Verdict::Seated,
+        1 => Verdict::NodeFull,
+        2 => Verdict::ChannelFull,
+        3 => Verdict::AddressFull,
+        4 => Verdict::Absent,
+        5 => Verdict::Undecided,
+        _ => return None,
+    })
+}
+
+fn undelivered_code(why: Undelivered) -> u8 {
+    match why {
+        Undelivered::NoRecipient => 0,
+        Undelivered::OriginGone => 1,
+    }
+}
+
+fn read_undelivered(reader: &mut Reader) -> Option<Undelivered> {
+    Some(match reader.byte()? {
+        0 => Undelivered::NoRecipient,
+        1 => Undelivered::OriginGone,
+        _ => return None,
+    })
+}
+
+fn leg_code(leg: Leg) -> u8 {
+    match leg {
+        Leg::Ask => 0,
+        Leg::Land => 1,
+    }
+}
+
+fn read_leg(reader: &mut Reader) -> Option<Leg> {
+    Some(match reader.byte()? {
+        0 => Leg::Ask,
+        1 => Leg::Land,
+        _ => return None,
+    })
+}
