@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::catalogue::{Command, Outcome};
-use crate::id::{ChannelId, ClientId, Life, NodeId, ShardId};
 use crate::cluster::Refused;
 use crate::config::NodeAddress;
+use crate::id::{ChannelId, ClientId, Life, NodeId, ShardId};
 use crate::members::Members;
 use crate::metrics::Metrics;
 use crate::rest::ClusterView;
@@ -259,6 +259,8 @@ pub enum PeerMessage {
     Life(Life),
     /// From the gate to its shards: all members, as a snapshot with this number has them.
     Members(u64, Box<Members>),
+    /// From a shard to its gate: its last connection has gone, and it takes no new ones.
+    Drained,
     /// From the gate to its shards: the node can go on no longer.
     Fail,
     /// To shard 0: what an operator, or a page, wants to know or have done.

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::Bytes;
-
 use super::Shard;
 use crate::action::{Action, Actions, Over};
 use crate::admission::Headcount;
@@ -16,7 +14,7 @@ use crate::catalogue::{Command, Outcome, Removal};
 use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
 use crate::gate::{Gate, Heard};
-use crate::id::{ConnId, DialId, GATE, Life, ShardId};
+use crate::id::{ConnId, DialId, ShardId};
 use crate::metrics::Limit;
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
@@ -41,6 +39,12 @@ pub(super) struct Control {
     meetings: BTreeMap<DialId, DialId>,
     /// The question at `WRS_DOMAIN` that is under way.
     probe: Option<Probe>,
+    /// Siblings that have drained.
+    drained: usize,
+    /// Whether the control plane was told that the node stops.
+    leaving: bool,
+    /// Whether anything has happened that the control plane or the gate has not followed up.
+    pub(super) stirred: bool,
 }
 
 impl Control {
@@ -65,6 +69,9 @@ impl Control {
             handed: 0,
             meetings: BTreeMap::new(),
             probe: None,
+            drained: 0,
+            leaving: false,
+            stirred: true,
         })
     }
 
@@ -74,6 +81,9 @@ impl Control {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
+        if self.stirred {
+            return Some(Time::ZERO);
+        }
         let probe = self.probe.as_ref().map(Probe::deadline);
         [self.cluster.deadline(), self.gate.deadline(), probe].into_iter().flatten().min()
     }
@@ -90,6 +100,7 @@ impl Shard {
         out: &mut Actions,
     ) {
         let Some(control) = &mut self.control else { return out.push(Action::Close { conn }) };
+        control.stirred = true;
         match &mut control.probe {
             Some(probe) if dial == Some(probe.dial()) => {
                 let bytes = probe.ask(conn, &self.config.domain);
@@ -101,6 +112,7 @@ impl Shard {
 
     pub(super) fn dial_failed(&mut self, now: Time, dial: DialId, why: String) {
         let Some(control) = &mut self.control else { return };
+        control.stirred = true;
         if control.probe.take_if(|probe| probe.dial() == dial).is_some() {
             control.cluster.probed(now, None);
         } else {
@@ -110,61 +122,69 @@ impl Shard {
 
     pub(super) fn resolved(&mut self, now: Time, host: &str, addresses: Result<Vec<IpAddr>, String>) {
         if let Some(control) = &mut self.control {
+            control.stirred = true;
             control.cluster.resolved(now, host, addresses);
         }
     }
 
     pub(super) fn persisted(&mut self, now: Time, record: u64) {
         if let Some(control) = &mut self.control {
+            control.stirred = true;
             control.cluster.persisted(now, record);
         }
     }
 
     pub(super) fn persist_failed(&mut self, now: Time, why: &str) {
         if let Some(control) = &mut self.control {
+            control.stirred = true;
             control.cluster.persist_failed(now, why);
         }
     }
 
-    /// Bytes of a connection that is not a client's. False: it is one.
-    pub(super) fn link_received(&mut self, now: Time, conn: ConnId, bytes: &[u8], out: &mut Actions) -> bool {
-        let Some(control) = &mut self.control else { return false };
+    /// Bytes of a connection that is no client's.
+    pub(super) fn link_received(&mut self, now: Time, conn: ConnId, bytes: &[u8], out: &mut Actions) {
+        let Some(control) = &mut self.control else { return };
+        control.stirred = true;
         if control.gate.has(conn) {
-            control.gate.received(now, conn, bytes, out);
-            return true;
+            return control.gate.received(now, conn, bytes, out);
         }
-        let Some(probe) = control.probe.as_mut().filter(|probe| probe.conn() == Some(conn)) else { return false };
+        let Some(probe) = control.probe.as_mut().filter(|probe| probe.conn() == Some(conn)) else { return };
         if let Some(answer) = probe.received(bytes) {
             control.probe = None;
             control.cluster.probed(now, answer);
             out.push(Action::Close { conn });
         }
-        true
     }
 
-    /// A connection that is not a client's has gone, or will. False: it is one.
-    pub(super) fn link_ended(&mut self, now: Time, conn: ConnId, gone: bool, out: &mut Actions) -> bool {
-        let Some(control) = &mut self.control else { return false };
+    /// A write on a connection that is no client's.
+    pub(super) fn link_flushed(&mut self, conn: ConnId, unsent: usize) {
+        if let Some(control) = &mut self.control {
+            control.gate.flushed(conn, unsent);
+        }
+    }
+
+    /// A connection that is no client's has gone, or will.
+    pub(super) fn link_ended(&mut self, now: Time, conn: ConnId, gone: bool, out: &mut Actions) {
+        let Some(control) = &mut self.control else { return };
+        control.stirred = true;
         if control.gate.has(conn) {
-            match gone {
+            return match gone {
                 true => control.gate.closed(now, conn, out),
                 false => control.gate.ended(now, conn, out),
+            };
+        }
+        if control.probe.take_if(|probe| probe.conn() == Some(conn)).is_some() {
+            control.cluster.probed(now, None);
+            if !gone {
+                out.push(Action::Close { conn });
             }
-            return true;
         }
-        if control.probe.take_if(|probe| probe.conn() == Some(conn)).is_none() {
-            return false;
-        }
-        control.cluster.probed(now, None);
-        if !gone {
-            out.push(Action::Close { conn });
-        }
-        true
     }
 
     /// Time has passed for the control plane and the links.
     pub(super) fn control_timeout(&mut self, now: Time, out: &mut Actions) {
         let Some(control) = &mut self.control else { return };
+        control.stirred = true;
         if control.gate.deadline().is_some_and(|at| at <= now) {
             control.gate.timeout(now, out);
         }
@@ -185,16 +205,23 @@ impl Shard {
             while let Some(message) = self.router.inbox.pop_front() {
                 self.heard(now, self.me(), message, out);
             }
+            if !self.control.as_ref().is_some_and(|control| control.stirred) {
+                break;
+            }
             if let Some(heard) = self.control.as_mut().and_then(|control| control.gate.next_heard()) {
                 self.link_heard(now, heard, out);
             } else if let Some(deed) = self.control.as_mut().and_then(|control| control.cluster.next_deed()) {
                 self.do_deed(now, deed, out);
-            } else if self.router.inbox.is_empty() {
-                break;
+            } else if let Some(control) = &mut self.control {
+                control.stirred = false;
+                control.gate.flush(now, out);
             }
         }
         self.router.flush(out);
         let Some(control) = &mut self.control else { return };
+        if self.router.outbox.is_empty() {
+            return;
+        }
         for (life, message) in self.router.outbox.drain(..) {
             control.gate.mail(now, life, &message);
         }
@@ -265,7 +292,7 @@ impl Shard {
     }
 
     /// Says something to every shard of the node, this one included.
-    fn say_to_all(&mut self, mut message: impl FnMut() -> PeerMessage, out: &mut Actions) {
+    pub(super) fn say_to_all(&mut self, mut message: impl FnMut() -> PeerMessage, out: &mut Actions) {
         self.say(self.here, message(), out);
         self.say_to_others(message, out);
     }
@@ -282,8 +309,32 @@ impl Shard {
     fn tell_applied(&mut self, now: Time) {
         if let Some(control) = &mut self.control {
             let number = control.applied_everywhere_here();
+            control.stirred = true;
             control.cluster.applied(now, number);
         }
+    }
+
+    /// On shard 0: a sibling's last connection has gone.
+    pub(super) fn sibling_drained(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.drained += 1;
+        }
+    }
+
+    /// Whether this shard, whose last connection has gone, may stop. Shard 0 waits until the clients of all others have gone,
+    /// and then until the cluster can do without the node, within the time for the drain.
+    pub(super) fn may_stop(&mut self, now: Time, out: &mut Actions) -> bool {
+        let Some(control) = &mut self.control else {
+            self.say(crate::id::GATE, PeerMessage::Drained, out);
+            return true;
+        };
+        let alone = control.drained >= control.applied.len();
+        if alone && !std::mem::replace(&mut control.leaving, true) {
+            control.stirred = true;
+            control.cluster.drain(now);
+            self.run_control(now, out);
+        }
+        self.left
     }
 
     /// A snapshot takes the place of all that this node knew: what differs is applied as changes.
@@ -292,9 +343,9 @@ impl Shard {
         let wanted: BTreeMap<_, _> = channels.into_iter().collect();
         let gone = self.catalogue.range(None).filter(|(id, entry)| wanted.get(id) != Some(&entry.channel));
         let gone: Vec<_> = gone.map(|(id, _)| Command::Delete { id, why: Removal::Deleted }).collect();
-        let new = wanted.into_iter().filter(|(id, channel)| {
-            self.catalogue.get(*id).is_none_or(|entry| entry.channel != *channel)
-        });
+        let new = wanted
+            .into_iter()
+            .filter(|(id, channel)| self.catalogue.get(*id).is_none_or(|entry| entry.channel != *channel));
         let new: Vec<_> = new.map(|(id, channel)| Command::Create { id, channel }).collect();
         // The last of all that is said has the snapshot's number, so that it is told as applied when all is.
         for command in gone.into_iter().chain(new) {
@@ -327,9 +378,13 @@ impl Shard {
         address: Option<IpAddr>,
         out: &mut Actions,
     ) {
-        let refusal = matches!(command, Command::Create { .. }).then(|| self.limit_on_create(now, address, out)).flatten();
+        let refusal =
+            matches!(command, Command::Create { .. }).then(|| self.limit_on_create(now, address, out)).flatten();
         match (&mut self.control, refusal) {
-            (Some(control), None) => control.cluster.propose(now, from, ticket, command),
+            (Some(control), None) => {
+                control.stirred = true;
+                control.cluster.propose(now, from, ticket, command);
+            }
             (_, refusal) => {
                 let outcome = refusal.unwrap_or(Outcome::NoLeader);
                 self.say(from, PeerMessage::Settled(ticket, outcome), out);

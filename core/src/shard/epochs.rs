@@ -269,6 +269,21 @@ impl Shard {
         }
     }
 
+    /// After a long time without a lease this node may have been counted out, and its clients' seats given to others. The
+    /// control plane says so; after a pause of the process its word may come later than what sockets say.
+    pub(super) fn check_out(&mut self, now: Time, out: &mut Actions) {
+        let lease = self.router.lease;
+        if lease < Time::MAX && self.router.opened > 0 && now >= lease + self.config.out_after() {
+            self.router.opened = 0;
+            self.let_all_clients_go(now, out);
+        }
+    }
+
+    /// Whether reads and connects are answered: the node is in a cluster, and its lease lasts.
+    pub(super) fn is_serving(&self, now: Time) -> bool {
+        self.router.opened > 0 && now < self.router.lease
+    }
+
     /// The node was counted out: its clients go, and nothing of its life counts any more.
     pub(super) fn fall_out(&mut self, now: Time, out: &mut Actions) {
         self.let_all_clients_go(now, out);

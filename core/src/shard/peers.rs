@@ -6,9 +6,9 @@ use crate::asks::Ask;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
-use crate::id::{ChannelId, ClientId, GATE, ShardId};
+use crate::id::{ChannelId, ClientId, GATE};
 use crate::links::Credit;
-use crate::metrics::{Counter, Gauge, Limit};
+use crate::metrics::{Counter, Gauge};
 use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
@@ -154,6 +154,7 @@ impl Shard {
                 self.say(GATE, PeerMessage::Applied(number), out);
             }
             PeerMessage::Fail => self.fail(now, out),
+            PeerMessage::Drained => self.sibling_drained(),
             PeerMessage::Operate(ticket, operation) => {
                 if let PeerId::Shard(shard) = peer {
                     self.operate(now, shard, ticket, operation, out);
