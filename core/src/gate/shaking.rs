@@ -113,11 +113,14 @@ impl Gate {
 
     /// The other end has proven itself: the lower life offers the connection.
     fn proven(&mut self, conn: ConnId, out: &mut Actions) {
-        let Some((introduction, from, dial)) = self.stranger(conn) else { return };
-        let life = introduction.life;
-        if let Some((_, Purpose::Link(wanted))) = dial
+        let Some(entry) = self.conns.get(&conn) else { return };
+        let Phase::Shaking(handshake) = &entry.phase else { return };
+        let Some(theirs) = handshake.proven() else { return };
+        let life = theirs.introduction.life;
+        if let Some((_, Purpose::Link(wanted))) = entry.dial
             && wanted != life
         {
+            let (introduction, from) = (theirs.introduction.clone(), entry.from);
             self.heard.push_back(Heard::Succeeded { life: wanted, introduction, from });
         }
         if life > self.introduction.life {
@@ -249,13 +252,6 @@ impl Gate {
             let at = wanted.next_at(now, &mut self.random);
             self.timers.set(&mut wanted.timer, Wake::Dial(life), Some(at));
         }
-    }
-
-    /// A proven stranger: who it is, from where, and which dial led to it.
-    fn stranger(&self, conn: ConnId) -> Option<(Introduction, SocketAddr, Option<(DialId, Purpose)>)> {
-        let entry = self.conns.get(&conn)?;
-        let Phase::Shaking(handshake) = &entry.phase else { return None };
-        Some((handshake.proven()?.introduction.clone(), entry.from, entry.dial))
     }
 
     /// Up to which number mail of a life was handed on.
