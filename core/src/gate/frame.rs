@@ -143,7 +143,7 @@ impl Frames {
     }
 
     /// Gives back what an empty buffer does not need. Call it when everything that arrived has been read.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > IDLE {
             self.buffer = BytesMut::new();
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::dials::{Attempt, Purpose};
+use super::dials::Purpose;
 use super::fault::{LinkEnd, LinkFault};
 use super::frame::{self, OFFER, READY, REFUSE};
 use super::hello::{Handshake, Introduction, Role};
@@ -38,7 +38,7 @@ impl Gate {
             self.make_room(now, out);
         }
         if let Some((_, Purpose::Link(life))) = purpose {
-            self.attempt(life, Some(Attempt::Shaking(conn)));
+            self.set_busy(life, true);
         }
         let role = if purpose.is_some() { Role::Dialer } else { Role::Acceptor };
         let (mut nonce, mut hello) = ([0; 32], BytesMut::new());
@@ -241,14 +241,14 @@ impl Gate {
 
     /// An attempt to be linked with a life is over: another follows, if there is no link by now.
     pub(super) fn failed(&mut self, now: Time, life: Life) {
-        self.attempt(life, None);
+        self.set_busy(life, false);
         self.redial(now, life);
     }
 
     /// Dials a life again after a pause, if a link with it is wanted and nothing is under way.
     pub(super) fn redial(&mut self, now: Time, life: Life) {
         let Some(peer) = self.peers.get_mut(&life).filter(|peer| peer.link.is_none()) else { return };
-        if let Some(wanted) = peer.wanted.as_mut().filter(|wanted| wanted.attempt.is_none()) {
+        if let Some(wanted) = peer.wanted.as_mut().filter(|wanted| !wanted.busy) {
             let at = wanted.next_at(now, &mut self.random);
             self.timers.set(&mut wanted.timer, Wake::Dial(life), Some(at));
         }
@@ -259,10 +259,10 @@ impl Gate {
         self.peers.get(&life).and_then(|peer| peer.mail.as_ref()).map_or(0, |mail| mail.inbox.have())
     }
 
-    /// Notes what is under way towards a life.
-    fn attempt(&mut self, life: Life, attempt: Option<Attempt>) {
+    /// Notes whether an attempt to be linked with a life is under way.
+    fn set_busy(&mut self, life: Life, busy: bool) {
         if let Some(wanted) = self.peers.get_mut(&life).and_then(|peer| peer.wanted.as_mut()) {
-            wanted.attempt = attempt;
+            wanted.busy = busy;
         }
     }
 }

@@ -13,6 +13,8 @@ enum Next {
     Arrive { wire: u32, end: usize, bytes: Vec<u8> },
     /// The end of what the other end sends.
     Fin { wire: u32, end: usize },
+    /// Everything that an end has queued is written.
+    Written { wire: u32, end: usize },
     /// One end notices that its socket is gone.
     Closed { wire: u32, end: usize },
     /// A dial is answered.
@@ -184,6 +186,10 @@ impl Rig {
         for conn in written {
             let unsent = self.random.below(self.unsent_max + 1) as usize;
             self.gates[node].flushed(conn, unsent);
+            if unsent > 0 {
+                let at = self.now + self.delay();
+                self.soon(at, Next::Written { wire: conn.index, end: conn.generation as usize });
+            }
         }
     }
 
@@ -283,6 +289,11 @@ impl Rig {
                 }
             }
             Next::Fin { .. } => {}
+            Next::Written { wire, end } => {
+                if let Some((node, conn)) = self.socket(wire, end) {
+                    self.at(node + 1, |gate, _, _| gate.flushed(conn, 0));
+                }
+            }
         }
     }
 
