@@ -89,7 +89,7 @@ pub enum Heard {
     Post(Life, Bytes),
     /// A piece of mail: each once, in order.
     Mail(Life, PeerMessage),
-    /// [`Gate::meet`] has found somebody. The link with it comes up about now, or has been up for long.
+    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now.
     Met {
         /// The dial.
         dial: DialId,
@@ -107,7 +107,8 @@ pub enum Heard {
         /// Why.
         why: LinkEnd,
     },
-    /// At the address of a life that a link is wanted with there is another.
+    /// At the address of a life that a link is wanted with there is another, with which there is a link. It is said after
+    /// each attempt.
     Succeeded {
         /// Who was expected.
         life: Life,

@@ -117,12 +117,6 @@ impl Gate {
         let Phase::Shaking(handshake) = &entry.phase else { return };
         let Some(theirs) = handshake.proven() else { return };
         let life = theirs.introduction.life;
-        if let Some((_, Purpose::Link(wanted))) = entry.dial
-            && wanted != life
-        {
-            let (introduction, from) = (theirs.introduction.clone(), entry.from);
-            self.heard.push_back(Heard::Succeeded { life: wanted, introduction, from });
-        }
         if life > self.introduction.life {
             let have = self.have(life);
             let holds = self.link(life).map_or(0, |link| link.serial);
@@ -193,28 +187,24 @@ impl Gate {
         }
         entry.phase = Phase::Up(life);
         let dial = entry.dial.take();
-        self.made(now, life, dial, &introduction, from);
         self.mark(life);
-        let event = Event::LinkUp { node: introduction.node, life, address: from, version };
-        self.report(event, out);
-        self.heard.push_back(Heard::Up { life, introduction, from });
+        self.report(Event::LinkUp { node: introduction.node, life, address: from, version }, out);
+        self.heard.push_back(Heard::Up { life, introduction: introduction.clone(), from });
+        self.made(now, dial, introduction, from);
         Ok(())
     }
 
-    /// What a dial was for has come about.
-    fn made(
-        &mut self,
-        now: Time,
-        life: Life,
-        dial: Option<(DialId, Purpose)>,
-        introduction: &Introduction,
-        from: SocketAddr,
-    ) {
+    /// A dial has led to somebody that there is a link with.
+    fn made(&mut self, now: Time, dial: Option<(DialId, Purpose)>, introduction: Introduction, from: SocketAddr) {
+        let life = introduction.life;
         match dial {
-            Some((dial, Purpose::Meet)) => {
-                self.heard.push_back(Heard::Met { dial, life, introduction: introduction.clone(), from });
+            Some((dial, Purpose::Meet)) => self.heard.push_back(Heard::Met { dial, life, introduction, from }),
+            Some((_, Purpose::Link(wanted))) => {
+                self.failed(now, wanted);
+                if wanted != life && self.link(life).is_some() {
+                    self.heard.push_back(Heard::Succeeded { life: wanted, introduction, from });
+                }
             }
-            Some((_, Purpose::Link(wanted))) => self.failed(now, wanted),
             None => {}
         }
     }
@@ -222,18 +212,13 @@ impl Gate {
     /// A connection has ended before it was a link.
     pub(super) fn unmade(&mut self, now: Time, entry: &Conn, why: LinkEnd) {
         let Phase::Shaking(handshake) = &entry.phase else { return };
+        let superfluous =
+            matches!(why, LinkEnd::Fault(LinkFault::Superfluous) | LinkEnd::Refused(LinkFault::Superfluous));
+        if let Some(theirs) = handshake.proven().filter(|_| superfluous) {
+            return self.made(now, entry.dial, theirs.introduction.clone(), entry.from);
+        }
         match entry.dial {
-            Some((dial, Purpose::Meet)) => {
-                let superfluous =
-                    [LinkEnd::Fault(LinkFault::Superfluous), LinkEnd::Refused(LinkFault::Superfluous)].contains(&why);
-                match handshake.proven().filter(|_| superfluous) {
-                    Some(theirs) => {
-                        let introduction = theirs.introduction.clone();
-                        self.made(now, introduction.life, entry.dial, &introduction, entry.from);
-                    }
-                    None => self.heard.push_back(Heard::Unmet { dial, why }),
-                }
-            }
+            Some((dial, Purpose::Meet)) => self.heard.push_back(Heard::Unmet { dial, why }),
             Some((_, Purpose::Link(life))) => self.failed(now, life),
             None => {}
         }
