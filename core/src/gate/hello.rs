@@ -5,6 +5,8 @@
 //! to try secrets on: HMAC-SHA256 (RFC 2104) over a label, the prover's role and both hellos. So a proof is worth nothing on
 //! another connection or in the other direction, and nothing in either hello can be changed on the way. Nothing about the
 //! other members is said here, and nothing at all but this to one who has not proven itself.
+//!
+//! It says who is at the other end, not that nobody reads or changes what follows: against that there is TLS below.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ring::hmac;
