@@ -49,7 +49,8 @@ pub struct Request {
 pub struct Arriving {
     head: Head,
     body: Body,
-    until: Time,
+    /// Since when: it may take as long again as the head could (contract, REST API).
+    since: Time,
 }
 
 /// The rest of a `GET /channels`.
@@ -247,8 +248,7 @@ impl Session {
                 (used, Step::Request(Box::new(Request { head, body: Ok(body.into_bytes()) })))
             }
             Ok(_) | Err(_) => {
-                // The body may take as long again as the head could (contract, REST API); see `deadline`.
-                self.phase = Phase::Body(Box::new(Arriving { head, body, until: now }));
+                self.phase = Phase::Body(Box::new(Arriving { head, body, since: now }));
                 (used, if waits { Step::Continue } else { Step::More })
             }
         }
@@ -287,7 +287,7 @@ impl Session {
                 Some(self.pace.since + config.keepalive_timeout)
             }
             Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
-            Phase::Body(arriving) => Some(arriving.until + config.handshake_timeout),
+            Phase::Body(arriving) => Some(arriving.since + config.handshake_timeout),
             Phase::Asked => None,
             Phase::Discarding(Some(until)) | Phase::Closing(until) => Some(*until),
             Phase::Client(client) => client.deadline(config.ping_interval),
