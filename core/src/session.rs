@@ -315,3 +315,50 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answering() -> (Config, Session) {
+        let config = Config { keepalive_timeout: Duration::from_secs(10), answer_rate_min: 10, ..Config::default() };
+        let conn = ConnId { index: 0, generation: 0 };
+        let mut session = Session::new(Time::ZERO, conn, IpAddr::from([127, 0, 0, 1]));
+        session.owes_from(Time::from_millis(1_000));
+        session.unsent = 1_000;
+        session.answered(Time::from_millis(1_000));
+        (config, session)
+    }
+
+    #[test]
+    fn an_answer_has_its_time_again_once_enough_of_it_is_taken() {
+        let (config, mut session) = answering();
+        let at = |session: &Session| session.deadline(&config).unwrap();
+        assert_eq!(config.answer_bytes_min(), 100);
+        session.flushed(Time::from_millis(3_000), 901, &config);
+        assert_eq!(at(&session), Time::from_millis(11_000), "a byte too little");
+        session.flushed(Time::from_millis(4_000), 900, &config);
+        assert_eq!(at(&session), Time::from_millis(14_000));
+        session.flushed(Time::from_millis(5_000), 900, &config);
+        session.owes_from(Time::from_millis(6_000));
+        assert_eq!(at(&session), Time::from_millis(14_000), "neither a try nor a further answer is progress");
+        assert!(session.is_too_slow());
+    }
+
+    #[test]
+    fn the_wait_for_the_next_request_begins_when_the_answer_is_taken() {
+        let (config, mut session) = answering();
+        session.flushed(Time::from_millis(9_000), 0, &config);
+        session.flushed(Time::from_millis(9_500), 0, &config);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(19_000)));
+        assert!(!session.is_too_slow(), "it is idle");
+    }
+
+    #[test]
+    fn what_tls_adds_is_no_progress_and_takes_none_back() {
+        let (config, mut session) = answering();
+        session.flushed(Time::from_millis(2_000), 1_020, &config);
+        session.flushed(Time::from_millis(3_000), 920, &config);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(13_000)));
+    }
+}
