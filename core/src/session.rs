@@ -196,10 +196,20 @@ impl Session {
         }
     }
 
-    /// Whether its time is up because it takes an answer too slowly.
-    pub fn is_too_slow(&self) -> bool {
-        self.unsent > 0
-            && matches!(self.phase, Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None))
+    /// Whether its time is up because it takes its answers too slowly.
+    pub fn is_too_slow(&self, now: Time, config: &Config) -> bool {
+        self.pace_deadline(config).is_some_and(|at| at <= now)
+    }
+
+    /// Until when enough of its answers must be taken, whatever else it does meanwhile; `None` while nothing is under way,
+    /// and where the end of its socket is settled or close codes speak.
+    fn pace_deadline(&self, config: &Config) -> Option<Time> {
+        match self.phase {
+            Phase::Head { .. } | Phase::Body(_) | Phase::Asked | Phase::Listing(..) | Phase::Discarding(None) => {
+                (self.unsent > 0).then(|| self.pace.since + config.keepalive_timeout)
+            }
+            Phase::Discarding(Some(_)) | Phase::Client(_) | Phase::Closing(_) => None,
+        }
     }
 
     /// Ready for the next request.
@@ -280,9 +290,9 @@ impl Session {
         matches!(self.phase, Phase::Head { .. }) && self.held.is_empty() && self.unsent == 0
     }
 
-    /// Until when the phase may last; `None` where the node itself must answer first.
+    /// Until when things may stay as they are; `None` where the node itself must answer first.
     pub fn deadline(&self, config: &Config) -> Option<Time> {
-        match &self.phase {
+        let phase = match &self.phase {
             Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None) => {
                 Some(self.pace.since + config.keepalive_timeout)
             }
@@ -291,7 +301,8 @@ impl Session {
             Phase::Asked => None,
             Phase::Discarding(Some(until)) | Phase::Closing(until) => Some(*until),
             Phase::Client(client) => client.deadline(config.ping_interval),
-        }
+        };
+        [phase, self.pace_deadline(config)].into_iter().flatten().min()
     }
 }
 
@@ -342,7 +353,20 @@ mod tests {
         session.flushed(Time::from_millis(5_000), 900, &config);
         session.owes_from(Time::from_millis(6_000));
         assert_eq!(at(&session), Time::from_millis(14_000), "neither a try nor a further answer is progress");
-        assert!(session.is_too_slow());
+        assert!(!session.is_too_slow(Time::from_millis(13_999), &config));
+        assert!(session.is_too_slow(Time::from_millis(14_000), &config));
+    }
+
+    #[test]
+    fn half_a_request_buys_no_time_for_the_answer_before() {
+        let (config, mut session) = answering();
+        let limits = Limits::default();
+        for seconds in [5, 10] {
+            session.next_request(Time::from_millis(seconds * 1_000), b"GET /", &limits);
+            session.answered(Time::from_millis(seconds * 1_000));
+        }
+        session.next_request(Time::from_millis(10_500), b"GET /", &limits);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(11_000)));
     }
 
     #[test]
@@ -351,7 +375,7 @@ mod tests {
         session.flushed(Time::from_millis(9_000), 0, &config);
         session.flushed(Time::from_millis(9_500), 0, &config);
         assert_eq!(session.deadline(&config), Some(Time::from_millis(19_000)));
-        assert!(!session.is_too_slow(), "it is idle");
+        assert!(!session.is_too_slow(Time::MAX, &config), "it is idle");
     }
 
     #[test]

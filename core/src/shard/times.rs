@@ -39,6 +39,10 @@ impl Shard {
         if session.deadline(&self.config).is_none_or(|at| at > now) {
             return self.put_back(session);
         }
+        if session.is_too_slow(now, &self.config) {
+            self.limit_reached(now, Limit::KeepaliveTimeout, out);
+            return self.drop_session(now, *session, true, out);
+        }
         match &session.phase {
             Phase::Head { idle: false, .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
@@ -56,9 +60,6 @@ impl Shard {
             }
             Phase::Asked => {}
             Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
-                if session.is_too_slow() {
-                    self.limit_reached(now, Limit::KeepaliveTimeout, out);
-                }
                 return self.drop_session(now, *session, true, out);
             }
         }
