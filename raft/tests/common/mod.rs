@@ -26,7 +26,7 @@ pub fn change(token: &str) -> wrs_raft::Change {
         "u" => ChangeKind::Update,
         kind => panic!("unknown {kind}"),
     };
-    Change { kind, node: NodeId(node.parse().unwrap()) }
+    Change::new(kind, NodeId(node.parse().unwrap()))
 }
 
 /// The lines of a file of vectors, as JSON values.
