@@ -43,6 +43,8 @@ pub enum Event {
     Listening {
         /// Where.
         address: SocketAddr,
+        /// Where other nodes reach it.
+        cluster: SocketAddr,
         /// Whether with TLS.
         tls: bool,
         /// With how many threads.
@@ -284,8 +286,9 @@ impl Event {
     /// Tells `each` every field in order.
     fn fields(&self, each: &mut dyn FnMut(&'static str, Field<'_>) -> fmt::Result) -> fmt::Result {
         match self {
-            Event::Listening { address, tls, shards } => {
+            Event::Listening { address, cluster, tls, shards } => {
                 each("address", Field::Plain(address))?;
+                each("cluster", Field::Plain(cluster))?;
                 each("tls", Field::Flag(*tls))?;
                 each("shards", Field::Number((*shards).into()))
             }
@@ -481,7 +484,12 @@ mod tests {
         let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
         let why = || "line one\nline \"two\"\u{1b}[0m".to_owned();
         vec![
-            Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
+            Event::Listening {
+                address: SocketAddr::new(from, 8080),
+                cluster: SocketAddr::new(from, 4000),
+                tls: true,
+                shards: 4,
+            },
             Event::ConfigDoubtful { why: why() },
             Event::ClientJoined { channel, client },
             Event::ClientLeft { channel, client, code: 4404 },
@@ -537,7 +545,7 @@ mod tests {
     fn fields_stand_there_as_people_know_them() {
         let shown: Vec<String> = all().iter().map(|event| event.text(4).to_string()).collect();
         for expected in [
-            "info listening address=192.0.2.1:8080 tls=true shards=4",
+            "info listening address=192.0.2.1:8080 cluster=192.0.2.1:4000 tls=true shards=4",
             "debug client-left channel=D679-05F5 client=00000000000000010002000000000003 code=4404",
             "debug client-refused from=192.0.2.1 status=401",
             "debug channel-created channel=D679-05F5 pattern=push-pull",

@@ -113,6 +113,19 @@ pub enum Done {
     },
 }
 
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Done::Joined => f.write_str("Success: this node is a member of that cluster."),
+            Done::Removed => f.write_str("Success: the node was removed."),
+            Done::Recovered { missing } => {
+                f.write_str("Success: the cluster goes on; what only these nodes knew is lost:")?;
+                missing.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+        }
+    }
+}
+
 /// Why what an operator asked for is not done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refused {

@@ -34,12 +34,11 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn of(config: &Config) -> Self {
-        let longest = config.election_timeout_max;
         Spans {
             heartbeat: config.heartbeat,
             lease: config.election_timeout_min * 3 / 4,
-            out: (longest + Duration::from_millis(500)) * 2,
-            change: longest + Duration::from_secs(2),
+            out: config.out_after(),
+            change: config.election_timeout_max + Duration::from_secs(2),
         }
     }
 
@@ -203,6 +202,11 @@ impl Leading {
         }
         held.until = held.until.max(now + Spans::margin(length));
         Some(length)
+    }
+
+    /// How far a live life has applied, as it said.
+    pub(super) fn applied(&self, life: Life) -> Option<u64> {
+        self.lives.get(&life).map(|held| held.applied)
     }
 
     /// A node wants to be live under a life that is not. True: propose it now. It must have applied all that was committed when

@@ -15,7 +15,6 @@
 
 mod changes;
 mod codec;
-mod control;
 mod deed;
 mod fields;
 mod forming;
@@ -25,10 +24,13 @@ mod leader;
 mod lease;
 mod links;
 mod membership;
+mod operate;
 mod recovery;
 mod snapshot;
 mod wire;
 
+#[cfg(test)]
+mod forming_tests;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
@@ -63,7 +65,6 @@ use recovery::Recovery;
 use snapshot::Snapshots;
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
-pub use control::Control;
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
 pub use membership::VOTERS_MAX;
 pub use wire::{ControlMessage, Greeting, JoinRefusal, JoinRequest, Refusal};
@@ -161,9 +162,10 @@ impl Cluster {
     /// The data directory cannot be gone on with, or the settings do not fit.
     pub fn new(config: &Arc<Config>, start: Start, now: Time) -> Result<Self, StartError> {
         let Start { mut random, address, port, stored: _, founders } = start;
+        let (node, life) = first_names(&mut random);
         let me = Introduction {
-            node: founders.as_ref().map_or_else(|| NodeId(draw(&mut random)), |founders| founders.own),
-            life: Life(draw(&mut random)),
+            node: founders.as_ref().map_or(node, |founders| founders.own),
+            life,
             incarnation: draw(&mut random),
             cluster: None,
             id_length: u8::try_from(config.id_length).unwrap_or(u8::MAX),
@@ -297,6 +299,16 @@ impl Cluster {
         self.look_soon();
     }
 
+    /// At the address of `life`, which a link is wanted with, there is another.
+    pub fn succeeded(&mut self, now: Time, life: Life, introduction: &Introduction) {
+        self.now = now;
+        let at = self.members.iter().find(|(_, member)| member.life == Some(life));
+        if let Some(address) = at.map(|(_, member)| member.address.clone()) {
+            self.meetings.note(now, address, introduction.clone());
+            self.look_soon();
+        }
+    }
+
     /// Nobody is, or nobody who can be understood.
     pub fn unmet(&mut self, now: Time, dial: DialId, why: String) {
         self.now = now;
@@ -330,6 +342,18 @@ impl Cluster {
             self.restless = false;
             self.look();
         }
+    }
+
+    /// All records up to this number are durable.
+    pub fn persisted(&mut self, now: Time, record: u64) {
+        self.now = now;
+        let _ = record;
+    }
+
+    /// The data directory has failed: nothing that is stored after this counts.
+    pub fn persist_failed(&mut self, now: Time, why: &str) {
+        self.now = now;
+        self.fail(format!("the data directory: {why}"));
     }
 
     // What is to be done.
@@ -604,6 +628,12 @@ impl Cluster {
             self.deeds.push_back(Deed::Fail(why));
         }
     }
+}
+
+/// What a node that keeps nothing on disk calls itself, and its first life: the first draws of the stream that
+/// [`Start::random`] is. So the other shards know them without being told.
+pub fn first_names(random: &mut Random) -> (NodeId, Life) {
+    (NodeId(draw(random)), Life(draw(random)))
 }
 
 /// A number that is never 0.
