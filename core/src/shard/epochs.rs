@@ -325,8 +325,10 @@ impl Shard {
     /// Other nodes are live than before.
     pub(super) fn lives_changed(&mut self, now: Time, before: &[Life], out: &mut Actions) {
         let members = &self.router.members;
-        let ended: Vec<Life> = before.iter().copied().filter(|life| members.node_of(*life).is_none()).collect();
-        for life in ended.into_iter().filter(|life| *life != self.router.life) {
+        let own = self.router.life;
+        let is_over = |life: &Life| *life != own && members.node_of(*life).is_none();
+        let ended: Vec<Life> = before.iter().copied().filter(is_over).collect();
+        for life in ended {
             self.forget_life(now, life, out);
         }
         self.seal(now, out);
