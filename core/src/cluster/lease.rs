@@ -122,7 +122,7 @@ impl Lease {
         now < self.told
     }
 
-    pub(super) fn until(&self) -> Time {
+    pub(super) fn told(&self) -> Time {
         self.told
     }
 }

@@ -433,7 +433,7 @@ impl Cluster {
 
     /// Until when this node may decide and read.
     pub fn lease_until(&self) -> Time {
-        self.lease.until()
+        self.lease.told()
     }
 
     /// How far the log is known to be agreed on, and how far it is applied here.
@@ -475,7 +475,7 @@ impl Cluster {
             self.follow_role();
             self.lead();
             self.say_alive();
-            if !stirred && !(self.changes.has_unsent() && self.can_send()) {
+            if !(stirred || self.changes.has_unsent() && self.can_send()) {
                 break;
             }
         }
