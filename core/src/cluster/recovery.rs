@@ -48,7 +48,7 @@ impl Cluster {
         }
         let since = *self.recovery.since.get_or_insert(self.now);
         // By then every lease that the last leader gave has ended.
-        if self.now.since(since) < self.spans.lease * 2 || self.now < self.lease.until() {
+        if self.now.since(since) < self.spans.lease * 2 || self.now < self.lease.told() {
             return;
         }
         let Some((here, gone)) = self.voters() else { return };
