@@ -138,6 +138,35 @@ fn nodes_that_meet_at_once_have_one_link_each() {
 }
 
 #[test]
+fn meeting_a_node_that_is_linked_leaves_the_link_as_it_is() {
+    for n in [1, 2] {
+        let mut rig = pair(1);
+        rig.run_until(3_000);
+        let dial = rig.at(n, |gate, _, _| gate.meet(address(3 - n)));
+        rig.run_until(5_000);
+        let met = |heard: &Heard| matches!(heard, Heard::Met { dial: of, life: met, .. } if *of == dial && *met == life(3 - n));
+        assert!(rig.heard[n - 1].iter().any(met), "{:?}", rig.heard[n - 1]);
+        assert_eq!((rig.ups(1).len(), rig.ups(2).len(), rig.open_wires().len()), (1, 1, 1));
+        assert!(rig.events.iter().all(|event| matches!(event, Event::LinkUp { .. })), "{:?}", rig.events);
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_is_dialed_less_and_less_until_nobody_expects_it() {
+    let mut rig = Rig::new(1, 1);
+    rig.at(1, |gate, now, _| gate.expect(now, vec![(Life(900), address(9))]));
+    rig.run_until(1_000);
+    let early = rig.gates[0].last_dial;
+    rig.run_until(60_000);
+    let late = rig.gates[0].last_dial - early;
+    assert!((3..=6).contains(&early) && (20..=50).contains(&late), "{early}, then {late}");
+    rig.expect(1, &[]);
+    rig.run_until(120_000);
+    assert_eq!(rig.gates[0].last_dial, early + late);
+    assert!(rig.gates[0].deadline().is_none() && rig.gates[0].peers.is_empty());
+}
+
+#[test]
 fn who_cannot_be_met_is_said_with_a_reason() {
     let mut rig = Rig::with(vec![gate(1, "secret"), gate(2, "another")], 1);
     let dials: Vec<DialId> = [1, 2, 9].map(|n| rig.at(1, |gate, _, _| gate.meet(address(n)))).into();
@@ -534,7 +563,7 @@ fn no_more_nodes_are_known_than_may_be() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn all_mail_arrives_once_and_in_order_whatever_the_cuts(seed in any::<u64>()) {
