@@ -3,6 +3,8 @@
 //! Actions are imperative. They are in order: perform them front to back. None waits, none fails towards the shard; what
 //! became of a socket comes back as an [`Input`](crate::input::Input).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::config::NodeAddress;
@@ -77,7 +79,7 @@ pub enum Action {
     },
     /// Something happened that an operator may want to know.
     Report(Event),
-    /// Accept no further connection.
+    /// Accept no further client. Links are still accepted: who leaves a cluster talks with it.
     StopListening,
     /// This shard has drained: once every shard says so, the process may end.
     Stop,
@@ -101,6 +103,34 @@ pub enum FileName {
     Segment(u64),
     /// The state as of an index: `snapshot-…`.
     Snapshot(u64),
+}
+
+impl FileName {
+    /// The file of this name; `None` if it is none of a data directory's.
+    pub fn parse(name: &str) -> Option<Self> {
+        if name == "node" {
+            return Some(FileName::Identity);
+        }
+        let (kind, digits) = name.split_once('-')?;
+        let plain = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u64::from_str_radix(digits, 16).ok().filter(|_| plain && digits.len() == 16)?;
+        match kind {
+            "log" => Some(FileName::Segment(number)),
+            "snapshot" => Some(FileName::Snapshot(number)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for FileName {
+    /// The name in the directory, which [`FileName::parse`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileName::Identity => f.write_str("node"),
+            FileName::Segment(number) => write!(f, "log-{number:016x}"),
+            FileName::Snapshot(number) => write!(f, "snapshot-{number:016x}"),
+        }
+    }
 }
 
 /// One thing to do in the data directory.
@@ -166,5 +196,37 @@ impl Actions {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_reads_what_it_writes_and_nothing_else() {
+        for file in [FileName::Identity, FileName::Segment(0), FileName::Segment(u64::MAX), FileName::Snapshot(0xAB)] {
+            assert_eq!(FileName::parse(&file.to_string()), Some(file));
+        }
+        assert_eq!(FileName::Snapshot(0xAB).to_string(), "snapshot-00000000000000ab");
+        for other in [
+            "",
+            "Node",
+            "log",
+            "log-",
+            "log-1",
+            "log-00000000000000AB",
+            "log-+00000000000000a",
+            "node-0000000000000001",
+        ] {
+            assert_eq!(FileName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_stand_in_the_order_in_which_they_are_read() {
+        let mut files = [FileName::Snapshot(1), FileName::Segment(2), FileName::Identity, FileName::Segment(1)];
+        files.sort();
+        assert_eq!(files, [FileName::Identity, FileName::Segment(1), FileName::Segment(2), FileName::Snapshot(1)]);
     }
 }

@@ -1,7 +1,11 @@
 //! What every shard of a node starts from, and what the node says when it starts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::action::FileName;
 use crate::config::{Config, VERSION};
 use crate::pages::{PageContext, Pages};
 use crate::rest::Resources;
@@ -17,10 +21,14 @@ pub struct Boot {
     pub key: [u8; 32],
     /// The port that clients use, which is also what `CHANNEL.port` says.
     pub public_port: u16,
+    /// The port that other nodes dial: `WRS_NODE_PORT`, or what the system chose in its place.
+    pub node_port: u16,
+    /// What the data directory holds, in the order of the names, for shard 0; `None` where there is no directory.
+    pub stored: Option<Vec<(FileName, Bytes)>>,
 }
 
 impl Boot {
-    /// A node that listens on `port`; `readme` is the text of `WRS_README_PATH` if there is one.
+    /// A node that listens on `port` and has stored nothing; `readme` is the text of `WRS_README_PATH` if there is one.
     pub fn new(config: Arc<Config>, key: [u8; 32], port: u16, readme: Option<String>) -> Self {
         let public_port = config.public_api_port.unwrap_or(port);
         let pages = Arc::new(Pages::new(&PageContext {
@@ -33,7 +41,19 @@ impl Boot {
             readme_markdown: readme,
             version: VERSION,
         }));
-        Boot { config, pages, key, public_port }
+        let node_port = config.node_port;
+        Boot { config, pages, key, public_port, node_port, stored: None }
+    }
+
+    /// The same for a shard that is not shard 0: what is stored is not its concern.
+    pub fn for_sibling(&self) -> Self {
+        let (config, pages) = (self.config.clone(), self.pages.clone());
+        Boot { config, pages, stored: None, ..*self }
+    }
+
+    /// Where other nodes reach this one, as far as it knows by itself.
+    pub fn node_address(&self) -> SocketAddr {
+        SocketAddr::new(self.config.node_bind(), self.node_port)
     }
 
     /// What a person who starts the node by hand reads first. `port` is the one that it listens on.
@@ -49,8 +69,9 @@ impl Boot {
             "wrs {VERSION} ({runtime}, {} shards) listening on {base}\n\
              open {base}/client in a browser, or create a channel:\n  \
              curl -d '{{\"pattern\":\"pub-sub\"}}' {base}/channels\n\
-             the API guide is at {base}/readme; stop with Ctrl-C",
-            self.config.shards
+             the API guide is at {base}/readme; other nodes join at {}; stop with Ctrl-C",
+            self.config.shards,
+            self.node_address()
         )
     }
 

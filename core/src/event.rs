@@ -43,6 +43,8 @@ pub enum Event {
     Listening {
         /// Where.
         address: SocketAddr,
+        /// Where other nodes reach it.
+        cluster: SocketAddr,
         /// Whether with TLS.
         tls: bool,
         /// With how many threads.
@@ -174,6 +176,33 @@ pub enum Event {
     Drained,
     /// The time for draining is over; connections that are left end now.
     DrainTimedOut,
+    /// Another node leads now, or none.
+    LeaderChanged {
+        /// Which; 0 for none.
+        leader: u64,
+        /// In which term.
+        term: u64,
+    },
+    /// This node has become a member of a cluster, or has founded one.
+    ClusterEntered {
+        /// Which.
+        cluster: String,
+    },
+    /// This node has lost its place among the live ones: it closes its clients and begins anew.
+    LifeEnded {
+        /// Which.
+        life: Life,
+    },
+    /// There is another cluster that holds channels, as this one does: the two stay apart.
+    ClustersApart {
+        /// Where a node of it is.
+        address: String,
+    },
+    /// A majority is gone for good, and the cluster goes on without it: what only those nodes knew is lost.
+    ClusterRecovered {
+        /// The id of the cluster from now on.
+        cluster: String,
+    },
 }
 
 /// One field of an event.
@@ -206,12 +235,17 @@ impl Event {
             | Event::AcceptResumed
             | Event::CertificatesRead
             | Event::Draining
+            | Event::LeaderChanged { .. }
+            | Event::ClusterEntered { .. }
             | Event::Drained => Level::Info,
             Event::ConfigDoubtful { .. }
             | Event::LimitReached { .. }
             | Event::LinkRefused { .. }
             | Event::AcceptPaused { .. }
             | Event::CertificatesRefused { .. }
+            | Event::LifeEnded { .. }
+            | Event::ClustersApart { .. }
+            | Event::ClusterRecovered { .. }
             | Event::DrainTimedOut => Level::Warn,
         }
     }
@@ -241,14 +275,20 @@ impl Event {
             Event::Draining => "draining",
             Event::Drained => "drained",
             Event::DrainTimedOut => "drain-timed-out",
+            Event::LeaderChanged { .. } => "leader-changed",
+            Event::ClusterEntered { .. } => "cluster-entered",
+            Event::LifeEnded { .. } => "life-ended",
+            Event::ClustersApart { .. } => "clusters-apart",
+            Event::ClusterRecovered { .. } => "cluster-recovered",
         }
     }
 
     /// Tells `each` every field in order.
     fn fields(&self, each: &mut dyn FnMut(&'static str, Field<'_>) -> fmt::Result) -> fmt::Result {
         match self {
-            Event::Listening { address, tls, shards } => {
+            Event::Listening { address, cluster, tls, shards } => {
                 each("address", Field::Plain(address))?;
+                each("cluster", Field::Plain(cluster))?;
                 each("tls", Field::Flag(*tls))?;
                 each("shards", Field::Number((*shards).into()))
             }
@@ -306,6 +346,15 @@ impl Event {
             Event::ConfigDoubtful { why } | Event::AcceptPaused { why } | Event::CertificatesRefused { why } => {
                 each("why", Field::Text(why))
             }
+            Event::LeaderChanged { leader, term } => {
+                each("leader", Field::Plain(&NodeId(*leader)))?;
+                each("term", Field::Number(*term))
+            }
+            Event::ClusterEntered { cluster } | Event::ClusterRecovered { cluster } => {
+                each("cluster", Field::Plain(cluster))
+            }
+            Event::LifeEnded { life } => each("life", Field::Plain(life)),
+            Event::ClustersApart { address } => each("address", Field::Text(address)),
             Event::AcceptResumed
             | Event::CertificatesRead
             | Event::Draining
@@ -435,7 +484,12 @@ mod tests {
         let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
         let why = || "line one\nline \"two\"\u{1b}[0m".to_owned();
         vec![
-            Event::Listening { address: SocketAddr::new(from, 8080), tls: true, shards: 4 },
+            Event::Listening {
+                address: SocketAddr::new(from, 8080),
+                cluster: SocketAddr::new(from, 4000),
+                tls: true,
+                shards: 4,
+            },
             Event::ConfigDoubtful { why: why() },
             Event::ClientJoined { channel, client },
             Event::ClientLeft { channel, client, code: 4404 },
@@ -457,6 +511,11 @@ mod tests {
             Event::Draining,
             Event::Drained,
             Event::DrainTimedOut,
+            Event::LeaderChanged { leader: 7, term: 3 },
+            Event::ClusterEntered { cluster: "00000000000000aa".to_owned() },
+            Event::LifeEnded { life: Life(8) },
+            Event::ClustersApart { address: "10.0.0.1:4000".to_owned() },
+            Event::ClusterRecovered { cluster: "00000000000000ab".to_owned() },
         ]
     }
 
@@ -486,7 +545,7 @@ mod tests {
     fn fields_stand_there_as_people_know_them() {
         let shown: Vec<String> = all().iter().map(|event| event.text(4).to_string()).collect();
         for expected in [
-            "info listening address=192.0.2.1:8080 tls=true shards=4",
+            "info listening address=192.0.2.1:8080 cluster=192.0.2.1:4000 tls=true shards=4",
             "debug client-left channel=D679-05F5 client=00000000000000010002000000000003 code=4404",
             "debug client-refused from=192.0.2.1 status=401",
             "debug channel-created channel=D679-05F5 pattern=push-pull",

@@ -8,7 +8,10 @@ use crate::action::{Action, Actions, Over, Store};
 use crate::config::NodeAddress;
 use crate::event::Event;
 use crate::id::{ConnId, DialId, ShardId};
+use crate::input::Input;
 use crate::peer::PeerMessage;
+use crate::shard::Shard;
+use crate::time::Time;
 
 /// What an adapter offers one shard. Calls about a socket that is gone are ignored.
 pub trait Host {
@@ -34,10 +37,28 @@ pub trait Host {
     fn fail(&mut self, why: String);
     /// Tells the operator.
     fn report(&mut self, event: Event);
-    /// Accepts no further connection.
+    /// Accepts no further client.
     fn stop_listening(&mut self);
     /// This shard has drained.
     fn stop(&mut self);
+}
+
+/// What an adapter's loop drives: a [`Shard`], or what stands in for one in a test of the loop.
+pub trait Machine {
+    /// Takes one fact and adds what is to be done to `out`.
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Actions);
+    /// When [`Input::Timeout`] is due.
+    fn deadline(&self) -> Option<Time>;
+}
+
+impl Machine for Shard {
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Actions) {
+        Shard::handle(self, now, input, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Shard::deadline(self)
+    }
 }
 
 /// Performs all actions in order and leaves the list empty.

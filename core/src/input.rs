@@ -66,7 +66,7 @@ pub enum Input<'a> {
         message: PeerMessage,
     },
     /// A connection of the cluster port was accepted, or a dial has succeeded. Shard 0's alone. Its bytes come and go as
-    /// those of any other socket.
+    /// those of any other socket; where it has TLS the handshake is still to come, and `Broken` if it fails.
     Linked {
         /// The socket.
         conn: ConnId,
@@ -94,7 +94,7 @@ pub enum Input<'a> {
         /// The record's number.
         record: u64,
     },
-    /// Something could not be stored. Nothing that is stored after it counts.
+    /// Something could not be stored. Nothing that is stored after it counts; it is said once.
     PersistFailed {
         /// Why.
         why: String,

@@ -29,6 +29,8 @@
 //!   learns that a client reads too slowly.
 //! - **`Closed` once** for a socket that is gone, and never after an [`Action::Close`](action::Action::Close), which frees
 //!   the socket's index. A generation tells its next user apart.
+//! - **What is stored is stored in order**, and `Persisted` means that everything up to that record survives a crash. After
+//!   `PersistFailed` nothing is stored any more.
 //! - **Time does not go backwards**, and `Timeout` comes when the deadline is reached; early or repeated ones do no harm.
 //! - **A shard that has said `Stop` is still asked by others**: the process ends when all have said it.
 //!
@@ -140,6 +142,7 @@ pub mod openapi;
 pub mod pages;
 pub mod pattern;
 pub mod peer;
+pub mod probe;
 pub mod random;
 pub mod rest;
 pub mod roster;

@@ -1,55 +1,71 @@
-//! The listening socket, and who gets the next connection.
+//! The listening sockets, and who gets the next connection.
 //!
-//! Shard 0 accepts and gives each connection to a shard that has the fewest, so that they differ by few, whatever the
-//! kernel's hash would have made of the clients' addresses, and whatever rhythm clients have: where each asks over one
-//! connection and stays on the next, two shards that take turns would leave one with all that stay.
+//! Shard 0 accepts and gives each client's connection to a shard that has the fewest, so that they differ by few, whatever
+//! the kernel's hash would have made of the clients' addresses, and whatever rhythm clients have: where each asks over one
+//! connection and stays on the next, two shards that take turns would leave one with all that stay. Links stay its own.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use wrs_core::time::Time;
+use wrs_node::listen::{is_transient, ready};
 
 use crate::ring::Ring;
 
-/// Connections that the kernel keeps for us until we accept them; it may keep fewer.
-const BACKLOG: i32 = 4096;
 /// Connections accepted before the rest of the turn's work is looked at.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long nothing is accepted after the process or the system ran out of files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens a listening socket.
-pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
 /// What became of the connections that waited.
 pub struct Accepted {
     /// New connections, ready for use.
-    pub connections: Vec<(Socket, IpAddr)>,
+    pub connections: Vec<(Socket, SocketAddr)>,
     /// Why no more could be accepted for a while, if so.
     pub exhausted: Option<io::Error>,
 }
 
-/// The listener of shard 0.
+/// The listeners of shard 0; other shards have none.
+#[derive(Default)]
+pub struct Doors {
+    /// Where clients connect.
+    pub clients: Option<Listener>,
+    /// Where other nodes connect.
+    pub links: Option<Listener>,
+}
+
+impl Doors {
+    /// The key of the clients' listener, among those of listeners.
+    pub const CLIENTS: usize = 0;
+    /// The key of the cluster port's.
+    pub const LINKS: usize = 1;
+
+    /// When accepting goes on after a pause.
+    pub fn deadline(&self) -> Option<Time> {
+        [&self.clients, &self.links].into_iter().flatten().filter_map(|listener| listener.paused_until).min()
+    }
+
+    /// Goes on accepting where a pause is over: how often.
+    pub fn resume(&mut self, now: Time) -> usize {
+        [&mut self.clients, &mut self.links].into_iter().flatten().filter_map(|listener| listener.resume(now)).count()
+    }
+}
+
+/// One listener.
 pub struct Listener {
     ring: Ring,
     socket: Socket,
+    key: usize,
     paused_until: Option<Time>,
 }
 
 impl Listener {
-    /// Watches a listening socket.
-    pub fn new(socket: Socket, ring: Ring) -> io::Result<Self> {
-        ring.await_connection(&socket)?;
-        Ok(Listener { ring, socket, paused_until: None })
+    /// Watches a listening socket under a key.
+    pub fn new(socket: Socket, ring: &Ring, key: usize) -> io::Result<Self> {
+        ring.await_connection(&socket, key)?;
+        Ok(Listener { ring: ring.clone(), socket, key, paused_until: None })
     }
 
     /// Accepts what waits, within the turn's share.
@@ -59,9 +75,8 @@ impl Listener {
             match self.socket.accept() {
                 Ok((socket, address)) => {
                     // A connection that is gone already fails here, or at the first read.
-                    let ready = socket.set_nonblocking(true).and_then(|()| socket.set_tcp_nodelay(true));
-                    if let (Ok(()), Some(address)) = (ready, address.as_socket()) {
-                        accepted.connections.push((socket, address.ip().to_canonical()));
+                    if let Ok(from) = ready(&socket, &address) {
+                        accepted.connections.push((socket, from));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -78,36 +93,21 @@ impl Listener {
         accepted
     }
 
-    /// When accepting goes on after a pause.
-    pub fn deadline(&self) -> Option<Time> {
-        self.paused_until
-    }
-
-    /// Goes on accepting if a pause is over; true if it was.
-    pub fn resume(&mut self, now: Time) -> bool {
-        let over = self.paused_until.take_if(|until| *until <= now).is_some();
-        if over {
-            self.watch();
-        }
-        over
+    /// Goes on accepting if a pause is over.
+    fn resume(&mut self, now: Time) -> Option<()> {
+        self.paused_until.take_if(|until| *until <= now)?;
+        self.watch();
+        Some(())
     }
 
     fn watch(&self) {
         // An error means that the ring takes nothing any more: the next wait fails with it and the shard ends.
-        let _ = self.ring.await_connection(&self.socket);
+        let _ = self.ring.await_connection(&self.socket, self.key);
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.ring.forget_connections();
+        self.ring.forget_connections(self.key);
     }
-}
-
-/// Whether only the one connection failed.
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }

@@ -1,8 +1,9 @@
 //! The wrs server on glommio: a thread per core on io_uring, for Linux.
 //!
-//! `node` reads the configuration and starts one thread per shard; `turn` is a shard's loop; `ring`, `conn` and `listen`
-//! are its sockets, `mesh` and `bell` the queues between shards, `host` its hands; `probe` says whether this system can run it. The
-//! files are the twins of the smol server's; where those speak of a poller and of tasks, here is the ring.
+//! `shards` starts one thread per shard; `turn` is a shard's loop; `ring`, `conn` and `listen` are its sockets, `mesh` and
+//! `bell` the queues between shards, `host` its hands; `probe` says whether this system can run it. What a server has once
+//! per process is in `wrs-node`. The files are the twins of the smol server's; where those speak of a poller and of tasks,
+//! here is the ring.
 
 #[cfg(target_os = "linux")]
 mod bell;
@@ -17,11 +18,11 @@ mod listen;
 #[cfg(target_os = "linux")]
 mod mesh;
 #[cfg(target_os = "linux")]
-mod node;
-#[cfg(target_os = "linux")]
 mod probe;
 #[cfg(target_os = "linux")]
 mod ring;
+#[cfg(target_os = "linux")]
+mod shards;
 #[cfg(target_os = "linux")]
 mod signals;
 #[cfg(target_os = "linux")]
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    node::main()
+    wrs_node::start::main(shards::serve)
 }
 
 /// There is no io_uring here.

@@ -3,15 +3,16 @@
 //! A queue has no bound of its own: the core counts what is under way between two shards and pauses the sources
 //! (`Config::peer_window_bytes`); connections that are handed over are bounded by the limit on open files.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::id::ShardId;
 use wrs_core::peer::PeerMessage;
+use wrs_node::certificates::Certificates;
+use wrs_node::news::News;
 
 use crate::bell::Bell;
 
@@ -19,10 +20,12 @@ use crate::bell::Bell;
 pub enum Parcel {
     /// A sibling says something.
     Peer(ShardId, PeerMessage),
-    /// A connection that another shard accepted.
-    Connection(Socket, IpAddr),
+    /// A client's connection that shard 0 accepted.
+    Connection(Socket, SocketAddr),
+    /// What came of something that took its time. Shard 0's.
+    News(News),
     /// New certificates for the connections to come.
-    Certificates(Arc<ServerConfig>),
+    Certificates(Certificates),
     /// The node is to stop.
     Drain,
     /// A sibling has drained.

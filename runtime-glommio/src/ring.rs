@@ -81,6 +81,11 @@ fn number(id: ConnId, request: u8) -> u64 {
     u64::from(id.index) << 32 | u64::from(id.generation & 0xFF_FFFF) << 8 | u64::from(request)
 }
 
+/// A listener's number: its key and what was asked.
+fn listener(key: usize) -> u64 {
+    (key as u64) << 32 | u64::from(LISTEN)
+}
+
 /// What happened, and at which socket.
 pub struct Event {
     number: u64,
@@ -91,7 +96,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The slab's index of the socket.
+    /// The slab's index of the socket, or a listener's key.
     pub fn key(&self) -> usize {
         (self.number >> 32) as usize
     }
@@ -251,15 +256,15 @@ impl Ring {
         Ok(watched)
     }
 
-    /// Tells once when somebody connects.
-    pub fn await_connection(&self, listening: &Socket) -> io::Result<()> {
+    /// Tells once, under a key of listeners, when somebody connects.
+    pub fn await_connection(&self, listening: &Socket, key: usize) -> io::Result<()> {
         let poll = opcode::PollAdd::new(Fd(listening.as_raw_fd()), mask(PollFlags::IN)).build();
-        self.request(poll.user_data(u64::from(LISTEN)))
+        self.request(poll.user_data(listener(key)))
     }
 
     /// Ends [`Ring::await_connection`].
-    pub fn forget_connections(&self) {
-        self.cancel(u64::from(LISTEN));
+    pub fn forget_connections(&self, key: usize) {
+        self.cancel(listener(key));
     }
 
     /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.

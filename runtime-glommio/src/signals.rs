@@ -7,9 +7,9 @@ use std::sync::Arc;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wrs_core::config::Config;
-use wrs_core::event::Event;
+use wrs_node::certificates::Certificates;
+use wrs_node::log::Log;
 
-use crate::host::Log;
 use crate::mesh::{Parcel, Way};
 
 /// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
@@ -38,12 +38,7 @@ pub fn attend(mut signals: Signals, config: Arc<Config>, ways: Vec<Way>, log: Lo
 
 /// New connections get the certificates that the files hold now; files that cannot be used change nothing.
 fn reload(config: &Config, ways: &[Way], log: &Log) {
-    match crate::node::certificates(config) {
-        Ok(Some(certificates)) => {
-            ways.iter().for_each(|way| way.send(Parcel::Certificates(certificates.clone())));
-            log.write(&Event::CertificatesRead);
-        }
-        Ok(None) => {}
-        Err(why) => log.write(&Event::CertificatesRefused { why }),
+    if let Some(certificates) = Certificates::read_again(config, log) {
+        ways.iter().for_each(|way| way.send(Parcel::Certificates(certificates.clone())));
     }
 }

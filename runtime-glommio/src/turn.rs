@@ -4,24 +4,24 @@
 //! call per socket. No rule stands here: what a connection or a message means is the core's to say.
 
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 
-use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::host::perform;
+use wrs_core::host::{Machine, perform};
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
-use wrs_core::shard::Shard;
 use wrs_core::time::Time;
 use wrs_core::wire::line::{Incoming, Line};
+use wrs_core::wire::tls::TlsError;
+use wrs_node::certificates::Certificates;
+use wrs_node::news::{Connected, News};
 
 use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
-use crate::listen::Listener;
+use crate::listen::Doors;
 use crate::mesh::Parcel;
 use crate::ring::{Buffers, Event, Ring, What};
 
@@ -38,15 +38,15 @@ const BYTES_PER_CALL: usize = 128 << 10;
 const WORTH_ONE_CALL: usize = 4;
 
 /// A shard, its sockets and all that its loop needs.
-pub struct Turn {
-    shard: Shard,
+pub struct Turn<M> {
+    machine: M,
     actions: Actions,
     hands: Hands,
     ring: Ring,
     buffers: Buffers,
     inbox: Receiver<Parcel>,
-    listener: Option<Listener>,
-    certificates: Option<Arc<ServerConfig>>,
+    doors: Doors,
+    certificates: Certificates,
     /// Whose turn it is to get a connection.
     next: usize,
     /// The memory of the last list of sockets to flush, for the next one.
@@ -63,9 +63,9 @@ pub struct Turn {
 }
 
 /// What a shard's loop is made of.
-pub struct Parts {
-    /// The machine.
-    pub shard: Shard,
+pub struct Parts<M> {
+    /// The machine: a shard.
+    pub machine: M,
     /// What performs its actions.
     pub hands: Hands,
     /// Where it sleeps.
@@ -74,25 +74,25 @@ pub struct Parts {
     pub buffers: Buffers,
     /// What the process sends it.
     pub inbox: Receiver<Parcel>,
-    /// The listener, on shard 0.
-    pub listener: Option<Listener>,
+    /// Where connections come from, on shard 0.
+    pub doors: Doors,
     /// TLS for its connections.
-    pub certificates: Option<Arc<ServerConfig>>,
+    pub certificates: Certificates,
     /// Bytes that the shard takes at once.
     pub read_buffer: usize,
 }
 
-impl Turn {
+impl<M: Machine> Turn<M> {
     /// A loop that has not begun.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts<M>) -> Self {
         Turn {
-            shard: parts.shard,
+            machine: parts.machine,
             actions: Actions::new(),
             hands: parts.hands,
             ring: parts.ring,
             buffers: parts.buffers,
             inbox: parts.inbox,
-            listener: parts.listener,
+            doors: parts.doors,
             certificates: parts.certificates,
             next: 0,
             flushed: Vec::new(),
@@ -105,19 +105,19 @@ impl Turn {
         }
     }
 
-    /// Runs until all shards have drained.
-    pub async fn run(mut self) -> io::Result<()> {
+    /// Runs until all shards have drained; why, if the node has failed.
+    pub async fn run(mut self) -> io::Result<Option<String>> {
         let mut events = Vec::new();
         while !self.hands.is_over() {
             let now = clock::now();
-            let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
+            let deadlines = [self.machine.deadline(), self.doors.deadline()];
             let busy = self.has_mail || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now))).await?;
             self.turn(clock::now(), &mut events);
             glommio::yield_if_needed().await;
         }
-        Ok(())
+        Ok(self.hands.failure)
     }
 
     fn turn(&mut self, now: Time, events: &mut Vec<Event>) {
@@ -131,32 +131,34 @@ impl Turn {
         }
         for event in events.drain(..) {
             match event.what {
-                What::Connecting => self.accept(now),
+                What::Connecting if event.key() == Doors::LINKS => self.accept_links(now),
+                What::Connecting => self.accept_clients(now),
                 _ => self.heard(now, event),
             }
             if self.taken >= BYTES_PER_FLUSH {
                 self.flush(now);
             }
         }
-        if self.shard.deadline().is_some_and(|at| at <= now) {
+        if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
         self.flush(now);
         self.hands.wake_mailed();
         if !self.hands.listening {
-            self.listener = None;
-        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.doors.clients = None;
+        }
+        for _ in 0..self.doors.resume(now) {
             self.tell(now, Input::AcceptResumed);
         }
     }
 
     fn tell(&mut self, now: Time, input: Input<'_>) {
-        self.shard.handle(now, input, &mut self.actions);
+        self.machine.handle(now, input, &mut self.actions);
         perform(&mut self.actions, &mut self.hands);
     }
 
-    fn accept(&mut self, now: Time) {
-        let Some(listener) = &mut self.listener else { return };
+    fn accept_clients(&mut self, now: Time) {
+        let Some(listener) = &mut self.doors.clients else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
@@ -165,7 +167,7 @@ impl Turn {
             let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
-                self.adopt(now, socket, from);
+                self.open(now, socket, from);
             } else {
                 self.hands.mail(shard, Parcel::Connection(socket, from));
             }
@@ -177,27 +179,59 @@ impl Turn {
         let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
-            Parcel::Connection(socket, from) => self.adopt(now, socket, from),
-            Parcel::Certificates(certificates) => self.certificates = Some(certificates),
+            Parcel::Connection(socket, from) => self.open(now, socket, from),
+            Parcel::News(News::Fact(input)) => self.tell(now, input),
+            Parcel::News(News::Connected(connected)) => self.connected(now, connected),
+            Parcel::Certificates(certificates) => self.certificates = certificates,
             Parcel::Drain => self.tell(now, Input::Drain),
             Parcel::Stopped => self.hands.stopped += 1,
         }
         true
     }
 
-    /// A new connection of this shard.
-    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr) {
-        let line = match &self.certificates {
-            None => Ok(Line::plain()),
-            Some(certificates) => Line::encrypted(certificates.clone()),
-        };
+    fn accept_links(&mut self, now: Time) {
+        let Some(listener) = &mut self.doors.links else { return };
+        let accepted = listener.accept(now);
+        if let Some(error) = accepted.exhausted {
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
+        }
+        for (socket, from) in accepted.connections {
+            let id = self.hands.reserve();
+            if self.adopt(id, socket, self.certificates.of_link()) {
+                self.tell(now, Input::Linked { conn: id, from, dial: None });
+            }
+        }
+    }
+
+    /// A new client of this shard.
+    fn open(&mut self, now: Time, socket: Socket, from: SocketAddr) {
         let id = self.hands.conns.reserve();
-        // Neither can fail but for want of memory; the connection is then refused by its end.
+        if self.adopt(id, socket, self.certificates.of_client()) {
+            self.tell(now, Input::Opened { conn: id, from: from.ip() });
+        }
+    }
+
+    /// A dial has succeeded.
+    fn connected(&mut self, now: Time, connected: Connected) {
+        let Connected { dial, socket, from, host, over } = connected;
+        let id = self.hands.reserve();
+        if self.adopt(id, socket, self.certificates.of_dialed(&host, over)) {
+            // With TLS it is this end that begins.
+            self.hands.mark(id);
+            self.tell(now, Input::Linked { conn: id, from, dial: Some(dial) });
+        } else {
+            self.tell(now, Input::DialFailed { dial, why: "there is no memory for a connection".to_owned() });
+        }
+    }
+
+    /// Makes a socket a connection. It cannot fail but for want of memory; the connection is then refused by its end.
+    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>) -> bool {
         let (Ok(line), Ok(watched)) = (line, self.ring.watch(socket, id)) else {
-            return self.hands.conns.remove(id);
+            self.hands.conns.remove(id);
+            return false;
         };
         self.hands.conns.insert(id, Conn::new(watched, line));
-        self.tell(now, Input::Opened { conn: id, from });
+        true
     }
 
     fn heard(&mut self, now: Time, mut event: Event) {
@@ -224,7 +258,7 @@ impl Turn {
                     self.decrypted(now, id, incoming);
                 }
                 Got::Bytes => {
-                    self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+                    self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
                     perform(&mut self.actions, &mut self.hands);
                 }
             }
@@ -253,7 +287,7 @@ impl Turn {
     fn decrypted(&mut self, now: Time, id: ConnId, incoming: Incoming) {
         self.hands.mark(id);
         for bytes in self.plain.chunks_mut(self.read_buffer.max(1)) {
-            self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+            self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
             perform(&mut self.actions, &mut self.hands);
         }
         match incoming {

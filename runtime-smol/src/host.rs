@@ -1,17 +1,14 @@
 //! This server's hands: performs the actions of one shard on its sockets and queues.
 
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use wrs_core::action::{Over, Store};
-use wrs_core::config::Config;
 use wrs_core::config::NodeAddress;
 use wrs_core::event::Event;
 use wrs_core::host::Host;
 use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::peer::PeerMessage;
+use wrs_node::log::Log;
+use wrs_node::outside::Outside;
 
 use crate::conn::Conns;
 use crate::mesh::{Parcel, Way};
@@ -22,23 +19,28 @@ pub struct Hands {
     pub conns: Conns,
     /// Sockets with something to write.
     pub dirty: Vec<ConnId>,
-    /// Whether connections are still accepted.
+    /// Whether clients are still accepted.
     pub listening: bool,
     /// How many shards have drained, as far as this one has heard.
     pub stopped: usize,
+    /// Why the node can go on no longer, if so.
+    pub failure: Option<String>,
     here: ShardId,
     ways: Vec<Way>,
     /// Shards that have mail of this turn.
     mailed: Vec<bool>,
+    /// On shard 0.
+    outside: Option<Outside>,
     log: Log,
 }
 
 impl Hands {
-    /// The hands of shard `here`, with the ways to all shards.
-    pub fn new(here: ShardId, ways: Vec<Way>, log: Log) -> Self {
+    /// The hands of shard `here`, with the ways to all shards; `outside` is shard 0's.
+    pub fn new(here: ShardId, ways: Vec<Way>, outside: Option<Outside>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
         let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
-        Hands { conns: Conns::new(load), dirty: Vec::new(), listening: true, stopped: 0, here, ways, mailed, log }
+        let (conns, dirty) = (Conns::new(load), Vec::new());
+        Hands { conns, dirty, listening: true, stopped: 0, failure: None, here, ways, mailed, outside, log }
     }
 
     /// Whether every shard has drained.
@@ -75,6 +77,14 @@ impl Hands {
             way.load().add();
         }
         chosen
+    }
+
+    /// The place of a connection that is this shard's from the start.
+    pub fn reserve(&mut self) -> ConnId {
+        if let Some(way) = self.ways.get(usize::from(self.here.0)) {
+            way.load().add();
+        }
+        self.conns.reserve()
     }
 
     /// Wakes the shards that have mail.
@@ -125,13 +135,27 @@ impl Host for Hands {
         self.mail(usize::from(peer.0), Parcel::Peer(self.here, message));
     }
 
-    fn dial(&mut self, _: DialId, _: NodeAddress, _: Over) {}
+    fn dial(&mut self, dial: DialId, address: NodeAddress, over: Over) {
+        if let Some(outside) = &self.outside {
+            outside.dial(dial, address, over);
+        }
+    }
 
-    fn resolve(&mut self, _: String) {}
+    fn resolve(&mut self, host: String) {
+        if let Some(outside) = &self.outside {
+            outside.resolve(host);
+        }
+    }
 
-    fn store(&mut self, _: Store) {}
+    fn store(&mut self, store: Store) {
+        if let Some(outside) = &self.outside {
+            outside.store(store);
+        }
+    }
 
-    fn fail(&mut self, _: String) {}
+    fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
 
     fn report(&mut self, event: Event) {
         self.log.write(&event);
@@ -147,28 +171,6 @@ impl Host for Hands {
         let here = usize::from(self.here.0);
         for shard in (0..self.ways.len()).filter(|shard| *shard != here) {
             self.mail(shard, Parcel::Stopped);
-        }
-    }
-}
-
-/// The log on standard output, one line an event.
-#[derive(Clone)]
-pub struct Log {
-    config: Arc<Config>,
-}
-
-impl Log {
-    /// A log as the configuration wants it.
-    pub fn new(config: Arc<Config>) -> Self {
-        Log { config }
-    }
-
-    /// Writes one line, unless the event is for a debug log that is off.
-    pub fn write(&self, event: &Event) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if let Some(line) = event.line(&self.config, wall) {
-            // A log that nobody reads any more must not end the service.
-            let _ = writeln!(io::stdout().lock(), "{line}");
         }
     }
 }

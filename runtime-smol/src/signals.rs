@@ -8,9 +8,9 @@ use async_signal::{Signal, Signals};
 use smol::LocalExecutor;
 use smol::stream::StreamExt;
 use wrs_core::config::Config;
-use wrs_core::event::Event;
+use wrs_node::certificates::Certificates;
+use wrs_node::log::Log;
 
-use crate::host::Log;
 use crate::mesh::{Parcel, Way};
 
 /// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
@@ -42,13 +42,8 @@ pub fn attend(mut signals: Signals, executor: &LocalExecutor<'static>, config: A
 
 /// New connections get the certificates that the files hold now; files that cannot be used change nothing.
 async fn reload(config: &Arc<Config>, ways: &[Way], log: &Log) {
-    let config = config.clone();
-    match smol::unblock(move || crate::certificates(&config)).await {
-        Ok(Some(certificates)) => {
-            ways.iter().for_each(|way| way.send(Parcel::Certificates(certificates.clone())));
-            log.write(&Event::CertificatesRead);
-        }
-        Ok(None) => {}
-        Err(why) => log.write(&Event::CertificatesRefused { why }),
+    let (config, log) = (config.clone(), log.clone());
+    if let Some(certificates) = smol::unblock(move || Certificates::read_again(&config, &log)).await {
+        ways.iter().for_each(|way| way.send(Parcel::Certificates(certificates.clone())));
     }
 }

@@ -4,25 +4,25 @@
 //! call per socket. No rule stands here: what a connection or a message means is the core's to say.
 
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 
 use polling::{Event, Events};
-use rustls::ServerConfig;
 use socket2::Socket;
 use wrs_core::action::Actions;
-use wrs_core::host::perform;
+use wrs_core::host::{Machine, perform};
 use wrs_core::id::ConnId;
 use wrs_core::input::Input;
-use wrs_core::shard::Shard;
 use wrs_core::time::Time;
 use wrs_core::wire::line::{Incoming, Line};
+use wrs_core::wire::tls::TlsError;
+use wrs_node::certificates::Certificates;
+use wrs_node::news::{Connected, News};
 
 use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
-use crate::listen::Listener;
+use crate::listen::Doors;
 use crate::mesh::Parcel;
 use crate::poll::Poll;
 use crate::tasks::Tasks;
@@ -32,19 +32,17 @@ const PARCELS_PER_TURN: usize = 4096;
 /// Bytes that are read before what they led to is written: enough to gather many small messages for one socket, little
 /// enough that they are still in the cache when they are written.
 const BYTES_PER_FLUSH: usize = 64 << 10;
-/// The listener's key in the poller; sockets have theirs from 0.
-pub const LISTENER: usize = usize::MAX - 1;
 
 /// A shard, its sockets and all that its loop needs.
-pub struct Turn {
-    shard: Shard,
+pub struct Turn<M> {
+    machine: M,
     actions: Actions,
     hands: Hands,
     poll: Poll,
     inbox: Receiver<Parcel>,
-    listener: Option<Listener>,
+    doors: Doors,
     tasks: Tasks,
-    certificates: Option<Arc<ServerConfig>>,
+    certificates: Certificates,
     /// Whose turn it is to get a connection.
     next: usize,
     /// The memory of the last list of sockets to flush, for the next one.
@@ -59,35 +57,35 @@ pub struct Turn {
 }
 
 /// What a shard's loop is made of.
-pub struct Parts {
-    /// The machine.
-    pub shard: Shard,
+pub struct Parts<M> {
+    /// The machine: a shard.
+    pub machine: M,
     /// What performs its actions.
     pub hands: Hands,
     /// Where it sleeps.
     pub poll: Poll,
     /// What the process sends it.
     pub inbox: Receiver<Parcel>,
-    /// The listener, on shard 0.
-    pub listener: Option<Listener>,
+    /// Where connections come from, on shard 0.
+    pub doors: Doors,
     /// What it awaits beside its sockets.
     pub tasks: Tasks,
     /// TLS for its connections.
-    pub certificates: Option<Arc<ServerConfig>>,
+    pub certificates: Certificates,
     /// Bytes that one read takes at most.
     pub read_buffer: usize,
 }
 
-impl Turn {
+impl<M: Machine> Turn<M> {
     /// A loop that has not begun.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts<M>) -> Self {
         Turn {
-            shard: parts.shard,
+            machine: parts.machine,
             actions: Actions::new(),
             hands: parts.hands,
             poll: parts.poll,
             inbox: parts.inbox,
-            listener: parts.listener,
+            doors: parts.doors,
             tasks: parts.tasks,
             certificates: parts.certificates,
             next: 0,
@@ -100,18 +98,18 @@ impl Turn {
         }
     }
 
-    /// Runs until all shards have drained.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Runs until all shards have drained; why, if the node has failed.
+    pub fn run(mut self) -> io::Result<Option<String>> {
         let mut events = Events::new();
         while !self.hands.is_over() {
             let now = clock::now();
-            let deadlines = [self.shard.deadline(), self.listener.as_ref().and_then(Listener::deadline)];
+            let deadlines = [self.machine.deadline(), self.doors.deadline()];
             let busy = self.has_mail || !self.hands.dirty.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.poll.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &events);
         }
-        Ok(())
+        Ok(self.hands.failure)
     }
 
     fn turn(&mut self, now: Time, events: &Events) {
@@ -122,8 +120,10 @@ impl Turn {
         // Whoever wrote what is left will not wake this shard again.
         self.has_mail = opened == PARCELS_PER_TURN;
         for event in events.iter() {
-            if event.key == LISTENER {
-                self.accept(now);
+            if event.key == Doors::CLIENTS {
+                self.accept_clients(now);
+            } else if event.key == Doors::LINKS {
+                self.accept_links(now);
             } else if let Some(id) = self.hands.conns.at(event.key) {
                 let dead = event.is_err().unwrap_or(false) || event.is_interrupt();
                 self.ready(now, id, event, dead);
@@ -132,25 +132,26 @@ impl Turn {
                 }
             }
         }
-        if self.shard.deadline().is_some_and(|at| at <= now) {
+        if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
         self.flush(now);
         self.hands.wake_mailed();
         if !self.hands.listening {
-            self.listener = None;
-        } else if self.listener.as_mut().is_some_and(|listener| listener.resume(now)) {
+            self.doors.clients = None;
+        }
+        for _ in 0..self.doors.resume(now) {
             self.tell(now, Input::AcceptResumed);
         }
     }
 
     fn tell(&mut self, now: Time, input: Input<'_>) {
-        self.shard.handle(now, input, &mut self.actions);
+        self.machine.handle(now, input, &mut self.actions);
         perform(&mut self.actions, &mut self.hands);
     }
 
-    fn accept(&mut self, now: Time) {
-        let Some(listener) = &mut self.listener else { return };
+    fn accept_clients(&mut self, now: Time) {
+        let Some(listener) = &mut self.doors.clients else { return };
         let accepted = listener.accept(now);
         if let Some(error) = accepted.exhausted {
             self.tell(now, Input::AcceptPaused { why: error.to_string() });
@@ -159,7 +160,7 @@ impl Turn {
             let shard = self.hands.choose(self.next);
             self.next = shard + 1;
             if shard == 0 {
-                self.adopt(now, socket, from);
+                self.open(now, socket, from);
             } else {
                 self.hands.mail(shard, Parcel::Connection(socket, from));
             }
@@ -171,27 +172,59 @@ impl Turn {
         let Ok(parcel) = self.inbox.try_recv() else { return false };
         match parcel {
             Parcel::Peer(peer, message) => self.tell(now, Input::Peer { peer, message }),
-            Parcel::Connection(socket, from) => self.adopt(now, socket, from),
-            Parcel::Certificates(certificates) => self.certificates = Some(certificates),
+            Parcel::Connection(socket, from) => self.open(now, socket, from),
+            Parcel::News(News::Fact(input)) => self.tell(now, input),
+            Parcel::News(News::Connected(connected)) => self.connected(now, connected),
+            Parcel::Certificates(certificates) => self.certificates = certificates,
             Parcel::Drain => self.tell(now, Input::Drain),
             Parcel::Stopped => self.hands.stopped += 1,
         }
         true
     }
 
-    /// A new connection of this shard.
-    fn adopt(&mut self, now: Time, socket: Socket, from: IpAddr) {
-        let line = match &self.certificates {
-            None => Ok(Line::plain()),
-            Some(certificates) => Line::encrypted(certificates.clone()),
-        };
+    fn accept_links(&mut self, now: Time) {
+        let Some(listener) = &mut self.doors.links else { return };
+        let accepted = listener.accept(now);
+        if let Some(error) = accepted.exhausted {
+            self.tell(now, Input::AcceptPaused { why: error.to_string() });
+        }
+        for (socket, from) in accepted.connections {
+            let id = self.hands.reserve();
+            if self.adopt(id, socket, self.certificates.of_link()) {
+                self.tell(now, Input::Linked { conn: id, from, dial: None });
+            }
+        }
+    }
+
+    /// A new client of this shard.
+    fn open(&mut self, now: Time, socket: Socket, from: SocketAddr) {
         let id = self.hands.conns.reserve();
-        // Neither can fail but for want of memory; the connection is then refused by its end.
+        if self.adopt(id, socket, self.certificates.of_client()) {
+            self.tell(now, Input::Opened { conn: id, from: from.ip() });
+        }
+    }
+
+    /// A dial has succeeded.
+    fn connected(&mut self, now: Time, connected: Connected) {
+        let Connected { dial, socket, from, host, over } = connected;
+        let id = self.hands.reserve();
+        if self.adopt(id, socket, self.certificates.of_dialed(&host, over)) {
+            // With TLS it is this end that begins.
+            self.hands.mark(id);
+            self.tell(now, Input::Linked { conn: id, from, dial: Some(dial) });
+        } else {
+            self.tell(now, Input::DialFailed { dial, why: "there is no memory for a connection".to_owned() });
+        }
+    }
+
+    /// Makes a socket a connection. It cannot fail but for want of memory; the connection is then refused by its end.
+    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>) -> bool {
         let (Ok(line), Ok(watched)) = (line, self.poll.watch(socket, id.index as usize)) else {
-            return self.hands.conns.remove(id);
+            self.hands.conns.remove(id);
+            return false;
         };
         self.hands.conns.insert(id, Conn::new(watched, line));
-        self.tell(now, Input::Opened { conn: id, from });
+        true
     }
 
     fn ready(&mut self, now: Time, id: ConnId, event: Event, dead: bool) {
@@ -214,7 +247,7 @@ impl Turn {
             Got::Bytes(count) => {
                 self.taken += count;
                 let bytes = self.buffer.get_mut(..count).unwrap_or_default();
-                self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+                self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
                 perform(&mut self.actions, &mut self.hands);
             }
         }
@@ -227,7 +260,7 @@ impl Turn {
         let incoming = conn.line.received(self.buffer.get(..count).unwrap_or_default(), &mut self.plain);
         self.hands.mark(id);
         for bytes in self.plain.chunks_mut(self.buffer.len().max(1)) {
-            self.shard.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+            self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
             perform(&mut self.actions, &mut self.hands);
         }
         match incoming {

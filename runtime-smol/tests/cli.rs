@@ -131,7 +131,7 @@ struct Node {
 impl Node {
     fn start(env: &[(&str, &str)]) -> Node {
         let mut command = wrs(env);
-        command.args(["--port-api", "0", "--shards", "2"]).stderr(Stdio::inherit());
+        command.args(["--port-api", "0", "--port-node", "0", "--shards", "2"]).stderr(Stdio::inherit());
         let mut running = Running::start(command);
         let mut lines = running.lines();
         let first = lines.next().unwrap();

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::wire::frame;
 use crate::wire::tls::{Tls, TlsError, TlsFault};
@@ -93,8 +93,16 @@ impl Line {
 
     /// The server's end of a TLS line.
     pub fn encrypted(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        let tls = Tls::new(config)?;
-        Ok(Line { encrypted: Some(Box::new(Encrypted { tls, cipher: Vec::new(), written: 0 })), ..Self::default() })
+        Ok(Line::over(Tls::server(config)?))
+    }
+
+    /// The client's end of a TLS line to `host`. It has something to write at once.
+    pub fn encrypted_client(config: Arc<ClientConfig>, host: &str) -> Result<Self, TlsError> {
+        Ok(Line::over(Tls::client(config, host)?))
+    }
+
+    fn over(tls: Tls) -> Self {
+        Line { encrypted: Some(Box::new(Encrypted { tls, cipher: Vec::new(), written: 0 })), ..Self::default() }
     }
 
     /// Whether bytes from the socket must go through [`Line::received`] first.

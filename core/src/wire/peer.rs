@@ -64,7 +64,13 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         | PeerMessage::Abroad(..)
         | PeerMessage::AbroadNoted(_)
         | PeerMessage::Lease(_)
-        | PeerMessage::Out(_)
+        | PeerMessage::Out
+        | PeerMessage::Life(_)
+        | PeerMessage::Members(..)
+        | PeerMessage::Fail
+        | PeerMessage::Drained
+        | PeerMessage::Operate(..)
+        | PeerMessage::Operated(..)
         | PeerMessage::Sealed(..)
         | PeerMessage::Opened(..)
         | PeerMessage::Measure(_)

@@ -97,6 +97,7 @@ impl Plan {
         });
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());
-        Boot { config: self.config.clone(), pages: pages.clone(), key, public_port: 8080 }
+        let (config, pages) = (self.config.clone(), pages.clone());
+        Boot { config, pages, key, public_port: 8080, node_port: 4000, stored: None }
     }
 }

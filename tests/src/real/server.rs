@@ -85,6 +85,8 @@ impl Channel {
 pub struct Server {
     /// Where it listens.
     pub port: u16,
+    /// Where other nodes reach it.
+    pub node_port: u16,
     /// What it runs as.
     pub runtime: Runtime,
     child: Child,
@@ -138,12 +140,13 @@ impl Server {
         let (out, err) = (Lines::default(), Lines::default());
         out.follow(child.stdout.take().unwrap());
         err.follow(child.stderr.take().unwrap());
-        let mut server = Server { port: 0, runtime, child, out, err, tls: None };
-        let Some(port) = server.out.wait_for(|line| port_in(line)) else {
+        let mut server = Server { port: 0, node_port: 0, runtime, child, out, err, tls: None };
+        let ports = [port_in, node_port_in].map(|find| server.out.wait_for(|line| find(line)));
+        let [Some(port), Some(node_port)] = ports else {
             let status = server.child.try_wait().unwrap();
             return Err(format!("{status:?} {:?} {:?}", server.out.all(), server.err.all()));
         };
-        server.port = port;
+        (server.port, server.node_port) = (port, node_port);
         Ok(server)
     }
 
@@ -305,6 +308,15 @@ fn port_in(line: &str) -> Option<u16> {
     let address = match serde_json::from_str::<Value>(line) {
         Ok(event) => event["address"].as_str()?.to_owned(),
         Err(_) => line.split("listening on http").nth(1)?.to_owned(),
+    };
+    address.rsplit(':').next()?.parse().ok()
+}
+
+/// The port in `… other nodes join at 127.0.0.1:4000; …`, or in the same as JSON.
+fn node_port_in(line: &str) -> Option<u16> {
+    let address = match serde_json::from_str::<Value>(line) {
+        Ok(event) => event["cluster"].as_str()?.to_owned(),
+        Err(_) => line.split("other nodes join at ").nth(1)?.split(';').next()?.to_owned(),
     };
     address.rsplit(':').next()?.parse().ok()
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tungstenite::Message;
-use wrs_tests::real::{Got, Runtime, until};
+use wrs_tests::real::{Channel, Got, Runtime, Server, Ws, until};
 
 pub fn a_close_is_answered_with_its_code(runtime: &Runtime) {
     let server = runtime.start(&[]);
@@ -159,4 +159,47 @@ pub fn fragments_are_one_message(runtime: &Runtime) {
         sender.write(&[*byte]);
     }
     assert_eq!(receiver.text(), "Hello");
+}
+
+/// Sends messages and ends its side of the socket at once, while it could still read.
+fn says_all_and_ends(server: &Server, channel: &Channel, messages: usize) -> Ws {
+    let mut client = server.join_as(channel, "&echo=false");
+    let mut bytes = Vec::new();
+    for number in 0..messages {
+        let text = format!("{number:06}");
+        bytes.extend([0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
+        bytes.extend(text.as_bytes());
+    }
+    client.write(&bytes);
+    client.socket.get_ref().finish();
+    client
+}
+
+pub fn a_client_that_ends_its_side_is_gone_and_what_it_sent_is_not_lost(runtime: &Runtime) {
+    // The second time it is paused while its end arrives.
+    for settings in [&[][..], &["WRS_MAX_MESSAGE_RATE=200"]] {
+        let server = runtime.start(settings);
+        let channel = server.create(r#"{"pattern":"pub-sub","clientLimit":2}"#);
+        let mut witness = server.join(&channel);
+        let mut ended = says_all_and_ends(&server, &channel, 300);
+        for number in 0..300 {
+            assert_eq!(witness.text(), format!("{number:06}"));
+        }
+        until("its seat is free", || (server.clients(&channel) == 1).then_some(()));
+        assert_eq!(ended.recv(), Got::Lost, "without a close frame: it has sent none");
+        let mut next = server.join(&channel);
+        next.send("in its seat");
+        assert_eq!(witness.text(), "in its seat");
+    }
+}
+
+pub fn a_close_is_answered_to_a_client_that_has_ended_its_side(runtime: &Runtime) {
+    let server = runtime.start(&[]);
+    let channel = server.channel("echo");
+    let mut client = server.join(&channel);
+    client.write(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x0f\xa0");
+    client.socket.get_ref().finish();
+    assert_eq!(client.text(), "hi", "what is owed to it is sent");
+    assert_eq!(client.closed(), 4000);
+    assert_eq!(server.clients(&channel), 0);
 }

@@ -187,6 +187,8 @@ scenarios! {
         a_client_that_answers_pings_stays
         a_lost_connection_frees_its_seat
         fragments_are_one_message
+        a_client_that_ends_its_side_is_gone_and_what_it_sent_is_not_lost
+        a_close_is_answered_to_a_client_that_has_ended_its_side
     }
     browser_only {
         get_creates_and_deletes_channels
@@ -202,6 +204,7 @@ scenarios! {
         a_handshake_that_takes_too_long_is_cut_off
         large_messages_pass_by_tls
         a_drain_by_tls_says_1001
+        a_client_that_ends_its_side_by_tls_is_gone
     }
     drain {
         sigterm_closes_clients_with_1001_and_exits_0
@@ -216,6 +219,10 @@ scenarios! {
         the_node_says_where_it_listens
         a_bad_value_is_one_line_and_exit_2
         a_port_in_use_is_exit_1
+        the_cluster_port_in_use_is_exit_1
+        the_cluster_port_is_beyond_loopback_only_with_a_secret
+        the_node_certificate_is_read_at_start_and_on_sighup
+        a_data_directory_is_used_by_one_process
         flags_override_variables
         help_and_version_are_printed
         an_unknown_variable_is_a_warning

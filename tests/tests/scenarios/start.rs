@@ -1,6 +1,7 @@
 //! The start of a node: what it says, and what it refuses to start with.
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 
 use wrs_tests::real::{Certificate, Runtime, exit_of};
 
@@ -53,6 +54,66 @@ pub fn a_port_in_use_is_exit_1(runtime: &Runtime) {
     let (code, out, err) = exit_of(*runtime, &["-p", &port, "-n", "0"]);
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(err.lines().count() == 1 && err.contains(&port), "{err}");
+}
+
+pub fn the_cluster_port_in_use_is_exit_1(runtime: &Runtime) {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, out, err) = exit_of(*runtime, &["-p", "0", "-n", &port]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(err.lines().count() == 1 && err.contains(&port) && err.contains("WRS_NODE_PORT"), "{err}");
+}
+
+pub fn the_cluster_port_is_beyond_loopback_only_with_a_secret(runtime: &Runtime) {
+    let beyond = ["WRS_BIND=0.0.0.0"];
+    let server = runtime.start(&beyond);
+    assert!(server.logged("other nodes join at").contains(&format!("127.0.0.1:{}", server.node_port)));
+    drop(TcpStream::connect(("127.0.0.1", server.node_port)).unwrap());
+    let server = runtime.start(&[beyond[0], "WRS_CLUSTER_SECRET=s3cret"]);
+    assert!(server.logged("other nodes join at").contains(&format!("0.0.0.0:{}", server.node_port)));
+    drop(TcpStream::connect(("127.0.0.1", server.node_port)).unwrap());
+    assert!(!server.log().iter().any(|line| line.contains("s3cret")), "{:?}", server.log());
+    // Whoever connects there without being a node harms nobody.
+    let mut stranger = TcpStream::connect(("127.0.0.1", server.node_port)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+pub fn the_node_certificate_is_read_at_start_and_on_sighup(runtime: &Runtime) {
+    let certificate = Certificate::new();
+    let of_nodes = |setting: String| setting.replace("WRS_SSL_", "WRS_NODE_SSL_");
+    let (cert, key) = (of_nodes(certificate.cert_setting()), of_nodes(certificate.key_setting()));
+    let wrong = cert.replace("cert.pem", "no-such.pem");
+    let (code, out, err) = exit_of(*runtime, &[&wrong, &key, "-p", "0", "-n", "0"]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(err.lines().count() == 1 && err.contains("no-such.pem"), "{err}");
+    #[cfg(unix)]
+    {
+        let server = runtime.start(&[&cert, &key]);
+        server.signal("HUP");
+        server.logged("certificates-read");
+        std::fs::write(certificate.directory().join("cert.pem"), "nothing").unwrap();
+        server.signal("HUP");
+        server.logged("certificates-refused");
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+}
+
+pub fn a_data_directory_is_used_by_one_process(runtime: &Runtime) {
+    let scratch = Certificate::new();
+    let path = scratch.directory().join("data");
+    let setting = format!("WRS_DATA_DIR={}", path.display());
+    let server = runtime.start(&[&setting]);
+    assert!(path.is_dir());
+    let (code, out, err) = exit_of(*runtime, &[&setting, "-p", "0", "-n", "0"]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(err.lines().count() == 1 && err.contains("another process"), "{err}");
+    // Killed, not stopped: the lock goes with the process.
+    drop(server);
+    std::fs::write(path.join("notes.txt"), "not ours").unwrap();
+    let server = runtime.start(&[&setting]);
+    assert!(server.logged("notes.txt").contains("warn"), "{:?}", server.log());
+    assert_eq!(std::fs::read(path.join("notes.txt")).unwrap(), b"not ours");
 }
 
 pub fn flags_override_variables(runtime: &Runtime) {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use wrs_tests::real::{Certificate, Http, Runtime, Server, Stream};
+use wrs_tests::real::{Certificate, Got, Http, Runtime, Server, Stream, until};
 
 fn encrypted(runtime: &Runtime, certificate: &Certificate, more: &[&str]) -> Server {
     let (cert, key) = (certificate.cert_setting(), certificate.key_setting());
@@ -41,7 +41,7 @@ pub fn certificates_are_read_again_on_sighup(runtime: &Runtime) {
     server.signal("HUP");
     server.logged("certificates-read");
     let server = server.trusting(&certificate);
-    wrs_tests::real::until("every shard has the new certificate", || {
+    until("every shard has the new certificate", || {
         (0..runtime.shards).all(|_| Stream::encrypted(server.port, certificate.client()).is_ok()).then_some(())
     });
     assert_eq!(server.get("/channels").status, 200);
@@ -131,3 +131,22 @@ pub fn a_drain_by_tls_says_1001(runtime: &Runtime) {
 
 #[cfg(not(unix))]
 pub fn a_drain_by_tls_says_1001(_runtime: &Runtime) {}
+
+pub fn a_client_that_ends_its_side_by_tls_is_gone(runtime: &Runtime) {
+    let certificate = Certificate::new();
+    let server = encrypted(runtime, &certificate, &[]);
+    let channel = server.channel("pub-sub");
+    let mut witness = server.join(&channel);
+    for notified in [true, false] {
+        let mut client = server.join_as(&channel, "&echo=false");
+        client.send("the last word");
+        if let (Stream::Encrypted(stream), true) = (client.socket.get_mut(), notified) {
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+        client.socket.get_ref().finish();
+        assert_eq!(witness.text(), "the last word");
+        until("its seat is free", || (server.clients(&channel) == 1).then_some(()));
+        assert_eq!(client.recv(), Got::Lost);
+    }
+}
