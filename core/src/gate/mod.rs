@@ -451,15 +451,20 @@ impl Gate {
         Ok(())
     }
 
-    /// A write was tried on a connection; `unsent` bytes are left.
-    pub fn flushed(&mut self, conn: ConnId, unsent: usize) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
-        entry.unsent = unsent;
-        if let Phase::Up(life) = entry.phase
-            && self.peers.get(&life).and_then(|peer| peer.mail.as_ref()).is_some_and(|mail| mail.outbox.is_waiting())
-        {
+    /// A write was tried on a connection; `unsent` bytes are left. True: there is room again for what was held back, and
+    /// [`Gate::flush`] is to be called.
+    #[must_use]
+    pub fn flushed(&mut self, conn: ConnId, unsent: usize) -> bool {
+        let Some(entry) = self.conns.get_mut(&conn) else { return false };
+        let was_full = std::mem::replace(&mut entry.unsent, unsent) >= link::SOCKET_BYTES_MAX;
+        let Phase::Up(life) = entry.phase else { return false };
+        let Some(peer) = self.peers.get(&life) else { return false };
+        let waits = was_full || peer.mail.as_ref().is_some_and(|mail| mail.outbox.is_waiting());
+        let resumes = waits && unsent < link::SOCKET_BYTES_MAX;
+        if resumes {
             self.mark(life);
         }
+        resumes
     }
 
     /// The other end has sent all that it will: a link has two directions or none.

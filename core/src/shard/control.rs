@@ -162,7 +162,7 @@ impl Shard {
     /// A write on a connection that is no client's.
     pub(super) fn link_flushed(&mut self, conn: ConnId, unsent: usize) {
         if let Some(control) = &mut self.control {
-            control.gate.flushed(conn, unsent);
+            control.stirred |= control.gate.flushed(conn, unsent);
         }
     }
 

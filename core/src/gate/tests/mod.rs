@@ -393,7 +393,7 @@ fn nobody_who_does_not_read_makes_a_link_hold_more_than_it_may() {
         let posted = (0..10).filter(|_| gate.post(life(2), &large)).count();
         assert_eq!(posted, 6, "words that are sent once are dropped");
         gate.flush(now, out);
-        gate.flushed(conn, 18 << 20);
+        assert!(!gate.flushed(conn, 18 << 20));
         let mut before = 0;
         for turn in 0..1_000 {
             gate.frame(now, life(2), PING, Bytes::from_static(&[5])).unwrap();
@@ -402,6 +402,8 @@ fn nobody_who_does_not_read_makes_a_link_hold_more_than_it_may() {
             before += if turn == 0 { 0usize } else { sent };
         }
         assert_eq!(before, 0, "questions are not answered while answers cannot be sent");
+        assert!(gate.flushed(conn, 0), "now the last one is");
+        assert!(!gate.flushed(conn, 0));
     });
 }
 
