@@ -261,6 +261,9 @@ impl Gate {
     /// all mail is dropped, and those whom a link is wanted with are dialed again. Anything else is told to those who are
     /// linked.
     pub fn set_introduction(&mut self, now: Time, introduction: Introduction, out: &mut Actions) {
+        if introduction == self.introduction {
+            return;
+        }
         let reborn = introduction.life != self.introduction.life;
         self.introduction = introduction;
         if reborn {
@@ -494,7 +497,8 @@ impl Gate {
 
     fn wake_conn(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
-        entry.timer = None;
+        // Whoever slept (the machine was suspended, the thread held up) has not listened either: the silence is its own.
+        let slept = entry.timer.take().is_some_and(|due| now.since(due) > self.config.heartbeat);
         match entry.phase {
             Phase::Shaking(_) => {
                 self.end(now, conn, LinkEnd::Fault(LinkFault::Slow), How::Tell(LinkFault::Slow), out);
@@ -502,7 +506,11 @@ impl Gate {
             Phase::Leaving => self.end(now, conn, LinkEnd::Ended, How::Close, out),
             Phase::Up(life) => {
                 let Some(peer) = self.peers.get_mut(&life) else { return };
-                if peer.link.as_ref().is_some_and(|link| now.since(link.heard_at) >= self.config.election_timeout_min) {
+                let Some(link) = &mut peer.link else { return };
+                if slept {
+                    link.heard_at = now;
+                }
+                if now.since(link.heard_at) >= self.config.election_timeout_min {
                     return self.end(now, conn, LinkEnd::Silent, How::Close, out);
                 }
                 peer.wake(now, self.config.heartbeat);

@@ -91,6 +91,22 @@ fn a_link_that_falls_silent_is_closed_and_made_again() {
 }
 
 #[test]
+fn a_node_that_slept_does_not_blame_the_others() {
+    let mut rig = pair(1);
+    let gate = &mut rig.gates[0];
+    let (mut now, mut out) = (Time::from_millis(60_000), Actions::new());
+    gate.timeout(now, &mut out);
+    gate.flush(now, &mut out);
+    assert!(gate.is_up(life(2)));
+    while gate.is_up(life(2)) {
+        now = gate.deadline().unwrap();
+        gate.timeout(now, &mut out);
+        gate.flush(now, &mut out);
+    }
+    assert_eq!(now, Time::from_millis(62_000), "from there on it listens as long as ever");
+}
+
+#[test]
 fn an_idle_link_stays_up() {
     let mut rig = pair(1);
     rig.run_until(60_000);
