@@ -238,8 +238,11 @@ impl Handshake {
         let version = common.ok_or(LinkFault::Version { oldest, newest })?;
         let rest = reader.bytes(NONCE_BYTES).and_then(|_| Some((reader.number()?, Introduction::read(&mut reader)?)));
         let (frame_bytes_max, introduction) = rest.ok_or(LinkFault::Malformed)?;
-        if introduction.node == self.ours.node || introduction.life == self.ours.life {
-            return Err(LinkFault::Oneself);
+        // A life is drawn by chance: two processes never have the same one, whatever their disks say.
+        match (introduction.node == self.ours.node, introduction.life == self.ours.life) {
+            (true, true) => return Err(LinkFault::Oneself),
+            (true, false) | (false, true) => return Err(LinkFault::Double),
+            (false, false) => {}
         }
         if introduction.id_length != self.ours.id_length {
             return Err(LinkFault::IdLength { theirs: introduction.id_length });

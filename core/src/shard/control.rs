@@ -218,6 +218,7 @@ impl Shard {
             } else if let Some(control) = &mut self.control {
                 control.stirred = false;
                 control.gate.flush(now, out);
+                control.gate.count(&mut self.router.metrics);
             }
         }
         self.router.flush(out);

@@ -201,6 +201,20 @@ fn who_cannot_be_met_is_said_with_a_reason() {
 }
 
 #[test]
+fn a_copy_of_a_node_is_named_and_meeting_oneself_is_no_fault() {
+    let mut rig = Rig::new(2, 1);
+    rig.at(1, |gate, _, _| gate.meet(address(1)));
+    rig.run_until(2_000);
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
+    rig.at(2, |gate, now, out| gate.set_introduction(now, Introduction { node: NodeId(1), ..introduction(2) }, out));
+    rig.at(1, |gate, _, _| gate.meet(address(2)));
+    rig.run_until(4_000);
+    let fault = LinkEnd::Fault(LinkFault::Double);
+    assert!(matches!(&rig.heard[0][..], [_, Heard::Unmet { why, .. }] if *why == fault), "{:?}", rig.heard[0]);
+    assert_eq!(rig.events.len(), 2, "{:?}", rig.events);
+}
+
+#[test]
 fn versions_and_id_lengths_must_fit() {
     let mut other = gate(2, "secret");
     other.versions = Versions { oldest: 2, newest: 3 };
