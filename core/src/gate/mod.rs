@@ -89,7 +89,8 @@ pub enum Heard {
     Post(Life, Bytes),
     /// A piece of mail: each once, in order.
     Mail(Life, PeerMessage),
-    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now.
+    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now; unless it is
+    /// this node itself, which its life tells.
     Met {
         /// The dial.
         dial: DialId,

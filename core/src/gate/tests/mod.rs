@@ -193,7 +193,7 @@ fn who_cannot_be_met_is_said_with_a_reason() {
             _ => None,
         })
     };
-    assert_eq!(unmet(dials[0]), Some(LinkEnd::Fault(LinkFault::Oneself)));
+    assert_eq!(unmet(dials[0]), None, "it is this node itself");
     assert_eq!(unmet(dials[1]), Some(LinkEnd::Refused(LinkFault::Secret)));
     assert_eq!(unmet(dials[2]), Some(LinkEnd::Unreachable("nobody is there".to_owned())));
     assert!(rig.heard[1].is_empty(), "{:?}", rig.heard[1]);
@@ -206,6 +206,9 @@ fn a_copy_of_a_node_is_named_and_meeting_oneself_is_no_fault() {
     rig.at(1, |gate, _, _| gate.meet(address(1)));
     rig.run_until(2_000);
     assert!(rig.events.is_empty(), "{:?}", rig.events);
+    let oneself = |heard: &Heard| matches!(heard, Heard::Met { introduction: own, .. } if *own == introduction(1));
+    assert!(rig.heard[0].len() == 1 && oneself(&rig.heard[0][0]), "{:?}", rig.heard[0]);
+    assert!(rig.gates[0].conns.is_empty() && rig.gates[0].peers.is_empty());
     rig.at(2, |gate, now, out| gate.set_introduction(now, Introduction { node: NodeId(1), ..introduction(2) }, out));
     rig.at(1, |gate, _, _| gate.meet(address(2)));
     rig.run_until(4_000);
@@ -321,6 +324,23 @@ fn a_stranger_hears_a_hello_and_no_proof() {
     // It may read that for a while.
     gate.timeout(Time::from_millis(1_000), &mut out);
     assert!(matches!(out.drain().next(), Some(Action::Close { .. })) && !gate.has(conn));
+}
+
+#[test]
+fn who_only_says_again_what_it_hears_is_not_taken_for_the_node_itself() {
+    let (mut gate, mut out) = (gate(1, "secret"), Actions::new());
+    let (conn, from) = (ConnId { index: 0, generation: 0 }, SocketAddr::from(([192, 0, 2, 9], 9)));
+    let dial = gate.meet(address(9));
+    gate.linked(Time::ZERO, conn, from, Some(dial), &mut out);
+    for _ in 0..3 {
+        let said: Vec<Bytes> = out
+            .drain()
+            .filter_map(|action| if let Action::Send { bytes, .. } = action { Some(bytes) } else { None })
+            .collect();
+        gate.received(Time::ZERO, conn, &said.concat(), &mut out);
+    }
+    let heard = gate.next_heard();
+    assert!(matches!(heard, Some(Heard::Unmet { why: LinkEnd::Fault(LinkFault::Secret), .. })), "{heard:?}");
 }
 
 #[test]
