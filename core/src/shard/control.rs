@@ -159,7 +159,7 @@ impl Shard {
     /// A write on a connection that is no client's.
     pub(super) fn link_flushed(&mut self, conn: ConnId, unsent: usize) {
         if let Some(control) = &mut self.control {
-            control.gate.flushed(conn, unsent);
+            control.stirred |= control.gate.flushed(conn, unsent);
         }
     }
 
@@ -215,6 +215,7 @@ impl Shard {
             } else if let Some(control) = &mut self.control {
                 control.stirred = false;
                 control.gate.flush(now, out);
+                control.gate.count(&mut self.router.metrics);
             }
         }
         self.router.flush(out);
