@@ -16,13 +16,14 @@ use wrs_node::failure::Failure;
 use wrs_node::log::Log;
 use wrs_node::news::Tell;
 use wrs_node::outside::Outside;
-use wrs_node::pin::pin;
+use wrs_node::parcel::Parcel;
 use wrs_node::start::{Control, Node};
+use wrs_node::threads;
 
 use crate::bell::Bell;
 use crate::host::Hands;
 use crate::listen::{Doors, Listener};
-use crate::mesh::{self, Parcel, Way};
+use crate::mesh::{self, Way};
 use crate::probe;
 use crate::ring::Ring;
 use crate::signals;
@@ -120,15 +121,7 @@ pub struct Running {
 impl Running {
     /// Returns when all have drained.
     pub fn join(self) -> Result<(), Failure> {
-        let mut result = Ok(());
-        for thread in self.threads {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => result = Err(failure),
-                Err(_) => result = Err(Failure::cannot_run("a shard's thread ended")),
-            }
-        }
-        result
+        threads::join(self.threads)
     }
 }
 
@@ -150,20 +143,20 @@ struct Start {
 impl Start {
     /// Runs the shard. If it fails, the node drains and ends: a channel may have its home there.
     fn run_or_stop<M: Machine>(self, siblings: &[Way], make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
-        let run = std::panic::AssertUnwindSafe(|| self.run(make));
-        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(Failure::cannot_run("a shard panicked")));
-        if result.is_err() {
-            for way in siblings {
-                way.send(Parcel::Drain);
-                way.send(Parcel::Stopped);
-            }
-        }
-        result
+        threads::guard(
+            || self.run(make),
+            || {
+                for way in siblings {
+                    way.send(Parcel::Drain);
+                    way.send(Parcel::Stopped);
+                }
+            },
+        )
     }
 
     fn run<M: Machine>(self, make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
         if self.boot.config.pin {
-            pin(self.here);
+            threads::pin(self.here);
         }
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&format!("shard-{}", self.here.0))
