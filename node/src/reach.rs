@@ -61,7 +61,6 @@ impl Reach {
     /// Dials the addresses of a name in turn, all within the time.
     pub fn dial(&self, dial: DialId, address: NodeAddress, over: Over, within: Duration) {
         let (tell, attempts) = (self.tell.clone(), self.attempts.clone());
-        let fail = self.tell.clone();
         let run = move || {
             let until = Instant::now() + within;
             match connect(&address, until, &attempts) {
@@ -72,7 +71,7 @@ impl Reach {
             }
         };
         if let Err(why) = on_a_thread(&self.attempts, run) {
-            fail.fact(Input::DialFailed { dial, why });
+            self.tell.fact(Input::DialFailed { dial, why });
         }
     }
 
