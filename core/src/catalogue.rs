@@ -31,7 +31,7 @@ pub enum Command {
     },
     /// Remove all.
     Reset,
-    /// Change who is in the cluster; nothing of the catalogue itself.
+    /// Change who is in the cluster. The catalogue stays as it is.
     Node(NodeChange),
 }
 
@@ -74,8 +74,12 @@ pub enum Outcome {
     Absent,
     /// Every channel is gone.
     Emptied,
-    /// It was no change of the catalogue.
+    /// Who is in the cluster has changed; the catalogue has not.
     Noted,
+    /// Certainly nothing was changed: the cluster has no leader that this node knows of, or it takes nothing now.
+    NoLeader,
+    /// It may have been made or not, or may yet be made.
+    Unknown,
 }
 
 /// A channel in the catalogue.

@@ -18,6 +18,8 @@ pub struct Member {
     pub address: NodeAddress,
     /// How many shards it has, 1 to 1,024.
     pub shards: u16,
+    /// The newest version of the cluster's protocol that it speaks.
+    pub version: u8,
     /// Its present life; `None` while it is away.
     pub life: Option<Life>,
 }
@@ -180,7 +182,7 @@ mod tests {
 
     fn member() -> Member {
         let address = NodeAddress::parse("127.0.0.1:4000").unwrap();
-        Member { incarnation: 1, address, shards: 2, life: None }
+        Member { incarnation: 1, address, shards: 2, version: 1, life: None }
     }
 
     fn members(count: u64) -> Members {

@@ -33,9 +33,11 @@ pub struct Config {
     /// The seed of the only chance in the machine: election timeouts, and where the numbers of its reads begin. Different on every
     /// node, and at every start of one (study id L2).
     pub seed: u64,
-    /// The shortest silence after which a follower asks for an election; each waits up to twice as long, by chance. Also how
-    /// long a leader may go without a quorum, and how long a transfer of leadership or a forwarded read may take.
+    /// The shortest silence after which a follower asks for an election; each waits longer, by chance. Also how long a leader
+    /// may go without a quorum, and how long a transfer of leadership or a forwarded read may take.
     pub election_timeout: Duration,
+    /// The longest such silence; `None` for twice the shortest. Not below it.
+    pub election_timeout_max: Option<Duration>,
     /// How often a leader speaks to silent peers. Shorter than `election_timeout`.
     pub heartbeat_interval: Duration,
     /// Whether a node asks before it raises its term (thesis section 9.6), so that one that was cut off disturbs no one.
@@ -100,6 +102,7 @@ impl Config {
             incarnation: Incarnation(0),
             seed: id.0,
             election_timeout: Duration::from_millis(1000),
+            election_timeout_max: None,
             heartbeat_interval: Duration::from_millis(100),
             pre_vote: true,
             check_quorum: true,
@@ -131,7 +134,10 @@ impl Config {
         let lease = matches!(self.reads, ReadMode::Lease { .. });
         if self.id == NodeId(0) {
             Err(ConfigError::NoId)
-        } else if self.heartbeat_interval.is_zero() || self.election_timeout <= self.heartbeat_interval {
+        } else if self.heartbeat_interval.is_zero()
+            || self.election_timeout <= self.heartbeat_interval
+            || self.election_timeout_max.is_some_and(|max| max < self.election_timeout)
+        {
             Err(ConfigError::Timeouts)
         } else if self.inflight_messages_max == 0 || self.inflight_bytes_max < self.append_bytes_max {
             Err(ConfigError::Inflight)
@@ -146,6 +152,11 @@ impl Config {
         InflightLimits { messages: self.inflight_messages_max, bytes: self.inflight_bytes_max }
     }
 
+    /// How much longer than `election_timeout` a follower may wait.
+    pub(crate) fn election_spread(&self) -> Duration {
+        self.election_timeout_max.map_or(self.election_timeout, |max| max.saturating_sub(self.election_timeout))
+    }
+
     pub(crate) fn lease_reads(&self) -> bool {
         matches!(self.reads, ReadMode::Lease { .. })
     }
@@ -156,7 +167,7 @@ impl Config {
 pub enum ConfigError {
     /// `id` is 0.
     NoId,
-    /// `heartbeat_interval` is zero or not below `election_timeout`.
+    /// `heartbeat_interval` is zero or not below `election_timeout`, or `election_timeout_max` is below it.
     Timeouts,
     /// `inflight_messages_max` is 0, or `inflight_bytes_max` is below `append_bytes_max`.
     Inflight,
@@ -168,7 +179,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ConfigError::NoId => "id: must not be 0",
-            ConfigError::Timeouts => "heartbeat_interval: must be above zero and below election_timeout",
+            ConfigError::Timeouts => {
+                "heartbeat_interval: must be above zero and below election_timeout; election_timeout_max: not below it"
+            }
             ConfigError::Inflight => {
                 "inflight_messages_max must not be 0, inflight_bytes_max not below append_bytes_max"
             }

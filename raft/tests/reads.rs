@@ -425,3 +425,41 @@ fn a_driver_that_reports_what_was_not_handed_out_is_told() {
         assert_eq!(group.node(1).raft.fatal(), Some(Fatal::Driver { reported: 99 }));
     }
 }
+
+/// What a leader may grant to others rests on the same promise as its own reads.
+#[test]
+fn l3_a_leader_tells_until_when_no_other_can_be_elected() {
+    let mut group = leased();
+    let timeout = group.node(1).raft.config().election_timeout;
+    let at = group.now;
+    group.pass(Duration::from_millis(350));
+    let until = group.node(1).raft.lease_until().unwrap();
+    assert!(until > at && until <= group.now + timeout.mul_f64(0.999));
+    assert_eq!(group.node(2).raft.lease_until(), None, "it does not lead");
+    group.isolate(1);
+    group.pass(Duration::from_millis(300));
+    assert_eq!(group.node(1).raft.lease_until(), Some(until), "nobody answers any more");
+    group.heal();
+    group.pass(Duration::from_millis(300));
+    group.step(1, Input::TransferLeader { to: id(2) }).unwrap();
+    assert_eq!(group.node(1).raft.lease_until(), None, "it hands leadership over");
+
+    let mut alone = Group::with(1, |c| Config { reads: ReadMode::Lease { drift_ppm_max: 500 }, ..c });
+    let _ = alone.step(1, Input::Campaign);
+    alone.settle();
+    assert_eq!(alone.status(1).role, Role::Leader, "the only voter has promised nobody anything");
+    assert_eq!(alone.node(1).raft.lease_until(), Some(Time::MAX));
+}
+
+/// The silence after which a follower asks for an election lies between the two settings.
+#[test]
+fn an_election_timeout_is_drawn_from_its_range() {
+    let settings = |c: Config| Config { election_timeout_max: Some(c.election_timeout.mul_f64(1.25)), ..c };
+    for seed in 0..50 {
+        let group = Group::with(3, |c| settings(Config { seed, ..c }));
+        let after = group.nodes[&id(1)].raft.deadline().unwrap().since(Time::ZERO);
+        assert!((Duration::from_millis(1000)..=Duration::from_millis(1250)).contains(&after), "{after:?}");
+    }
+    let wrong = Config { election_timeout_max: Some(Duration::from_millis(1)), ..config(1) };
+    assert_eq!(wrong.check(), Err(ConfigError::Timeouts));
+}

@@ -55,7 +55,7 @@ impl AddressBlock {
 }
 
 /// Where a node's cluster port is: `host:port`, `host`, `[v6]:port`, `[v6]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct NodeAddress {
     /// A host name, an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,

@@ -298,6 +298,11 @@ impl Config {
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
     }
 
+    /// How long after the end of its lease a node counts itself out and closes its clients: two elections, at their longest.
+    pub fn out_after(&self) -> Duration {
+        (self.election_timeout_max + Duration::from_millis(500)) * 2
+    }
+
     /// Whether anyone who reaches this machine may use the API: the node listens beyond loopback and `WRS_AUTH` is off.
     /// A warning at start-up and on `/`.
     pub fn is_open(&self) -> bool {

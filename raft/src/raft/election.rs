@@ -159,6 +159,13 @@ impl Raft {
         self.config.lease_reads() && self.now < self.promised_until
     }
 
+    /// Whether an earlier run of this node may have promised a leader to elect no other. One that keeps nothing on disk has no
+    /// earlier run, and the only voter has nobody to promise it to.
+    pub(super) fn may_have_promised(&self) -> bool {
+        let alone = !self.conf.is_joint() && self.conf.voters == [self.config.id];
+        self.config.lease_reads() && !self.config.in_memory && !alone
+    }
+
     pub(super) fn on_vote(
         &mut self,
         from: NodeId,
@@ -267,8 +274,8 @@ impl Raft {
         self.leader = None;
         self.election_since = self.now;
         self.heartbeat_since = self.now;
-        let timeout = u64::try_from(self.config.election_timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.election_after = self.config.election_timeout + Duration::from_nanos(self.random.below(timeout));
+        let spread = u64::try_from(self.config.election_spread().as_nanos()).unwrap_or(u64::MAX);
+        self.election_after = self.config.election_timeout + Duration::from_nanos(self.random.below(spread));
         self.transferring_to = None;
         if !mutant!(KeepsWordsOfPreVote) {
             self.votes.clear();

@@ -135,7 +135,7 @@ impl Raft {
             election_since: now,
             heartbeat_since: now,
             election_after: config.election_timeout,
-            promised_until: if config.lease_reads() { now + config.election_timeout } else { Time::ZERO },
+            promised_until: Time::ZERO,
             conf: Conf::default(),
             activated: base.index,
             progress: ProgressMap::default(),
@@ -171,6 +171,9 @@ impl Raft {
         raft.reads.number_from(raft.random.below(READ_NUMBERS));
         raft.events.clear();
         raft.become_follower(raft.term, None);
+        if raft.may_have_promised() {
+            raft.promised_until = now + raft.config.election_timeout;
+        }
         Ok(raft)
     }
 
@@ -647,8 +650,8 @@ impl Raft {
         self.fatal
     }
 
-    /// Promises that wait for a record that was handed out and is not durable yet, in order. Those to this node itself are its own vote and its own entries.
-    /// For transcripts and checks.
+    /// Promises that wait for a record that was handed out and is not durable yet, in order. Those to this node itself are
+    /// its own vote and its own entries. For transcripts and checks.
     pub fn held(&self) -> impl Iterator<Item = (RecordId, &Message)> {
         self.waiting
             .iter()

@@ -59,4 +59,10 @@ impl Raft {
     pub fn snapshot(&self) -> &SnapshotMeta {
         &self.snapshot
     }
+
+    /// Whether no membership change is in this leader's log that is not applied, so that another may be proposed.
+    #[must_use]
+    pub fn conf_settled(&self) -> bool {
+        self.pending_conf_index <= self.log.applied() && !self.conf.is_joint()
+    }
 }

@@ -188,12 +188,24 @@ impl Raft {
         !self.conf.is_joint() && self.conf.voters == [self.config.id]
     }
 
-    /// Whether no other leader can have been elected yet, by the clocks: a quorum has answered a heartbeat that was *sent* less
-    /// than an election timeout ago, less twice the drift (study id L3).
+    /// Whether no other leader can have been elected yet, by the clocks (study id L3).
     fn holds_lease(&self) -> bool {
-        let ReadMode::Lease { drift_ppm_max } = self.config.reads else { return false };
-        if (self.reads.lease_revoked || self.transferring_to.is_some()) && !mutant!(LeaseSurvivesTransfer) {
-            return false;
+        self.lease_until().is_some_and(|until| self.now < until)
+    }
+
+    /// Until when no other leader can be elected, by the clocks: a quorum has answered a heartbeat that was *sent* an election
+    /// timeout, less twice the drift, before (study id L3). It may have passed. [`Time::MAX`] where this node is the only voter.
+    /// `None` without [`ReadMode::Lease`], on a node that does not lead, that has not heard a quorum yet, or that hands leadership
+    /// over. It may come sooner after a change of the members.
+    #[must_use]
+    pub fn lease_until(&self) -> Option<Time> {
+        let ReadMode::Lease { drift_ppm_max } = self.config.reads else { return None };
+        let given_up = self.reads.lease_revoked || self.transferring_to.is_some();
+        if self.role != Role::Leader || (given_up && !mutant!(LeaseSurvivesTransfer)) {
+            return None;
+        }
+        if self.is_alone() {
+            return Some(Time::MAX);
         }
         let own = self.config.id;
         let sent = |node| {
@@ -204,7 +216,7 @@ impl Raft {
         let parts = 1_000_000u32.saturating_sub(drift_ppm_max.saturating_mul(2));
         let length = self.config.election_timeout.mul_f64(f64::from(parts) / 1e6);
         let length = if mutant!(LeaseTooLong) { length * 3 } else { length };
-        since > Time::ZERO && self.now.since(since) < length
+        (since > Time::ZERO).then(|| since + length)
     }
 
     /// Sends one round of heartbeats for all reads that came since the last.
