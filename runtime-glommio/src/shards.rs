@@ -1,8 +1,9 @@
 //! A node's shards: one thread each, with glommio's executor and a ring of its own.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
@@ -76,13 +77,15 @@ impl Shards {
     ) -> Result<Running, Failure> {
         let for_sibling = node.boot.for_sibling();
         let mut for_first = Some((node.boot, node.control));
-        let mut running = Running { threads: Vec::new(), ways: self.ways };
+        let mut running = Running { threads: Vec::new(), ways: self.ways, held: Vec::new() };
         let (ready, readiness) = channel();
         for (index, (bell, inbox)) in self.inboxes.into_iter().enumerate() {
             let (boot, control) = match for_first.take() {
                 Some((boot, control)) => (boot, Some(control)),
                 None => (for_sibling.clone(), None),
             };
+            let (hold, held) = channel();
+            running.held.push(hold);
             let start = Start {
                 here: ShardId(index as u16),
                 boot,
@@ -93,6 +96,7 @@ impl Shards {
                 certificates: node.certificates.clone(),
                 log: node.log.clone(),
                 ready: ready.clone(),
+                held,
             };
             let (siblings, make) = (running.ways.clone(), make.clone());
             let run = move || start.run_or_stop(&siblings, make);
@@ -112,15 +116,18 @@ impl Shards {
     }
 }
 
-/// The shards of this node while they run.
+/// The shards of this node: each has what it needs, and waits.
 pub struct Running {
     threads: Vec<JoinHandle<Result<(), Failure>>>,
     ways: Vec<Way>,
+    /// Lets go each shard when it is dropped: what a node says of itself comes before what its shards say.
+    held: Vec<Sender<Infallible>>,
 }
 
 impl Running {
-    /// Returns when all have drained.
+    /// Lets them begin; returns when all have drained.
     pub fn join(self) -> Result<(), Failure> {
+        drop(self.held);
         threads::join(self.threads)
     }
 }
@@ -138,6 +145,8 @@ struct Start {
     log: Log,
     /// Hears whether it has what it needs.
     ready: Sender<io::Result<()>>,
+    /// Ends when it may begin.
+    held: Receiver<Infallible>,
 }
 
 impl Start {
@@ -191,6 +200,7 @@ impl Start {
         }
         // An error means that another shard lacks something: the process is about to end.
         let _ = self.ready.send(Ok(()));
+        let Err(RecvError) = self.held.recv();
         let turn = Turn::new(Parts {
             machine: make(self.here, self.boot),
             hands: Hands::new(self.here, self.ways, outside, self.log),
