@@ -66,8 +66,23 @@ impl Entries {
         Entries { shared: None, from: 0, to: 0 }
     }
 
+    /// How many there are.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.to == self.from
+    }
+
     /// The entries as a slice.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[Entry] {
         self.shared.as_deref().and_then(|all| all.get(self.from as usize..self.to as usize)).unwrap_or_default()
     }
@@ -107,7 +122,11 @@ impl Entries {
 
     /// The sum of the payloads, in bytes.
     #[must_use]
+    #[inline]
     pub fn payload_bytes(&self) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
         self.iter().map(Entry::payload_bytes).sum()
     }
 }

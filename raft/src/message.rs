@@ -172,6 +172,7 @@ impl Body {
 
     /// Whether this answers a message, so that it means nothing from a node that is not a member.
     #[must_use]
+    #[inline]
     pub fn is_answer(&self) -> bool {
         match self {
             Body::Appended { .. }
@@ -197,6 +198,7 @@ impl Body {
     /// Whether this promises something that must be durable first: a vote, or entries held (etcd `raft.send`). A request for
     /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
     /// grants for it would count for a second candidacy in the same term.
+    #[inline]
     pub(crate) fn is_promise(&self) -> bool {
         match self {
             Body::Vote { .. } => !mutant!(AsksBeforeDurable),
@@ -208,6 +210,7 @@ impl Body {
     }
 
     /// Whether this belongs to no term.
+    #[inline]
     pub(crate) fn is_termless(&self) -> bool {
         matches!(
             self,

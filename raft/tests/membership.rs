@@ -177,7 +177,8 @@ fn m5_a_snapshot_has_the_configuration_of_its_index() {
     assert_eq!(conf(&mut group, before).learners, []);
     assert_eq!(conf(&mut group, after).learners, ids([4]));
     // What does not say so is refused.
-    let wrong = SnapshotMeta { conf: conf(&mut group, after), ..group.node(1).raft.snapshot_meta(before).unwrap() };
+    let wrong =
+        Box::new(SnapshotMeta { conf: conf(&mut group, after), ..*group.node(1).raft.snapshot_meta(before).unwrap() });
     assert_eq!(group.step(1, Input::SnapshotTaken { meta: wrong }), Err(Ignored::Malformed));
 }
 

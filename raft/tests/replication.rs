@@ -172,7 +172,7 @@ fn r4_stays_survive_a_snapshot_and_a_restart() {
         let stay = meta.conf.stay(id(3)).unwrap();
         assert_eq!((stay.since, stay.incarnation), (applied, named));
         group.step(1, Input::SnapshotTaken { meta: meta.clone() }).unwrap();
-        group.node(1).disk.boot.snapshot = meta;
+        group.node(1).disk.boot.snapshot = *meta;
         group.node(1).disk.boot.entries.retain(|entry| entry.index > applied);
         group.restart(1);
         group.step(2, Input::ForgetLeader).unwrap();

@@ -35,7 +35,7 @@ pub enum Action {
         /// The index of the change, or of the snapshot that brought the configuration.
         index: Index,
         /// The configuration.
-        conf: Conf,
+        conf: Box<Conf>,
         /// Why the change at `index` was ignored, if it was: then `conf` is the old one.
         refused: Option<ConfError>,
     },

@@ -56,6 +56,12 @@ impl Reads {
         self.waiting.len() + self.early.len() + self.passed.len()
     }
 
+    /// Whether a read waits for a round that is not sent.
+    #[inline]
+    pub(super) fn is_unspread(&self) -> bool {
+        self.unspread
+    }
+
     /// Numbers this life's reads from `number` on.
     pub(super) fn number_from(&mut self, number: u64) {
         self.next_number = number;

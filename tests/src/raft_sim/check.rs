@@ -171,7 +171,7 @@ impl World {
         let earlier = self.history.conf_at(before.conf_from);
         let mut confs = vec![machine.conf().clone(), earlier.clone(), self.history.conf_at(before.applied).clone()];
         confs.extend(actions.iter().filter_map(|action| match action {
-            Action::Configured { conf, .. } => Some(conf.clone()),
+            Action::Configured { conf, .. } => Some((**conf).clone()),
             _ => None,
         }));
         let durable = |id: NodeId| {
@@ -307,7 +307,7 @@ impl World {
                 }
             }
             Action::Configured { index, conf, .. } => {
-                if self.history.conf_at(*index) != conf {
+                if self.history.conf_at(*index) != &**conf {
                     let known = self.history.conf_at(*index);
                     let detail = format!("node {} at {index}: {conf}, by the log {known}", slot + 1);
                     return self.fail("the configuration is the log's", detail);

@@ -718,14 +718,14 @@ impl World {
         node.saving = true;
         node.snapshot_wanted = false;
         let life = node.life;
-        let saved = Rc::new(Saved { meta, app: node.app.clone(), own: true });
+        let saved = Rc::new(Saved { meta: *meta, app: node.app.clone(), own: true });
         self.check_snapshot(slot, &saved);
         self.agenda.after(delay, Event::Saved { node: slot, life, saved });
     }
 
     fn saved(&mut self, slot: usize, saved: Rc<Saved>) {
         self.coverage.hit("snapshots taken");
-        let meta = saved.meta.clone();
+        let meta = Box::new(saved.meta.clone());
         let node = &mut self.nodes[slot];
         node.saving = false;
         node.snapshots.push(saved);
