@@ -301,6 +301,23 @@ fn m6_a_candidate_that_learns_of_its_removal_does_not_lead() {
     assert_eq!(group.status(3).role, Role::Follower);
 }
 
+/// What the application holds at the start shows that more is committed than the records say: the next record says so, since at the
+/// start after that the application may be older. Found by the simulator (seed 2003234).
+#[test]
+fn m2_what_the_application_shows_to_be_committed_is_written() {
+    let mut group = Group::led(3);
+    group.change(1, ChangeKind::AddLearner, 4).unwrap();
+    group.settle();
+    let applied = group.status(2).applied;
+    let disk = &mut group.node(2).disk;
+    disk.boot.hard.commit = applied - 1;
+    disk.boot.applied = applied;
+    group.restart(2);
+    group.node(2).disk.boot.applied = 0;
+    group.flush(2);
+    assert_eq!(group.node(2).disk.boot.hard.commit, applied);
+}
+
 /// A learner that was promoted, and does not know it, may hold the longest log: nobody else can be elected, and it does not ask. It
 /// learns from the candidate that it refuses. Found by the simulator (seed 9452).
 #[test]

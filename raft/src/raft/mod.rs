@@ -155,7 +155,9 @@ impl Raft {
             events: Vec::new(),
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
-            told_hard: HardState { commit, ..hard },
+            // What the application holds shows that more is committed than the disk says: the next record says it too, since this
+            // application may be older at the next start (study id M2).
+            told_hard: if mutant!(CommitOfApplicationIsKept) { HardState { commit, ..hard } } else { hard },
             next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
@@ -459,8 +461,19 @@ impl Raft {
 
     fn newer_term(&mut self, message: &Message) -> Result<(), Ignored> {
         match message.body {
-            Body::Vote { transfer: true, .. } => self.become_follower(message.term, None),
-            Body::Vote { .. } | Body::PreVote { .. } if self.hears_leader() => return Err(Ignored::LeaderAlive),
+            Body::Vote { transfer: false, .. } | Body::PreVote { .. } if self.hears_leader() => {
+                return Err(Ignored::LeaderAlive);
+            }
+            Body::Vote { .. } => {
+                // Only a vote that is given, or a leader, puts off this node's own election: one that nobody can elect must not
+                // keep all others from asking (thesis section 3.4).
+                let timer = (self.election_since, self.election_after);
+                let waits = self.role == Role::Follower;
+                self.become_follower(message.term, None);
+                if waits {
+                    (self.election_since, self.election_after) = timer;
+                }
+            }
             // A question about a later term is not a later term; nor is a yes to it.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
