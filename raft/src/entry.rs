@@ -1,6 +1,7 @@
 //! Log entries, and runs of them that are shared rather than copied.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::{Index, Term};
 pub const ENTRY_OVERHEAD_BYTES: u64 = 24;
 
 /// What an entry holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// The application's bytes. Empty ones are also made by a new leader; the application ignores those.
     #[default]
@@ -22,7 +23,7 @@ pub enum EntryKind {
 }
 
 /// One entry of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The term of the leader that made it.
     pub term: Term,
@@ -183,6 +184,12 @@ impl PartialEq for Entries {
 }
 
 impl Eq for Entries {}
+
+impl Hash for Entries {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
 
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

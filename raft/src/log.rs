@@ -12,7 +12,7 @@ use crate::raft::Fatal;
 use crate::{Index, RecordId, Term};
 
 /// The index and term that name one entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EntryId {
     /// The term.
     pub term: Term,
@@ -21,7 +21,7 @@ pub struct EntryId {
 }
 
 /// A record on its way to the disk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Write {
     record: RecordId,
     /// The last index that is durable and still the log's own once this write is done. Falls when the log is cut.
@@ -31,7 +31,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -63,7 +63,7 @@ pub struct Log {
 }
 
 /// Entries that were handed out together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Batch {
     last: Index,
     bytes: u64,

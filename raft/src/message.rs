@@ -10,7 +10,7 @@ use crate::{ClusterId, Incarnation, Index, NodeId, Term};
 use bytes::Bytes;
 
 /// A message between two nodes of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The cluster of the sender. A message of another cluster is ignored.
     pub cluster: ClusterId,
@@ -31,7 +31,7 @@ pub struct Message {
 }
 
 /// What a message says. In brackets: the name in etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Leader: these entries follow yours at `prev_index` (MsgApp). Empty ones spread the commit index or probe.
     Append {
@@ -224,7 +224,7 @@ impl Body {
 }
 
 /// What a snapshot stands for: all entries up to `index`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry that the snapshot holds.
     pub index: Index,

@@ -37,8 +37,9 @@ const READ_NUMBERS: u64 = 1 << 60;
 
 /// One group on one node: a state machine that is given what happens and says what to do.
 ///
-/// See the crate's front page for the run loop.
-#[derive(Clone, Debug)]
+/// See the crate's front page for the run loop. Two machines of one group that hash alike do alike until chance is drawn: what a search
+/// of all states needs.
+#[derive(Clone, Debug, Hash)]
 pub struct Raft {
     config: Config,
     random: Random,

@@ -12,7 +12,7 @@ use crate::message::Body;
 use crate::{Index, Term, Ticket};
 
 /// A proposal in the log, not yet committed as far as is known here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Proposal {
     ticket: Ticket,
     term: Term,
@@ -21,7 +21,7 @@ struct Proposal {
 }
 
 /// The proposals whose fate is open.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Proposals {
     /// Those in the log, in the order of their entries.
     open: VecDeque<Proposal>,

@@ -14,13 +14,13 @@ use crate::{Index, NodeId, ReadToken, Time, quorum};
 const ROUNDS_KEPT: usize = 64;
 
 /// Who asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Asker {
     Here(ReadToken),
     Peer { node: NodeId, number: u64 },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Waiting {
     asker: Asker,
     index: Index,
@@ -28,14 +28,14 @@ struct Waiting {
 }
 
 /// A read that this follower passed to its leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Passed {
     number: u64,
     token: ReadToken,
     since: Time,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Reads {
     /// The newest round of heartbeats in this leader's term.
     round: u64,
