@@ -122,7 +122,8 @@ impl Lease {
         now < self.told
     }
 
-    pub(super) fn until(&self) -> Time {
+    /// Until when, as the shards know it.
+    pub(super) fn told(&self) -> Time {
         self.told
     }
 }
