@@ -269,7 +269,7 @@ impl Cluster {
             | Outcome::NoLeader
             | Outcome::Unknown => {}
         }
-        self.changes.outcome(number, outcome);
+        self.changes.outcome(number.saturating_sub(self.base), outcome);
     }
 
     /// Every shard of this node has applied all changes up to this number.

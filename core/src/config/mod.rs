@@ -122,7 +122,7 @@ pub struct Config {
     pub snapshot_length: u64,
     /// `WRS_NODE_ADDRESS`: what this node tells others to dial; `None` means what the first peer sees.
     pub node_address: Option<NodeAddress>,
-    /// `WRS_NODE_SSL_CERT_PATH`, `WRS_NODE_SSL_KEY_PATH`: TLS of the node links; `None` means plain.
+    /// `WRS_NODE_SSL_CERT_PATH`, `WRS_NODE_SSL_KEY_PATH`: TLS of the node links, one pair for all nodes; `None` means plain.
     pub node_tls: Option<TlsPaths>,
     /// `WRS_MAX_STARTUP_DELAY`: the longest random delay before the node joins by itself.
     pub startup_delay_max: Duration,

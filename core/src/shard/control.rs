@@ -14,7 +14,7 @@ use crate::catalogue::{Command, Outcome, Removal};
 use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
 use crate::gate::{Gate, Heard};
-use crate::id::{ConnId, DialId, ShardId};
+use crate::id::{ConnId, DialId, Life, ShardId};
 use crate::metrics::Limit;
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
@@ -287,6 +287,14 @@ impl Shard {
             Deed::Report(event) => self.report(event, out),
             Deed::Left => self.left = true,
         }
+    }
+
+    /// A life has ended: its mail is dropped, and nothing more comes of it.
+    pub(super) fn forget_life(&mut self, now: Time, life: Life, out: &mut Actions) {
+        if let Some(control) = &mut self.control {
+            control.gate.forget(now, life, out);
+        }
+        self.router.outbox.retain(|(to, _)| *to != life);
     }
 
     /// Says something to every shard of the node, this one included.
