@@ -227,6 +227,12 @@ impl Cluster {
         let (node, incarnation) = (self.me.node, self.me.incarnation);
         // Of the cluster that this one goes on from, if any.
         let old = self.disk.as_mut().map(|disk| std::mem::take(&mut disk.segments)).unwrap_or_default();
+        if let Some(disk) = &mut self.disk {
+            // Its records are not this one's.
+            disk.waiting.clear();
+            (disk.durable, disk.turn) = (RecordId(0), false);
+        }
+        self.snapshots.storing = false;
         self.begin_segment(cluster);
         let checkpoint = self.group.as_ref().and_then(|group| group.raft.checkpoint());
         let began = checkpoint.is_some();

@@ -144,3 +144,24 @@ fn check_damage(rig: &Rig) {
     let error = Cluster::new(&config, start(stored(true)), Time::ZERO).unwrap_err().to_string();
     assert!(error.starts_with("WRS_DATA_DIR: the log: "), "{error}");
 }
+
+#[test]
+fn an_operator_lets_a_survivor_with_a_data_directory_go_on() {
+    let mut rig = kept(8);
+    work(&mut rig, millis(800));
+    rig.pass(millis(200));
+    rig.kill(0);
+    rig.kill(1);
+    rig.pass(millis(4_000));
+    rig.with(2, |cluster, now| cluster.recover(now, Ticket(1)));
+    rig.pass(millis(4_000));
+    assert!(matches!(rig.nodes[&2].answers[&1], Ok(Done::Recovered { .. })));
+    work(&mut rig, millis(300));
+    rig.pass(millis(100));
+    rig.kill(2);
+    rig.pass(millis(100));
+    rig.start_kept(2);
+    rig.pass(millis(5_000));
+    assert!(rig.has_lease(2), "{}", rig.describe());
+    rig.check_nothing_lost();
+}

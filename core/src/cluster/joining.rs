@@ -162,9 +162,6 @@ impl Cluster {
         if let (None, Some(reached)) = (&self.me.address, &request.reached) {
             self.me.address = Some(reached.clone());
             self.introduce();
-            if let Some(leading) = &mut self.leading {
-                leading.claim_anew(self.me.life);
-            }
         }
     }
 

@@ -184,12 +184,21 @@ impl Cluster {
 
     /// A node that came back somewhere else, or otherwise, says so.
     pub(super) fn tell_what_is_new(&mut self) {
-        let Some(leader) = self.leader.filter(|leader| *leader != self.me.node) else { return };
         let news = self.members.get(self.me.node).is_some_and(|member| !self.is_known_as(member));
-        if news && self.joining.is_none() && self.leaving.is_none() {
-            let (node, incarnation) = (self.me.node, self.me.incarnation);
-            let request = Box::new(self.join_request(node, incarnation, None));
-            self.post_to(leader, &ControlMessage::Join { asker: self.me.life, request });
+        if !news || self.joining.is_some() || self.leaving.is_some() {
+            return;
+        }
+        let (node, incarnation) = (self.me.node, self.me.incarnation);
+        match self.leader {
+            Some(leader) if leader != node => {
+                let request = Box::new(self.join_request(node, incarnation, None));
+                self.post_to(leader, &ControlMessage::Join { asker: self.me.life, request });
+            }
+            Some(_) if self.leads_fully() => {
+                let member = self.own_member();
+                self.propose_node(NodeChange::Join { node, member });
+            }
+            _ => {}
         }
     }
 

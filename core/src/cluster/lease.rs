@@ -225,11 +225,6 @@ impl Leading {
         self.proposed.insert(life)
     }
 
-    /// What is known of the leader's own node has changed.
-    pub(super) fn claim_anew(&mut self, life: Life) {
-        self.proposed.remove(&life);
-    }
-
     /// A life has begun.
     pub(super) fn began(&mut self, now: Time, node: NodeId, life: Life, applied: u64, spans: &Spans) {
         self.asks.remove(&node);

@@ -14,7 +14,7 @@
 //! [`Cluster::deadline`] give [`Cluster::timeout`]. What is given together costs one message and one write.
 
 mod changes;
-mod codec;
+pub mod codec;
 mod deed;
 mod disk;
 mod fields;
@@ -28,7 +28,7 @@ mod membership;
 mod operate;
 mod recovery;
 mod snapshot;
-mod wire;
+pub mod wire;
 
 #[cfg(test)]
 mod disk_tests;
@@ -153,6 +153,8 @@ pub struct Cluster {
     next_look: Time,
     /// Whether something has happened that is to be looked at.
     restless: bool,
+    /// Whether this node may want to be linked with others than it said.
+    expects_anew: bool,
     next_complaint: Time,
     next_news: Time,
     /// How many channels there are.
@@ -214,6 +216,7 @@ impl Cluster {
             next_alive: now,
             next_look: now,
             restless: true,
+            expects_anew: true,
             next_complaint: now,
             next_news: now,
             channels: 0,
@@ -361,7 +364,7 @@ impl Cluster {
         }
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
-            self.restless = false;
+            (self.restless, self.expects_anew) = (false, true);
             self.look();
         }
     }
@@ -478,6 +481,7 @@ impl Cluster {
     fn look_soon(&mut self) {
         self.next_look = self.now;
         self.restless = true;
+        self.expects_anew = true;
     }
 
     /// Gives everything that has happened its effect.
@@ -496,7 +500,9 @@ impl Cluster {
             self.deeds.push_back(Deed::Settle { shard, ticket, outcome });
         }
         self.tell_lease();
-        self.expect();
+        if std::mem::take(&mut self.expects_anew) {
+            self.expect();
+        }
         self.look_at_snapshots();
     }
 
