@@ -14,8 +14,9 @@
 //! [`Cluster::deadline`] give [`Cluster::timeout`]. What is given together costs one message and one write.
 
 mod changes;
-mod codec;
+pub mod codec;
 mod deed;
+mod disk;
 mod fields;
 mod forming;
 mod group;
@@ -27,8 +28,10 @@ mod membership;
 mod operate;
 mod recovery;
 mod snapshot;
-mod wire;
+pub mod wire;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod forming_tests;
 #[cfg(test)]
@@ -56,6 +59,7 @@ use crate::time::Time;
 
 use changes::Changes;
 use codec::Logged;
+use disk::Disk;
 use forming::Forming;
 use group::Group;
 use joining::{Joining, Removing};
@@ -117,6 +121,7 @@ pub struct Cluster {
     changes: Changes,
     lease: Lease,
     snapshots: Snapshots,
+    disk: Option<Disk>,
     leading: Option<Leading>,
     /// Whom this node takes for the leader.
     leader: Option<NodeId>,
@@ -148,7 +153,10 @@ pub struct Cluster {
     next_look: Time,
     /// Whether something has happened that is to be looked at.
     restless: bool,
+    /// Whether this node may want to be linked with others than it said.
+    expects_anew: bool,
     next_complaint: Time,
+    next_news: Time,
     /// How many channels there are.
     channels: u64,
     /// Why this node cannot go on.
@@ -161,7 +169,7 @@ impl Cluster {
     /// # Errors
     /// The data directory cannot be gone on with, or the settings do not fit.
     pub fn new(config: &Arc<Config>, start: Start, now: Time) -> Result<Self, StartError> {
-        let Start { mut random, address, port, stored: _, founders } = start;
+        let Start { mut random, address, port, stored, founders } = start;
         let (node, life) = first_names(&mut random);
         let me = Introduction {
             node: founders.as_ref().map_or(node, |founders| founders.own),
@@ -185,6 +193,7 @@ impl Cluster {
             changes: Changes::default(),
             lease: Lease::default(),
             snapshots: Snapshots::default(),
+            disk: None,
             leading: None,
             leader: None,
             links: Links::default(),
@@ -207,12 +216,23 @@ impl Cluster {
             next_alive: now,
             next_look: now,
             restless: true,
+            expects_anew: true,
             next_complaint: now,
+            next_news: now,
             channels: 0,
             failed: None,
         };
         cluster.deeds.push_back(Deed::Life(cluster.me.life));
+        let kept = match stored {
+            Some(files) => Some(disk::read(files, &mut cluster.random)?),
+            None => None,
+        };
+        let back = match kept {
+            Some(kept) => cluster.begin_kept(kept)?,
+            None => false,
+        };
         match founders {
+            _ if back => {}
             Some(founders) => cluster.begin_with(founders)?,
             None => cluster.form()?,
         }
@@ -318,7 +338,9 @@ impl Cluster {
     /// The control plane of another node says this, over a link that is up.
     pub fn heard(&mut self, now: Time, life: Life, bytes: &Bytes) {
         self.now = now;
-        if let Some(message) = wire::decode(bytes) {
+        if self.failed.is_none()
+            && let Some(message) = wire::decode(bytes)
+        {
             self.heard_message(life, message);
         }
     }
@@ -326,6 +348,9 @@ impl Cluster {
     /// The time of [`Cluster::deadline`] has come. Harmless at any other.
     pub fn timeout(&mut self, now: Time) {
         self.now = now;
+        if self.failed.is_some() {
+            return self.changes.time_out(now, Duration::ZERO);
+        }
         if self
             .group
             .as_ref()
@@ -339,21 +364,9 @@ impl Cluster {
         }
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
-            self.restless = false;
+            (self.restless, self.expects_anew) = (false, true);
             self.look();
         }
-    }
-
-    /// All records up to this number are durable.
-    pub fn persisted(&mut self, now: Time, record: u64) {
-        self.now = now;
-        let _ = record;
-    }
-
-    /// The data directory has failed: nothing that is stored after this counts.
-    pub fn persist_failed(&mut self, now: Time, why: &str) {
-        self.now = now;
-        self.fail(format!("the data directory: {why}"));
     }
 
     // What is to be done.
@@ -372,6 +385,9 @@ impl Cluster {
 
     /// When [`Cluster::timeout`] is due, once there are no deeds left.
     pub fn deadline(&self) -> Option<Time> {
+        if self.failed.is_some() {
+            return None;
+        }
         let group = self.group.as_ref().filter(|_| !self.is_alone());
         let raft = group.and_then(|group| group.raft.deadline()).map(|at| Time::from_nanos(at.as_nanos()));
         let waits = self.restless || !self.is_alone() || self.joining.is_some() || !self.removing.is_empty();
@@ -455,7 +471,7 @@ impl Cluster {
 
     /// Whether there is a data directory.
     fn is_kept(&self) -> bool {
-        false
+        self.disk.is_some()
     }
 
     fn is_live(&self) -> bool {
@@ -465,6 +481,7 @@ impl Cluster {
     fn look_soon(&mut self) {
         self.next_look = self.now;
         self.restless = true;
+        self.expects_anew = true;
     }
 
     /// Gives everything that has happened its effect.
@@ -483,7 +500,9 @@ impl Cluster {
             self.deeds.push_back(Deed::Settle { shard, ticket, outcome });
         }
         self.tell_lease();
-        self.expect();
+        if std::mem::take(&mut self.expects_anew) {
+            self.expect();
+        }
         self.look_at_snapshots();
     }
 
@@ -496,7 +515,7 @@ impl Cluster {
                 None => {}
             }
         }
-        if let Some(until) = self.lease.news(self.is_live() && self.leaving.is_none()) {
+        if let Some(until) = self.lease.news(self.is_live() && self.leaving.is_none() && self.failed.is_none()) {
             self.deeds.push_back(Deed::Lease(until));
         }
     }
@@ -538,6 +557,10 @@ impl Cluster {
         self.complain();
         self.look_at_transfers();
         self.look_as_leader();
+        if self.now >= self.next_news {
+            self.next_news = self.now + MEET_EVERY;
+            self.tell_what_is_new();
+        }
         self.look_at_removing();
         self.look_at_leaving();
         self.look_at_joining();
@@ -557,6 +580,11 @@ impl Cluster {
             .filter(|(node, _)| *node != self.me.node && self.links.life_of(*node).is_none())
             .map(|(_, member)| member.address.clone())
             .collect();
+        let mut lost = lost;
+        if self.leader.is_none() && self.group.is_some() {
+            // All may be somewhere else than they were.
+            lost.extend(self.seeds());
+        }
         for address in lost {
             self.meet(&address, MEET_EVERY);
         }
@@ -625,6 +653,7 @@ impl Cluster {
     fn fail(&mut self, why: String) {
         if self.failed.is_none() {
             self.failed = Some(why.clone());
+            self.changes.life_lost();
             self.deeds.push_back(Deed::Fail(why));
         }
     }
