@@ -142,6 +142,7 @@ pub mod openapi;
 pub mod pages;
 pub mod pattern;
 pub mod peer;
+pub mod probe;
 pub mod random;
 pub mod rest;
 pub mod roster;

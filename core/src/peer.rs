@@ -10,8 +10,12 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::catalogue::{Command, Outcome};
-use crate::id::{ChannelId, ClientId, Life, ShardId};
+use crate::cluster::Refused;
+use crate::config::NodeAddress;
+use crate::id::{ChannelId, ClientId, Life, NodeId, ShardId};
+use crate::members::Members;
 use crate::metrics::Metrics;
+use crate::rest::ClusterView;
 use crate::time::Time;
 
 /// Who says or hears a message: another shard of the node, or the gate of another node.
@@ -95,6 +99,35 @@ impl Ledger {
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty() && self.interests.is_empty()
     }
+}
+
+/// What is asked of the control plane.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// How does the cluster stand?
+    View,
+    /// Join the cluster of whoever is at this address, whatever is lost by that if forced.
+    Join {
+        /// The address.
+        address: NodeAddress,
+        /// Whether this node's channels, or its cluster, may be given up.
+        force: bool,
+    },
+    /// Remove a node.
+    Remove(NodeId),
+    /// Go on without those that are lost.
+    Recover,
+}
+
+/// How the cluster stands, as this node sees it; and what was done, if anything was.
+#[derive(Debug)]
+pub struct Standing {
+    /// What `GET /cluster` shows.
+    pub view: ClusterView,
+    /// Why the node takes no traffic, if it takes none.
+    pub not_ready: Option<String>,
+    /// What was done.
+    pub done: String,
 }
 
 /// What one shard knows of a channel.
@@ -220,8 +253,20 @@ pub enum PeerMessage {
 
     /// From the gate to the shards of its node: until when this node may decide.
     Lease(Time),
-    /// From the gate to its shards: this node was counted out. Its clients are closed, and this is its next life.
-    Out(Life),
+    /// From the gate to its shards: this node was counted out, and its clients are closed.
+    Out,
+    /// From the gate to its shards: the node's new life.
+    Life(Life),
+    /// From the gate to its shards: all members, as a snapshot with this number has them.
+    Members(u64, Box<Members>),
+    /// From a shard to its gate: its last connection has gone, and it takes no new ones.
+    Drained,
+    /// From the gate to its shards: the node can go on no longer.
+    Fail,
+    /// To shard 0: what an operator, or a page, wants to know or have done.
+    Operate(Ticket, Operation),
+    /// The answer.
+    Operated(Ticket, Result<Box<Standing>, Refused>),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.

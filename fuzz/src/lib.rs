@@ -9,6 +9,7 @@
 pub mod frame;
 pub mod http;
 pub mod line;
+pub mod link;
 mod node;
 pub mod raft;
 pub mod session;

@@ -9,10 +9,11 @@ use std::path::Path;
 type Target = fn(&[u8]);
 
 /// Each target and its name.
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 7] = [
     ("frame", wrs_fuzz::frame::run),
     ("http", wrs_fuzz::http::run),
     ("line", wrs_fuzz::line::run),
+    ("link", wrs_fuzz::link::run),
     ("raft", wrs_fuzz::raft::run),
     ("session", wrs_fuzz::session::run),
     ("shard", wrs_fuzz::shard::run),

@@ -25,6 +25,7 @@ use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::time::Time;
 
+use crate::certificates::Certificates;
 use crate::failure::Failure;
 use crate::start::Node;
 
@@ -51,6 +52,7 @@ macro_rules! trials {
             nodes_with_one_certificate_talk_by_tls
             a_node_with_another_certificate_is_refused
             a_plain_link_is_refused_where_links_have_tls
+            a_new_certificate_counts_for_new_links_and_old_ones_stay
             a_service_is_asked_by_http_and_by_https
             a_dial_that_fails_says_why
             names_are_looked_up
@@ -131,13 +133,25 @@ impl Machine for Puppet {
 }
 
 /// Makes the puppets of a node.
-#[derive(Clone, Debug)]
-pub struct Puppeteer(Arc<Mutex<Vec<Option<Puppet>>>>);
+#[derive(Clone)]
+pub struct Puppeteer(Arc<Backstage>);
+
+type Reload = Box<dyn Fn(Certificates) + Send>;
+
+struct Backstage {
+    puppets: Mutex<Vec<Option<Puppet>>>,
+    reload: Mutex<Option<Reload>>,
+}
 
 impl Puppeteer {
+    /// What gives new certificates to all shards, as a signal does.
+    pub fn reload_by(&self, reload: impl Fn(Certificates) + Send + 'static) {
+        *self.0.reload.lock().unwrap() = Some(Box::new(reload));
+    }
+
     /// The puppet in place of a shard.
     pub fn make(&self, here: ShardId, boot: Boot) -> Puppet {
-        let puppet = self.0.lock().unwrap()[usize::from(here.0)].take().unwrap();
+        let puppet = self.0.puppets.lock().unwrap()[usize::from(here.0)].take().unwrap();
         if here.0 > 0 {
             assert!(boot.stored.is_none(), "what is stored is for shard 0");
         }
@@ -168,7 +182,7 @@ impl Scratch {
     }
 
     /// A certificate of our own making and its key, in files.
-    fn certificate(&self) -> TlsPaths {
+    pub fn certificate(&self) -> TlsPaths {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let paths = TlsPaths { cert: self.0.join("cert.pem"), key: self.0.join("key.pem") };
         fs::write(&paths.cert, made.cert.pem()).unwrap();
@@ -196,6 +210,7 @@ struct Stage {
     heard: Receiver<Heard>,
     /// What was heard and not asked for yet.
     kept: VecDeque<Heard>,
+    puppeteer: Puppeteer,
     thread: Option<JoinHandle<Result<(), Failure>>>,
     port: u16,
     node_port: u16,
@@ -213,11 +228,13 @@ impl Stage {
             let told = if shard == 0 { told.clone() } else { channel().0 };
             puppets.push(Some(Puppet { heard: told, orders: taken, next: Time::ZERO }));
         }
-        let puppeteer = Puppeteer(Arc::new(Mutex::new(puppets)));
+        let backstage = Backstage { puppets: Mutex::new(puppets), reload: Mutex::default() };
+        let puppeteer = Puppeteer(Arc::new(backstage));
         let node = Node::prepare(config, &[]).unwrap();
-        let thread = Some(thread::spawn(move || serve(node, puppeteer)));
+        let of_node = puppeteer.clone();
+        let thread = Some(thread::spawn(move || serve(node, of_node)));
         let kept = VecDeque::new();
-        let mut stage = Stage { orders, heard, kept, thread, port: 0, node_port: 0, stored: None };
+        let mut stage = Stage { orders, heard, kept, puppeteer, thread, port: 0, node_port: 0, stored: None };
         (stage.port, stage.node_port, stage.stored) = stage.expect("the start", |heard| match heard {
             Heard::Made { node_port, port, stored } => Some((*port, *node_port, stored.clone())),
             _ => None,
@@ -266,6 +283,11 @@ impl Stage {
             }));
         }
         read
+    }
+
+    /// Has the node take the certificates that the files hold now.
+    fn reload(&self, config: &Config) {
+        self.puppeteer.0.reload.lock().unwrap().as_ref().unwrap()(Certificates::read(config).unwrap());
     }
 
     fn send(&self, conn: ConnId, bytes: impl Into<Bytes>) {
@@ -429,6 +451,29 @@ pub fn a_plain_link_is_refused_where_links_have_tls(serve: Serve) {
     one.send(of_one, "not a word of TLS");
     two.hears(Heard::Broken { conn: of_two });
     one.is_gone(of_one);
+}
+
+#[allow(missing_docs, reason = "its name says what it shows")]
+pub fn a_new_certificate_counts_for_new_links_and_old_ones_stay(serve: Serve) {
+    let scratch = Scratch::new();
+    let config = Config { node_tls: Some(scratch.certificate()), ..config() };
+    let (mut one, mut two) = two(serve, &config);
+    let (of_one, of_two) = link(&mut one, &mut two);
+    one.send(of_one, "before");
+    assert_eq!(two.reads(of_two, 6), b"before");
+    scratch.certificate();
+    one.reload(&config);
+    let refused = one.dialed(2, two.node_port, Over::Link);
+    one.hears(Heard::Broken { conn: refused });
+    let refused = two.linked();
+    two.is_gone(refused);
+    two.reload(&config);
+    let renewed = one.dialed(3, two.node_port, Over::Link);
+    let of_renewed = two.linked();
+    one.send(renewed, "after");
+    assert_eq!(two.reads(of_renewed, 5), b"after");
+    two.send(of_two, "the old one goes on");
+    assert_eq!(one.reads(of_one, 19), b"the old one goes on");
 }
 
 #[allow(missing_docs, reason = "its name says what it shows")]

@@ -181,6 +181,8 @@ mod tests {
 
     fn run(node: Node, puppeteer: Puppeteer) -> Result<(), Failure> {
         let shards = Shards::prepare(&node.boot.config).unwrap();
+        let ways = shards.ways.clone();
+        puppeteer.reload_by(move |new| ways.iter().for_each(|way| way.send(Parcel::Certificates(new.clone()))));
         shards.run(node, None, move |here, boot| puppeteer.make(here, boot))
     }
 

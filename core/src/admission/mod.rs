@@ -5,9 +5,11 @@
 //! limit.
 
 mod credentials;
+mod headcount;
 mod rate;
 mod source;
 
 pub use credentials::{CANDIDATES_MAX, Credentials, TokenHash};
+pub use headcount::Headcount;
 pub use rate::{AddressCounts, CreateRates, MessageRate};
 pub use source::{address_key, client_address, is_foreign};

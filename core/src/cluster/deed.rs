@@ -8,11 +8,11 @@ use crate::action::Store;
 use crate::catalogue::{Channel, Command, Outcome};
 use crate::config::NodeAddress;
 use crate::event::Event;
+use crate::gate::Introduction;
 use crate::id::{ChannelId, DialId, Life, NodeId, ShardId};
 use crate::peer::Ticket;
 use crate::time::Time;
 
-use super::Introduction;
 use super::wire::JoinRefusal;
 
 /// One thing to do, in order. Shard 0 does it at once.
@@ -111,6 +111,19 @@ pub enum Done {
         /// The voters that are not there.
         missing: Vec<NodeId>,
     },
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Done::Joined => f.write_str("Success: this node is a member of that cluster."),
+            Done::Removed => f.write_str("Success: the node was removed."),
+            Done::Recovered { missing } => {
+                f.write_str("Success: the cluster goes on; what only these nodes knew is lost:")?;
+                missing.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+        }
+    }
 }
 
 /// Why what an operator asked for is not done.

@@ -33,12 +33,11 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn of(config: &Config) -> Self {
-        let longest = config.election_timeout_max;
         Spans {
             heartbeat: config.heartbeat,
             lease: config.election_timeout_min * 3 / 4,
-            out: (longest + Duration::from_millis(500)) * 2,
-            change: longest + Duration::from_secs(2),
+            out: config.out_after(),
+            change: config.election_timeout_max + Duration::from_secs(2),
         }
     }
 

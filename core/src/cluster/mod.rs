@@ -21,6 +21,7 @@ mod group;
 mod leader;
 mod lease;
 mod links;
+mod operate;
 mod wire;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use bytes::Bytes;
 use crate::action::FileName;
 use crate::catalogue::{Command, Outcome};
 use crate::config::{Config, NodeAddress};
+use crate::gate::Introduction;
 use crate::id::{DialId, Life, NodeId, ShardId};
 use crate::members::{Member, Members, NodeChange};
 use crate::peer::Ticket;
@@ -52,7 +54,6 @@ use links::{Links, Meetings, Since};
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
-pub use crate::gate::Introduction;
 pub use wire::{ControlMessage, Greeting, JoinRefusal, JoinRequest, Refusal};
 
 /// Between two looks at what needs no exact time, while there is anything to look at.
@@ -225,6 +226,15 @@ impl Cluster {
         self.links.up(life, introduction.clone(), from);
         if self.leader == Some(introduction.node) {
             self.meet_leader();
+        }
+        self.look_soon();
+    }
+
+    /// A node that is linked has something else to say of itself.
+    pub fn link_told(&mut self, now: Time, life: Life, introduction: &Introduction) {
+        self.now = now;
+        if let Some(linked) = self.links.get_mut(life) {
+            linked.introduction = introduction.clone();
         }
         self.look_soon();
     }

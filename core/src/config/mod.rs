@@ -122,7 +122,7 @@ pub struct Config {
     pub snapshot_length: u64,
     /// `WRS_NODE_ADDRESS`: what this node tells others to dial; `None` means what the first peer sees.
     pub node_address: Option<NodeAddress>,
-    /// `WRS_NODE_SSL_CERT_PATH`, `WRS_NODE_SSL_KEY_PATH`: TLS of the node links; `None` means plain.
+    /// `WRS_NODE_SSL_CERT_PATH`, `WRS_NODE_SSL_KEY_PATH`: TLS of the node links, one pair for all nodes; `None` means plain.
     pub node_tls: Option<TlsPaths>,
     /// `WRS_MAX_STARTUP_DELAY`: the longest random delay before the node joins by itself.
     pub startup_delay_max: Duration,
@@ -296,6 +296,11 @@ impl Config {
         let millis = u64::try_from(self.keepalive_timeout.as_millis()).unwrap_or(u64::MAX);
         let bytes = self.answer_rate_min.saturating_mul(millis) / 1_000;
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// How long after the end of its lease a node counts itself out and closes its clients: two elections, at their longest.
+    pub fn out_after(&self) -> Duration {
+        (self.election_timeout_max + Duration::from_millis(500)) * 2
     }
 
     /// Whether anyone who reaches this machine may use the API: the node listens beyond loopback and `WRS_AUTH` is off.

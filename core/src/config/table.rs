@@ -262,10 +262,14 @@ const CLUSTER: &[Variable] = &[
     value("WRS_NODE_ADDRESS", "HOST:PORT", "seen by the first peer", "what this node tells others to dial", |d, t| {
         put(&mut d.config.node_address, v::node(t))
     }),
-    value("WRS_NODE_SSL_CERT_PATH", "PATH", "none", "certificate chain of the node links, PEM", |d, t| {
-        put(&mut d.node_cert, v::path(t))
-    }),
-    value("WRS_NODE_SSL_KEY_PATH", "PATH", "none", "private key of the node links, PEM", |d, t| {
+    value(
+        "WRS_NODE_SSL_CERT_PATH",
+        "PATH",
+        "none",
+        "certificate of the node links, PEM; all nodes have the same",
+        |d, t| put(&mut d.node_cert, v::path(t)),
+    ),
+    value("WRS_NODE_SSL_KEY_PATH", "PATH", "none", "private key of that certificate, PEM", |d, t| {
         put(&mut d.node_key, v::path(t))
     }),
     value("WRS_MAX_STARTUP_DELAY", "MS", "6000", "longest random delay before joining by itself", |d, t| {

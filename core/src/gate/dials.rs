@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::config::NodeAddress;
-use crate::id::{ConnId, DialId};
+use crate::id::Life;
 use crate::random::Random;
 use crate::time::Time;
 
@@ -24,24 +24,15 @@ pub(super) enum Purpose {
     /// To meet whoever is there.
     Meet,
     /// To be linked with this life.
-    Link(crate::id::Life),
-}
-
-/// How far an attempt to reach a node has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Attempt {
-    /// The adapter dials.
-    Dialing(DialId),
-    /// The two are getting to know each other.
-    Shaking(ConnId),
+    Link(Life),
 }
 
 /// One node that is to be linked with.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) address: NodeAddress,
-    /// The attempt under way.
-    pub(super) attempt: Option<Attempt>,
+    /// Whether an attempt is under way: the adapter dials, or the two ends get to know each other.
+    pub(super) busy: bool,
     /// When the next attempt begins: the place in the list of timers.
     pub(super) timer: Option<Time>,
     pause: Duration,
@@ -52,7 +43,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// A node at `address`; `defers`: its life is the lower one.
     pub(super) fn new(address: NodeAddress, defers: bool) -> Self {
-        Wanted { address, attempt: None, timer: None, pause: PAUSE_MIN, defers }
+        Wanted { address, busy: false, timer: None, pause: PAUSE_MIN, defers }
     }
 
     /// When to dial a node that there is no link with, at first.

@@ -17,29 +17,30 @@ const IDLE: usize = 64 << 10;
 /// The most bytes of a frame's length: lengths stay below 2^35.
 const LENGTH_BYTES_MAX: usize = 5;
 
-/// Who a node is, what it speaks, and a number drawn for this connection.
+/// Who a node is, what it speaks, and what it drew for this connection: the oldest and the newest version (a byte each), 32
+/// bytes, the longest frame that it sends, its introduction.
 pub(super) const HELLO: u8 = 1;
-/// That it knows the secret.
+/// That it knows the secret: 32 bytes.
 pub(super) const PROOF: u8 = 2;
-/// From the lower life: what it has got, and which link it holds.
+/// From the lower life: up to which number it has mail of the other, and the number of the link that it holds (0: none).
 pub(super) const OFFER: u8 = 3;
-/// From the higher life: this connection is the link.
+/// From the higher life: this connection is the link. Up to which number it has mail of the other, and the link's number.
 pub(super) const READY: u8 = 4;
-/// The connection is none, for this reason.
+/// The connection is no link, or no longer: why, in a byte.
 pub(super) const REFUSE: u8 = 5;
 /// The number of the first mail that follows on this connection.
 pub(super) const START: u8 = 16;
-/// One piece of mail.
+/// One piece of mail: a message of [`crate::wire::peer`].
 pub(super) const MAIL: u8 = 17;
 /// Mail has come up to this number.
 pub(super) const ACK: u8 = 18;
-/// A word that is sent once.
+/// A word that is sent once: whatever it is.
 pub(super) const POST: u8 = 19;
-/// Are you there?
+/// Are you there? A number.
 pub(super) const PING: u8 = 20;
-/// Yes, and this is what you asked with.
+/// Yes: the same number.
 pub(super) const PONG: u8 = 21;
-/// The node's introduction has changed.
+/// The node's introduction has changed: the new one.
 pub(super) const TOLD: u8 = 22;
 
 /// Writes a frame's length and kind; `body` bytes follow.
@@ -143,7 +144,7 @@ impl Frames {
     }
 
     /// Gives back what an empty buffer does not need. Call it when everything that arrived has been read.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > IDLE {
             self.buffer = BytesMut::new();
         }

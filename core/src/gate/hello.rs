@@ -5,6 +5,8 @@
 //! to try secrets on: HMAC-SHA256 (RFC 2104) over a label, the prover's role and both hellos. So a proof is worth nothing on
 //! another connection or in the other direction, and nothing in either hello can be changed on the way. Nothing about the
 //! other members is said here, and nothing at all but this to one who has not proven itself.
+//!
+//! It says who is at the other end, not that nobody reads or changes what follows: against that there is TLS below.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ring::hmac;
@@ -264,5 +266,97 @@ impl Handshake {
 
     fn prove(&self, secret: &hmac::Key, out: &mut BytesMut) {
         frame::put(out, PROOF, hmac::sign(secret, &self.claim(self.role)).as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn introduction() -> impl Strategy<Value = Introduction> {
+        let names = (1u64.., 1u64.., any::<u64>(), any::<Option<u64>>());
+        let address = prop::option::of(prop::sample::select(vec!["a.b:1", "10.0.0.1", "[::1]:65535", "[2001:db8::1]"]));
+        (names, 0u8..17, 1u16..=1024, address, any::<u16>(), any::<bool>()).prop_map(
+            |((node, life, incarnation, cluster), id_length, shards, address, port, channels)| Introduction {
+                node: NodeId(node),
+                life: Life(life),
+                incarnation,
+                cluster,
+                id_length,
+                shards,
+                address: address.and_then(NodeAddress::parse),
+                port,
+                channels,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_introduction_reads_what_it_writes(introduction in introduction(), more in any::<Vec<u8>>()) {
+            let mut out = BytesMut::new();
+            introduction.put(&mut out);
+            for cut in 0..out.len() {
+                let short = Bytes::copy_from_slice(&out[..cut]);
+                prop_assert_eq!(Introduction::read(&mut Reader::new(short)), None);
+            }
+            out.put_slice(&more);
+            prop_assert_eq!(Introduction::read(&mut Reader::new(out.freeze())), Some(introduction));
+        }
+    }
+
+    #[test]
+    fn the_longest_hello_fits_its_frame() {
+        let longest = Introduction {
+            node: NodeId(u64::MAX),
+            life: Life(u64::MAX),
+            incarnation: u64::MAX,
+            cluster: Some(u64::MAX),
+            id_length: 16,
+            shards: 1024,
+            address: Some(NodeAddress { host: "a".repeat(253), port: Some(u16::MAX) }),
+            port: u16::MAX,
+            channels: true,
+        };
+        let mut out = BytesMut::new();
+        let _ = Handshake::new(Role::Dialer, Versions::OURS, longest, u64::MAX, [0; NONCE_BYTES], &mut out);
+        assert!(out.len() < FRAME_BYTES_MAX / 2, "{}", out.len());
+    }
+
+    #[test]
+    fn the_newest_common_version_is_spoken_if_there_is_one() {
+        let versions = |oldest, newest| Versions { oldest, newest };
+        for (ours, theirs, common) in [
+            (versions(1, 1), versions(1, 1), Some(1)),
+            (versions(1, 2), versions(2, 3), Some(2)),
+            (versions(1, 1), versions(2, 3), None),
+            (versions(4, 5), versions(2, 3), None),
+            (versions(1, 9), versions(3, 2), None),
+        ] {
+            assert_eq!((ours.common(theirs), theirs.common(ours)), (common, common), "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_dialed_where_it_says_or_where_it_is_seen() {
+        let from = "::ffff:10.0.0.7".parse().unwrap();
+        let plain = Introduction {
+            node: NodeId(1),
+            life: Life(1),
+            incarnation: 1,
+            cluster: None,
+            id_length: 4,
+            shards: 1,
+            address: None,
+            port: 4001,
+            channels: false,
+        };
+        assert_eq!(plain.address_seen(from).to_string(), "10.0.0.7:4001");
+        let named = Introduction { address: NodeAddress::parse("node-1"), ..plain.clone() };
+        assert_eq!(named.address_seen(from).to_string(), "node-1:4001");
+        let whole = Introduction { address: NodeAddress::parse("node-1:5"), ..plain };
+        assert_eq!(whole.address_seen(from).to_string(), "node-1:5");
     }
 }

@@ -224,3 +224,131 @@ impl Inbox {
         self.have
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::frame::{Frames, PREFACE};
+    use crate::id::{ChannelId, ClientId, Life, ShardId};
+
+    fn message(number: u64, bytes: usize) -> PeerMessage {
+        PeerMessage::Publish {
+            channel: ChannelId::from_bits(1, 4),
+            frames: Bytes::from(vec![0; bytes]),
+            from: ClientId { life: Life(1), shard: ShardId(1), serial: number },
+            back: false,
+        }
+    }
+
+    fn outbox(sizes: &[usize]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for (number, bytes) in (1..).zip(sizes) {
+            assert!(outbox.put(Time::ZERO, &message(number, *bytes), 1, 1 << 20));
+        }
+        outbox
+    }
+
+    /// Everything that waits, as it arrives: the serial numbers in it.
+    fn arrive(outbox: &mut Outbox, from: u64, inbox: &mut Inbox) -> Vec<u64> {
+        let mut frames = Frames::default();
+        frames.push(&PREFACE);
+        while let Some((small, large)) = outbox.next() {
+            frames.push(&small);
+            frames.push(&large);
+        }
+        inbox.reconnected();
+        inbox.start(from).unwrap();
+        let mut got = Vec::new();
+        while let Some((kind, body)) = frames.next(1 << 20).unwrap() {
+            assert_eq!(kind, MAIL);
+            if let Some(PeerMessage::Publish { from, .. }) = inbox.take(Time::ZERO, body, 1).unwrap() {
+                got.push(from.serial);
+            }
+        }
+        got
+    }
+
+    #[test]
+    fn a_new_connection_goes_on_behind_what_the_other_end_has() {
+        let mut outbox = outbox(&[10, 10, LARGE, 10, 10]);
+        let mut inbox = Inbox::default();
+        assert_eq!(outbox.resume(0), Ok(1));
+        assert_eq!(arrive(&mut outbox, 1, &mut inbox), [1, 2, 3, 4, 5]);
+        // The other end had got two of the first piece, say: the piece comes again, and is skipped that far.
+        let mut inbox = Inbox { have: 2, ..Inbox::default() };
+        let from = outbox.resume(2).unwrap();
+        assert_eq!(from, 1);
+        assert_eq!(arrive(&mut outbox, from, &mut inbox), [3, 4, 5]);
+        assert_eq!(outbox.resume(3), Ok(4));
+        assert_eq!(outbox.resume(5), Ok(6));
+        assert_eq!(outbox.unacknowledged(), 0);
+        assert!(arrive(&mut outbox, 6, &mut inbox).is_empty());
+    }
+
+    #[test]
+    fn who_counts_what_was_never_sent_is_at_fault() {
+        let mut outbox = outbox(&[10]);
+        assert_eq!(outbox.acknowledged(1), Err(LinkFault::Miscounted), "it is not on its way yet");
+        assert!(outbox.next().is_some());
+        assert_eq!(outbox.acknowledged(2), Err(LinkFault::Miscounted));
+        assert_eq!(outbox.acknowledged(1), Ok(()));
+        assert_eq!(outbox.acknowledged(0), Ok(()), "an old word");
+        let mut inbox = Inbox::default();
+        assert_eq!(inbox.start(0), Err(LinkFault::Miscounted));
+        assert_eq!(inbox.start(2), Err(LinkFault::Miscounted), "something is left out");
+        assert_eq!(inbox.take(Time::ZERO, Bytes::new(), 1).err(), Some(LinkFault::OutOfTurn));
+        assert_eq!(inbox.start(1), Ok(()));
+        assert_eq!(inbox.start(1), Err(LinkFault::OutOfTurn));
+        assert_eq!(inbox.take(Time::ZERO, Bytes::new(), 1).err(), Some(LinkFault::Malformed));
+    }
+
+    #[test]
+    fn mail_is_kept_in_pieces_so_that_acknowledged_mail_is_dropped() {
+        let mut outbox = outbox(&[1_000; 200]);
+        while outbox.next().is_some() {}
+        let all = outbox.unacknowledged();
+        outbox.acknowledged(100).unwrap();
+        assert!(outbox.unacknowledged() < all / 2 + SEGMENT_BYTES + 2_000);
+        assert!(outbox.kept.iter().all(|segment| segment.len() < SEGMENT_BYTES + 2_000));
+    }
+
+    #[test]
+    fn what_is_too_long_or_stays_on_its_node_is_not_written() {
+        let mut outbox = Outbox::default();
+        assert!(!outbox.put(Time::ZERO, &message(1, 1_000), 1, 1_000));
+        assert!(!outbox.put(Time::ZERO, &PeerMessage::Applied(1), 1, 1_000));
+        assert!(!outbox.is_waiting() && outbox.unacknowledged() == 0);
+        assert_eq!(outbox.resume(0), Ok(1));
+    }
+
+    #[test]
+    fn small_words_travel_behind_small_mail_and_are_not_kept() {
+        let mut outbox = outbox(&[10]);
+        let whole = outbox.next_with(b"word").unwrap();
+        assert_eq!(outbox.unacknowledged(), whole.len() - 4);
+        assert!(outbox.next_with(b"word").is_none() && outbox.next().is_none());
+        assert_eq!(outbox.resume(0), Ok(1));
+        assert!(outbox.next_with(b"word").is_none(), "it is sent again as it was");
+        assert_eq!(outbox.next().unwrap().0, whole.slice(..whole.len() - 4));
+    }
+
+    #[test]
+    fn what_was_received_is_acknowledged_at_once_when_it_is_much() {
+        let (mut inbox, now) = (Inbox::default(), Time::from_millis(5));
+        inbox.start(1).unwrap();
+        assert!(!inbox.owes() && !inbox.is_urgent(now));
+        let mut body = BytesMut::new();
+        peer::encode(&message(1, 0), now, 1, &mut body).unwrap();
+        body.put_bytes(0, ACK_BYTES / 2);
+        let body = body.freeze();
+        inbox.take(now, body.clone(), 1).unwrap();
+        assert!(inbox.owes() && !inbox.is_urgent(now));
+        inbox.ack_at = Some(now);
+        assert!(inbox.is_urgent(now));
+        inbox.take(now, body, 1).unwrap();
+        inbox.ack_at = None;
+        assert!(inbox.is_urgent(now));
+        assert_eq!(inbox.acknowledge(), 2);
+        assert!(!inbox.owes() && !inbox.is_urgent(now));
+    }
+}

@@ -39,7 +39,7 @@ use crate::time::Time;
 use crate::timers::Timers;
 use crate::wire::compact::Reader;
 
-use dials::{Attempt, Purpose, Wanted};
+use dials::{Purpose, Wanted};
 pub use fault::{LinkEnd, LinkFault};
 use frame::{ACK, MAIL, PING, PONG, POST, REFUSE, START, TOLD};
 use hello::Versions;
@@ -89,7 +89,7 @@ pub enum Heard {
     Post(Life, Bytes),
     /// A piece of mail: each once, in order.
     Mail(Life, PeerMessage),
-    /// [`Gate::meet`] has found somebody. The link with it comes up about now, or has been up for long.
+    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now.
     Met {
         /// The dial.
         dial: DialId,
@@ -107,7 +107,8 @@ pub enum Heard {
         /// Why.
         why: LinkEnd,
     },
-    /// At the address of a life that a link is wanted with there is another.
+    /// At the address of a life that a link is wanted with there is another, with which there is a link. It is said after
+    /// each attempt.
     Succeeded {
         /// Who was expected.
         life: Life,
@@ -372,7 +373,7 @@ impl Gate {
             }
         }
         if let Some(entry) = self.conns.get_mut(&conn) {
-            entry.frames.rest();
+            entry.frames.shrink();
         }
     }
 
@@ -509,13 +510,9 @@ impl Gate {
         let Some(peer) = self.peers.get_mut(&life) else { return };
         let Some(wanted) = &mut peer.wanted else { return };
         wanted.timer = None;
-        if peer.link.is_some() || wanted.attempt.is_some() {
-            return;
-        }
-        let address = wanted.address.clone();
-        let dial = self.dial(Purpose::Link(life), address);
-        if let Some(wanted) = self.peers.get_mut(&life).and_then(|peer| peer.wanted.as_mut()) {
-            wanted.attempt = Some(Attempt::Dialing(dial));
+        if peer.link.is_none() && !std::mem::replace(&mut wanted.busy, true) {
+            let address = wanted.address.clone();
+            self.dial(Purpose::Link(life), address);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::dials::{Attempt, Purpose};
+use super::dials::Purpose;
 use super::fault::{LinkEnd, LinkFault};
 use super::frame::{self, OFFER, READY, REFUSE};
 use super::hello::{Handshake, Introduction, Role};
@@ -38,7 +38,7 @@ impl Gate {
             self.make_room(now, out);
         }
         if let Some((_, Purpose::Link(life))) = purpose {
-            self.attempt(life, Some(Attempt::Shaking(conn)));
+            self.set_busy(life, true);
         }
         let role = if purpose.is_some() { Role::Dialer } else { Role::Acceptor };
         let (mut nonce, mut hello) = ([0; 32], BytesMut::new());
@@ -113,13 +113,10 @@ impl Gate {
 
     /// The other end has proven itself: the lower life offers the connection.
     fn proven(&mut self, conn: ConnId, out: &mut Actions) {
-        let Some((introduction, from, dial)) = self.stranger(conn) else { return };
-        let life = introduction.life;
-        if let Some((_, Purpose::Link(wanted))) = dial
-            && wanted != life
-        {
-            self.heard.push_back(Heard::Succeeded { life: wanted, introduction, from });
-        }
+        let Some(entry) = self.conns.get(&conn) else { return };
+        let Phase::Shaking(handshake) = &entry.phase else { return };
+        let Some(theirs) = handshake.proven() else { return };
+        let life = theirs.introduction.life;
         if life > self.introduction.life {
             let have = self.have(life);
             let holds = self.link(life).map_or(0, |link| link.serial);
@@ -190,28 +187,24 @@ impl Gate {
         }
         entry.phase = Phase::Up(life);
         let dial = entry.dial.take();
-        self.made(now, life, dial, &introduction, from);
         self.mark(life);
-        let event = Event::LinkUp { node: introduction.node, life, address: from, version };
-        self.report(event, out);
-        self.heard.push_back(Heard::Up { life, introduction, from });
+        self.report(Event::LinkUp { node: introduction.node, life, address: from, version }, out);
+        self.heard.push_back(Heard::Up { life, introduction: introduction.clone(), from });
+        self.made(now, dial, introduction, from);
         Ok(())
     }
 
-    /// What a dial was for has come about.
-    fn made(
-        &mut self,
-        now: Time,
-        life: Life,
-        dial: Option<(DialId, Purpose)>,
-        introduction: &Introduction,
-        from: SocketAddr,
-    ) {
+    /// A dial has led to somebody that there is a link with.
+    fn made(&mut self, now: Time, dial: Option<(DialId, Purpose)>, introduction: Introduction, from: SocketAddr) {
+        let life = introduction.life;
         match dial {
-            Some((dial, Purpose::Meet)) => {
-                self.heard.push_back(Heard::Met { dial, life, introduction: introduction.clone(), from });
+            Some((dial, Purpose::Meet)) => self.heard.push_back(Heard::Met { dial, life, introduction, from }),
+            Some((_, Purpose::Link(wanted))) => {
+                self.failed(now, wanted);
+                if wanted != life && self.link(life).is_some() {
+                    self.heard.push_back(Heard::Succeeded { life: wanted, introduction, from });
+                }
             }
-            Some((_, Purpose::Link(wanted))) => self.failed(now, wanted),
             None => {}
         }
     }
@@ -219,18 +212,13 @@ impl Gate {
     /// A connection has ended before it was a link.
     pub(super) fn unmade(&mut self, now: Time, entry: &Conn, why: LinkEnd) {
         let Phase::Shaking(handshake) = &entry.phase else { return };
+        let superfluous =
+            matches!(why, LinkEnd::Fault(LinkFault::Superfluous) | LinkEnd::Refused(LinkFault::Superfluous));
+        if let Some(theirs) = handshake.proven().filter(|_| superfluous) {
+            return self.made(now, entry.dial, theirs.introduction.clone(), entry.from);
+        }
         match entry.dial {
-            Some((dial, Purpose::Meet)) => {
-                let superfluous =
-                    [LinkEnd::Fault(LinkFault::Superfluous), LinkEnd::Refused(LinkFault::Superfluous)].contains(&why);
-                match handshake.proven().filter(|_| superfluous) {
-                    Some(theirs) => {
-                        let introduction = theirs.introduction.clone();
-                        self.made(now, introduction.life, entry.dial, &introduction, entry.from);
-                    }
-                    None => self.heard.push_back(Heard::Unmet { dial, why }),
-                }
-            }
+            Some((dial, Purpose::Meet)) => self.heard.push_back(Heard::Unmet { dial, why }),
             Some((_, Purpose::Link(life))) => self.failed(now, life),
             None => {}
         }
@@ -238,24 +226,17 @@ impl Gate {
 
     /// An attempt to be linked with a life is over: another follows, if there is no link by now.
     pub(super) fn failed(&mut self, now: Time, life: Life) {
-        self.attempt(life, None);
+        self.set_busy(life, false);
         self.redial(now, life);
     }
 
     /// Dials a life again after a pause, if a link with it is wanted and nothing is under way.
     pub(super) fn redial(&mut self, now: Time, life: Life) {
         let Some(peer) = self.peers.get_mut(&life).filter(|peer| peer.link.is_none()) else { return };
-        if let Some(wanted) = peer.wanted.as_mut().filter(|wanted| wanted.attempt.is_none()) {
+        if let Some(wanted) = peer.wanted.as_mut().filter(|wanted| !wanted.busy) {
             let at = wanted.next_at(now, &mut self.random);
             self.timers.set(&mut wanted.timer, Wake::Dial(life), Some(at));
         }
-    }
-
-    /// A proven stranger: who it is, from where, and which dial led to it.
-    fn stranger(&self, conn: ConnId) -> Option<(Introduction, SocketAddr, Option<(DialId, Purpose)>)> {
-        let entry = self.conns.get(&conn)?;
-        let Phase::Shaking(handshake) = &entry.phase else { return None };
-        Some((handshake.proven()?.introduction.clone(), entry.from, entry.dial))
     }
 
     /// Up to which number mail of a life was handed on.
@@ -263,10 +244,10 @@ impl Gate {
         self.peers.get(&life).and_then(|peer| peer.mail.as_ref()).map_or(0, |mail| mail.inbox.have())
     }
 
-    /// Notes what is under way towards a life.
-    fn attempt(&mut self, life: Life, attempt: Option<Attempt>) {
+    /// Notes whether an attempt to be linked with a life is under way.
+    fn set_busy(&mut self, life: Life, busy: bool) {
         if let Some(wanted) = self.peers.get_mut(&life).and_then(|peer| peer.wanted.as_mut()) {
-            wanted.attempt = attempt;
+            wanted.busy = busy;
         }
     }
 }

@@ -139,18 +139,30 @@ pub struct ChannelView {
 }
 
 /// The cluster as `GET /cluster` shows it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct ClusterView {
     /// This node's id.
     pub id: String,
+    /// The cluster's id, once the node is in one.
+    pub cluster: Option<String>,
     /// This node's role.
     pub role: &'static str,
     /// The term of its leader.
     pub term: u64,
     /// The leader's id, if one is known.
     pub leader: Option<String>,
+    /// Counts the changes of the set of live nodes.
+    pub epoch: u64,
+    /// Up to where the log is known to be agreed on.
+    pub committed: u64,
+    /// Up to where this node has applied it.
+    pub applied: u64,
+    /// Whether the node takes traffic.
+    pub ready: bool,
     /// All members.
     pub nodes: Vec<NodeView>,
+    /// This node's links to others.
+    pub links: Vec<LinkView>,
 }
 
 /// A member of the cluster.
@@ -162,6 +174,28 @@ pub struct NodeView {
     pub address: Option<String>,
     /// Its role.
     pub role: &'static str,
+    /// Whether it counts as live.
+    pub live: bool,
+    /// Up to where it has applied the log; known to the leader, and to a node of itself.
+    pub applied: Option<u64>,
+}
+
+/// A link to another node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkView {
+    /// The other node's id.
+    pub node: String,
+    /// The other end, while the link is up.
+    pub address: Option<String>,
+    /// Whether it is up.
+    pub up: bool,
+    /// For how many seconds it has been.
+    pub seconds: Option<u64>,
+    /// How long an answer takes, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// Bytes of clients' messages that the other node is not known to have.
+    pub unacknowledged: u64,
 }
 
 /// Begins the answer to `GET /channels`, whose body is made as the reader takes it: [`put_list_begin`], then
@@ -304,12 +338,13 @@ mod tests {
 
     #[test]
     fn a_cluster_is_shown() {
-        let node = NodeView { id: "1".into(), address: None, role: "leader" };
-        let cluster =
-            ClusterView { id: "1".into(), role: "leader", term: 1, leader: Some("1".into()), nodes: vec![node] };
+        let node = NodeView { id: "1".into(), address: None, role: "leader", live: true, applied: Some(7) };
+        let (id, leader) = ("1".to_owned(), Some("1".to_owned()));
+        let cluster = ClusterView { id, role: "leader", term: 1, leader, nodes: vec![node], ..ClusterView::default() };
         let body: Value = serde_json::from_slice(&Answer::cluster(&cluster).body).unwrap();
-        let wanted = json!({"id": "1", "role": "leader", "term": 1, "leader": "1",
-            "nodes": [{"id": "1", "address": null, "role": "leader"}]});
+        let wanted = json!({"id": "1", "cluster": null, "role": "leader", "term": 1, "leader": "1", "epoch": 0,
+            "committed": 0, "applied": 0, "ready": false, "links": [],
+            "nodes": [{"id": "1", "address": null, "role": "leader", "live": true, "applied": 7}]});
         assert_eq!(body["data"], wanted);
         assert_eq!(Answer::message("a\nb").body, r#"{"message":"a\nb"}"#);
     }

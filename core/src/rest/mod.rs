@@ -14,8 +14,8 @@ use std::borrow::Cow;
 use http::Method;
 
 pub use answer::{
-    Answer, ChannelView, ClusterView, Field, NodeView, Rendering, begin_list, put_list_begin, put_list_channel,
-    put_list_end,
+    Answer, ChannelView, ClusterView, Field, LinkView, NodeView, Rendering, begin_list, put_list_begin,
+    put_list_channel, put_list_end,
 };
 pub use create::{CreateChannel, MILLIS_OR_CLIENTS_MAX, TIMEOUT_MS_DEFAULT, check_content_type};
 pub use cross_origin::{Cors, check_origin, is_preflight, options};
@@ -193,6 +193,23 @@ pub struct Resources {
 struct Captured<'p> {
     channel: Option<ChannelId>,
     text: &'p str,
+}
+
+impl Call {
+    /// Whether what the nodes have agreed on must be known for the answer.
+    pub fn is_about_channels(&self) -> bool {
+        matches!(
+            self,
+            Call::CreateChannel
+                | Call::BrowserCreate
+                | Call::ListChannels { .. }
+                | Call::GetChannel(_)
+                | Call::DeleteChannel(_)
+                | Call::BrowserDelete(_)
+                | Call::Connect(_)
+                | Call::Reset
+        )
+    }
 }
 
 impl Resources {

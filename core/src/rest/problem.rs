@@ -74,7 +74,7 @@ impl Problem {
     }
 
     /// 503: nothing was changed; and in how many seconds to try again.
-    pub fn unavailable(detail: &'static str, retry_after_secs: u64) -> Self {
+    pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after_secs: u64) -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with("Retry-After", retry_after_secs.to_string())
     }
 

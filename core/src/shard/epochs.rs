@@ -269,8 +269,23 @@ impl Shard {
         }
     }
 
-    /// The node was counted out: its clients go, and it begins a new life.
-    pub(super) fn fall_out(&mut self, now: Time, life: Life, out: &mut Actions) {
+    /// After a long time without a lease this node may have been counted out, and its clients' seats given to others. The
+    /// control plane says so; after a pause of the process its word may come later than what sockets say.
+    pub(super) fn check_out(&mut self, now: Time, out: &mut Actions) {
+        let lease = self.router.lease;
+        if lease < Time::MAX && self.router.opened > 0 && now >= lease + self.config.out_after() {
+            self.router.opened = 0;
+            self.let_all_clients_go(now, out);
+        }
+    }
+
+    /// Whether reads and connects are answered: the node is in a cluster, and its lease lasts.
+    pub(super) fn is_serving(&self, now: Time) -> bool {
+        self.router.opened > 0 && now < self.router.lease
+    }
+
+    /// The node was counted out: its clients go, and nothing of its life counts any more.
+    pub(super) fn fall_out(&mut self, now: Time, out: &mut Actions) {
         self.let_all_clients_go(now, out);
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
@@ -293,9 +308,17 @@ impl Shard {
         self.router.roster = Roster::new();
         self.router.opened = 0;
         self.router.lease = Time::ZERO;
-        self.router.life = life;
         self.epochs = Epochs::default();
         self.move_homes(now);
+    }
+
+    /// The members as a snapshot has them.
+    pub(super) fn set_members(&mut self, now: Time, members: Members, out: &mut Actions) {
+        let before = self.router.members.epoch();
+        self.router.members = members;
+        if self.router.members.epoch() != before {
+            self.seal(now, out);
+        }
     }
 
     /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.

@@ -9,7 +9,9 @@
 
 mod abroad;
 mod clients;
+mod control;
 mod epochs;
+mod operate;
 mod peers;
 mod requests;
 mod sessions;
@@ -26,10 +28,10 @@ use crate::action::{Action, Actions};
 use crate::admission::CreateRates;
 use crate::boot::Boot;
 use crate::catalogue::Catalogue;
-use crate::cluster::Control;
+use crate::cluster::{VERSION, first_names};
 use crate::config::{Config, NodeAddress};
 use crate::event::{Event, LimitLog};
-use crate::id::{ChannelId, ConnId, Life, NodeId, ShardId};
+use crate::id::{ChannelId, ConnId, GATE, ShardId};
 use crate::input::Input;
 use crate::members::{Member, NodeChange};
 use crate::metrics::{Counter, Gauge, Limit, Metrics};
@@ -46,6 +48,7 @@ use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
 use clients::Joining;
+use control::{CONTROL_STREAM, Control};
 use epochs::Epochs;
 use sessions::Sessions;
 use surveys::Asked;
@@ -82,7 +85,11 @@ pub struct Shard {
     catalogue: Catalogue,
     router: Router,
     /// On shard 0.
-    control: Option<Control>,
+    control: Option<Box<Control>>,
+    /// On shard 0: why the node could not start.
+    failed_start: Option<String>,
+    /// Whether the cluster can do without this node, if it drains.
+    left: bool,
     /// On shard 0: channels that each address may create.
     create_rates: CreateRates,
     resources: Resources,
@@ -111,10 +118,12 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     /// Shard `here` of the node that `boot` describes; there are `boot.config.shards` of them, counted from 0.
     pub fn new(here: ShardId, boot: Boot) -> Self {
+        let (control, failed_start) = match (here == GATE).then(|| Control::new(&boot)) {
+            Some(Ok(control)) => (Some(Box::new(control)), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         let Boot { config, pages, key, public_port, .. } = boot;
-        let shards = config.shards.max(1);
-        let control = (here.0 == 0)
-            .then(|| Control::new(usize::from(shards) - 1, config.clients_max, config.clients_per_address_max));
         Shard {
             http_limits: http::Limits {
                 header_bytes_max: config.header_bytes_max,
@@ -126,6 +135,8 @@ impl Shard {
             catalogue: Catalogue::new(),
             router: first_life(here, key, &config),
             control,
+            failed_start,
+            left: false,
             create_rates: CreateRates::new(config.create_rate_max, config.addresses_max),
             resources: Resources { id_length: config.id_length, browser_only: config.browser_only },
             sessions: Sessions::new(),
@@ -147,35 +158,44 @@ impl Shard {
 
     /// Takes one fact and adds what is to be done to `out`. `now` must not go backwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Actions) {
+        if self.control.as_ref().is_some_and(|control| control.stirred) {
+            // A node that has just started.
+            self.run_control(now, out);
+        }
+        self.check_out(now, out);
         match input {
             Input::Opened { conn, from } => self.opened(now, conn, from, out),
             Input::Received { conn, bytes } => self.received(now, conn, bytes, out),
             Input::Flushed { conn, unsent } => self.flushed(now, conn, unsent, out),
             Input::Ended { conn } => self.ended(now, conn, out),
-            Input::Closed { conn } => self.closed(conn, out),
-            Input::Broken { conn, why } => self.broken(conn, why, out),
+            Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Broken { conn, why } => self.broken(now, conn, why, out),
             Input::AcceptPaused { why } => {
                 self.router.metrics.limited(Limit::OpenFiles);
                 self.report(Event::AcceptPaused { why }, out);
             }
             Input::AcceptResumed => self.report(Event::AcceptResumed, out),
             Input::Peer { peer, message } => self.heard(now, PeerId::Shard(peer), message, out),
-            Input::Linked { conn, .. } => out.push(Action::Close { conn }),
-            Input::DialFailed { .. } | Input::Resolved { .. } => {}
-            Input::Persisted { .. } | Input::PersistFailed { .. } => {}
+            Input::Linked { conn, from, dial } => self.linked(now, conn, from, dial, out),
+            Input::DialFailed { dial, why } => self.dial_failed(now, dial, why),
+            Input::Resolved { host, addresses } => self.resolved(now, &host, addresses),
+            Input::Persisted { record } => self.persisted(now, record),
+            Input::PersistFailed { why } => self.persist_failed(now, &why),
             Input::Drain => self.start_drain(now, out),
             Input::Timeout => self.time_is_up(now, out),
         }
-        while let Some(message) = self.router.inbox.pop_front() {
-            self.heard(now, self.me(), message, out);
+        if let Some(why) = self.failed_start.take() {
+            out.push(Action::Fail { why });
+            self.say_to_all(|| PeerMessage::Fail, out);
         }
-        self.router.flush(out);
-        self.check_drained(out);
+        self.run_control(now, out);
+        self.check_drained(now, out);
     }
 
     /// When [`Input::Timeout`] is due; `None` while nothing waits for a time.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first()
+        let control = self.control.as_ref().and_then(|control| control.deadline());
+        [self.timers.first(), control].into_iter().flatten().min()
     }
 
     /// What this shard has counted.
@@ -219,7 +239,9 @@ impl Shard {
     }
 
     fn received(&mut self, now: Time, conn: ConnId, bytes: &mut [u8], out: &mut Actions) {
-        let Some(mut session) = self.sessions.take(conn) else { return };
+        let Some(mut session) = self.sessions.take(conn) else {
+            return self.link_received(now, conn, bytes, out);
+        };
         self.router.metrics.add(Counter::BytesIn, bytes.len() as u64);
         if session.held.is_empty() {
             self.read(now, &mut session, bytes, out);
@@ -314,7 +336,9 @@ impl Shard {
     }
 
     fn flushed(&mut self, now: Time, conn: ConnId, unsent: usize, out: &mut Actions) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else {
+            return self.link_flushed(conn, unsent);
+        };
         // Every receiver of every message comes by here: nothing is to be done about a client that keeps up.
         if matches!(session.phase, Phase::Client(_)) && unsent <= self.config.send_buffer_bytes_max {
             session.unsent = unsent;
@@ -344,7 +368,9 @@ impl Shard {
     }
 
     fn ended(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
-        let Some(mut session) = self.sessions.take(conn) else { return };
+        let Some(mut session) = self.sessions.take(conn) else {
+            return self.link_ended(now, conn, false, out);
+        };
         session.ended = true;
         match session.phase {
             // The answer is still owed to a client that ends its side first.
@@ -359,17 +385,20 @@ impl Shard {
         }
     }
 
-    fn closed(&mut self, conn: ConnId, out: &mut Actions) {
-        if let Some(session) = self.sessions.take(conn) {
-            self.drop_session(*session, false, out);
+    fn closed(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
+        match self.sessions.take(conn) {
+            Some(session) => self.drop_session(*session, false, out),
+            None => self.link_ended(now, conn, true, out),
         }
     }
 
-    fn broken(&mut self, conn: ConnId, why: String, out: &mut Actions) {
+    fn broken(&mut self, now: Time, conn: ConnId, why: String, out: &mut Actions) {
         if let Some(session) = self.sessions.take(conn) {
             self.router.metrics.add(Counter::TlsFaults, 1);
             self.report(Event::TlsFault { from: session.from, why }, out);
             self.drop_session(*session, false, out);
+        } else {
+            self.link_ended(now, conn, true, out);
         }
     }
 
@@ -440,15 +469,17 @@ impl Shard {
     }
 }
 
-/// The data plane of a node that stands alone: live from the start, with nobody to ask.
+/// The data plane of a node that has just started. One that founds its cluster at once is live from the start.
 fn first_life(here: ShardId, key: [u8; 32], config: &Config) -> Router {
-    let mut random = Random::stream(key, u64::MAX);
-    let life = Life(random.bits() | 1);
+    let (node, life) = first_names(&mut Random::stream(key, CONTROL_STREAM));
     let mut router = Router::new(here, life, config);
+    if !config.seeds.is_empty() || config.data_dir.is_some() {
+        return router;
+    }
     let address = NodeAddress { host: "127.0.0.1".to_owned(), port: Some(config.node_port) };
-    let member = Member { incarnation: life.0, address, shards: config.shards, life: None };
-    router.members.apply(&NodeChange::Join { node: NodeId(life.0), member });
-    router.members.apply(&NodeChange::Live { node: NodeId(life.0), life });
+    let member = Member { incarnation: 0, address, shards: config.shards, version: VERSION, life: None };
+    router.members.apply(&NodeChange::Join { node, member });
+    router.members.apply(&NodeChange::Live { node, life });
     router.opened = router.members.epoch();
     router.lease = Time::MAX;
     router

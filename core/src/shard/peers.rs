@@ -6,9 +6,9 @@ use crate::asks::Ask;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
-use crate::id::{ChannelId, ClientId, GATE, ShardId};
+use crate::id::{ChannelId, ClientId, GATE};
 use crate::links::Credit;
-use crate::metrics::{Counter, Gauge, Limit};
+use crate::metrics::{Counter, Gauge};
 use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
@@ -95,10 +95,9 @@ impl Shard {
                 self.say(GATE, PeerMessage::Applied(number), out);
             }
             PeerMessage::Applied(number) => {
-                if let (Some(control), PeerId::Shard(shard)) = (&mut self.control, peer) {
-                    control.applied(shard, number);
+                if let PeerId::Shard(shard) = peer {
+                    self.sibling_applied(now, shard, number);
                 }
-                self.settle(out);
             }
             PeerMessage::Settled(ticket, outcome) => self.settled(now, ticket, outcome, out),
 
@@ -122,7 +121,7 @@ impl Shard {
             }
             PeerMessage::Uncount(from) => {
                 if let Some(control) = &mut self.control {
-                    control.uncount(from);
+                    control.clients.leave(from);
                 }
             }
             PeerMessage::Interest(channel) => match peer {
@@ -148,7 +147,20 @@ impl Shard {
             PeerMessage::AbroadNoted(channel) => self.abroad_noted(channel, out),
 
             PeerMessage::Lease(until) => self.lease(now, until, out),
-            PeerMessage::Out(life) => self.fall_out(now, life, out),
+            PeerMessage::Out => self.fall_out(now, out),
+            PeerMessage::Life(life) => self.router.life = life,
+            PeerMessage::Members(number, members) => {
+                self.set_members(now, *members, out);
+                self.say(GATE, PeerMessage::Applied(number), out);
+            }
+            PeerMessage::Fail => self.fail(now, out),
+            PeerMessage::Drained => self.sibling_drained(),
+            PeerMessage::Operate(ticket, operation) => {
+                if let PeerId::Shard(shard) = peer {
+                    self.operate(now, shard, ticket, operation, out);
+                }
+            }
+            PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);
@@ -240,7 +252,7 @@ impl Shard {
         out: &mut Actions,
     ) {
         let epoch = self.router.members.epoch();
-        let counted = self.control.as_mut().map_or(Ok(()), |control| control.count(from));
+        let counted = self.control.as_mut().map_or(Ok(()), |control| control.clients.enter(from));
         let answer = |verdict| PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None };
         let message = match (counted, self.catalogue.get(channel)) {
             (Err(verdict), _) => answer(verdict),
@@ -251,23 +263,8 @@ impl Shard {
         self.send_on(message, out);
     }
 
-    /// On shard 0: limits are checked where a change is proposed; `apply` itself reads no configuration.
-    fn decide(&mut self, now: Time, command: &Command, from: Option<std::net::IpAddr>, out: &mut Actions) -> Outcome {
-        if matches!(command, Command::Create { .. }) {
-            if self.catalogue.len() as u64 >= self.config.channels_max {
-                self.limit_reached(now, Limit::Channels, out);
-                return Outcome::Full;
-            }
-            if from.is_some_and(|from| self.create_rates.take(now, from).is_err()) {
-                self.limit_reached(now, Limit::CreateRate, out);
-                return Outcome::TooOften;
-            }
-        }
-        self.apply(now, command, out)
-    }
-
     /// Applies a change to this shard's copy of the catalogue, and to what hangs on it.
-    fn apply(&mut self, now: Time, command: &Command, out: &mut Actions) -> Outcome {
+    pub(super) fn apply(&mut self, now: Time, command: &Command, out: &mut Actions) -> Outcome {
         let mut removed = Vec::new();
         let before = self.catalogue.len();
         let outcome = self.catalogue.apply(now, command, |id, why| removed.push((id, why)));
@@ -314,30 +311,6 @@ impl Shard {
                 self.report(Event::AllChannelsDeleted { channels: before as u64 }, out);
             }
             _ => {}
-        }
-    }
-
-    /// On shard 0: a shard wants a change.
-    fn propose_here(
-        &mut self,
-        now: Time,
-        from: ShardId,
-        ticket: crate::peer::Ticket,
-        command: Command,
-        address: Option<std::net::IpAddr>,
-        out: &mut Actions,
-    ) {
-        let outcome = self.decide(now, &command, address, out);
-        let number = self.control.as_mut().and_then(|control| control.committed(from, ticket, outcome));
-        if let Some(number) = number {
-            self.say_to_others(|| PeerMessage::Apply(number, command.clone()), out);
-        }
-        self.settle(out);
-    }
-
-    fn settle(&mut self, out: &mut Actions) {
-        while let Some((shard, ticket, outcome)) = self.control.as_mut().and_then(|control| control.settle()) {
-            self.say(shard, PeerMessage::Settled(ticket, outcome), out);
         }
     }
 

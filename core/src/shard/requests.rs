@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use ::http::StatusCode;
 use bytes::BytesMut;
 
+use super::Shard;
 use super::clients::{Wishes, is_wanted};
 use super::surveys::{Change, Purpose};
-use super::{Drain, Shard};
 use crate::action::Actions;
 use crate::admission::{Credentials, TokenHash, client_address};
 use crate::catalogue::{Channel, Command, Entry, Outcome, Removal};
@@ -25,7 +25,7 @@ use crate::wire::handshake::{self, Outcome as Handshake};
 use crate::wire::http::{self, Head, Terms};
 
 /// Seconds after which a client may try again where a limit was reached.
-const RETRY_AFTER: u64 = 1;
+pub(super) const RETRY_AFTER: u64 = 1;
 /// How often an id that is taken is drawn again. With a million channels of the default length an id is taken once in
 /// four thousand draws.
 const ID_ATTEMPTS: u32 = 16;
@@ -100,6 +100,9 @@ impl Shard {
         let body = body.as_deref().unwrap_or_default();
         let conn = session.conn;
         let from = self.address_of(session.from, head);
+        if call.is_about_channels() && !self.is_serving(now) {
+            return Err(Problem::unavailable("This node hears no leader of its cluster now.", RETRY_AFTER));
+        }
         match call {
             Call::CreateChannel => {
                 rest::check_content_type(&head.headers)?;
@@ -129,6 +132,10 @@ impl Shard {
             }
             Call::Reset => self.propose(Change::Reset { conn, terms }, Command::Reset, None, out),
             Call::Metrics => self.measure(conn, terms, out),
+            Call::Cluster | Call::Readyz | Call::Join { .. } | Call::RemoveNode(_) | Call::Recover => {
+                let (about, what) = self.operation(&call)?;
+                self.ask_control(conn, terms, about, what, out);
+            }
             call => return self.answer_at_once(call, head, session).map(Some),
         }
         Ok(None)
@@ -137,18 +144,12 @@ impl Shard {
     /// The calls whose answers this shard has at hand.
     fn answer_at_once(&self, call: Call, head: &Head, session: &Session) -> Result<Answer, Problem> {
         Ok(match call {
-            Call::Cluster => Answer::cluster(&self.cluster_view()),
-            Call::Join { .. } => return Err(Problem::new(StatusCode::BAD_GATEWAY, "This node stands alone.")),
-            Call::RemoveNode(_) => return Err(Problem::not_found("There is no such node, or it is this one.")),
-            Call::Recover => Answer::message("Success: nothing was to be recovered."),
             Call::Page(page) => self.pages.get(page).into(),
             Call::DocsAsset(name) => match self.pages.docs_asset(&name) {
                 Some(asset) => asset.into(),
                 None => return Err(Problem::not_found("There is no such file.")),
             },
             Call::Healthz => Answer::message("Success: the node lives."),
-            Call::Readyz if self.drain == Drain::No => Answer::message("Success: the node takes traffic."),
-            Call::Readyz => return Err(Problem::unavailable("The node is draining.", RETRY_AFTER)),
             Call::Options(allow) => rest::options(allow, head, &session.cors),
             Call::CreateChannel
             | Call::BrowserCreate
@@ -158,7 +159,12 @@ impl Shard {
             | Call::BrowserDelete(_)
             | Call::Connect(_)
             | Call::Reset
-            | Call::Metrics => return Err(Problem::not_found("There is no such resource.")),
+            | Call::Metrics
+            | Call::Cluster
+            | Call::Readyz
+            | Call::Join { .. }
+            | Call::RemoveNode(_)
+            | Call::Recover => return Err(Problem::not_found("There is no such resource.")),
         })
     }
 
@@ -234,6 +240,18 @@ impl Shard {
     /// A change has been made on every shard, or certainly not: whoever wanted it is told.
     pub(super) fn answer_change(&mut self, now: Time, change: Change, outcome: Outcome, out: &mut Actions) {
         let limit = |what: &'static str| Problem::unavailable(what, RETRY_AFTER);
+        let (change, outcome) = match (change.asker(), outcome) {
+            (Some((conn, terms)), Outcome::NoLeader) => {
+                let problem = limit("The cluster has no leader now: nothing was changed.");
+                return self.answer_later(now, conn, terms, Err(problem), out);
+            }
+            (Some((conn, terms)), Outcome::Unknown) => {
+                let detail = "The cluster has not said what became of it: it may have been done or not.";
+                let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, detail);
+                return self.answer_later(now, conn, terms, Err(problem), out);
+            }
+            _ => (change, outcome),
+        };
         let (conn, terms, answer) = match (change, outcome) {
             (Change::Expire, _) => return,
             (Change::Create { conn, terms, channel, id, token, .. }, Outcome::Created) => {
@@ -288,7 +306,7 @@ impl Shard {
         self.answer_later(now, conn, terms, Ok(answer), out);
     }
 
-    fn answer_later(
+    pub(super) fn answer_later(
         &mut self,
         now: Time,
         conn: ConnId,
@@ -499,14 +517,6 @@ impl Shard {
 
     fn rendering(&self) -> Rendering {
         Rendering { id_length: self.config.id_length, port: self.public_port }
-    }
-
-    /// A node that stands alone: its own leader, in its first term.
-    fn cluster_view(&self) -> rest::ClusterView {
-        let id = self.router.life.to_string();
-        let address = self.config.node_address.as_ref().map(ToString::to_string);
-        let node = rest::NodeView { id: id.clone(), address, role: "leader" };
-        rest::ClusterView { id: id.clone(), role: "leader", term: 1, leader: Some(id), nodes: vec![node] }
     }
 }
 

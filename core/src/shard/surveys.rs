@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
+use super::operate::About;
 use crate::action::Actions;
 use crate::catalogue::{Channel, Command, Outcome, Removal};
-use crate::id::{ChannelId, ConnId, GATE};
+use crate::id::{ChannelId, ConnId, GATE, ShardId};
 use crate::metrics::Metrics;
 use crate::peer::{PeerId, PeerMessage, Tally, Ticket};
 use crate::time::Time;
@@ -21,6 +22,10 @@ pub(super) enum Asked {
     Change(Change),
     /// How many clients do channels have, and when were they last used?
     Survey(Survey),
+    /// What the control plane was asked.
+    Operation { conn: ConnId, terms: Terms, about: About },
+    /// On shard 0: whose question the control plane is at.
+    Operator(ShardId, Ticket),
     /// The figures of all shards.
     Measure { conn: ConnId, terms: Terms, sum: Box<Metrics>, left: usize },
 }
@@ -36,6 +41,18 @@ pub(super) enum Change {
     Reset { conn: ConnId, terms: Terms },
     /// Nobody used it.
     Expire,
+}
+
+impl Change {
+    /// Who is told what became of it.
+    pub(super) fn asker(&self) -> Option<(ConnId, Terms)> {
+        match self {
+            Change::Create { conn, terms, .. } | Change::Delete { conn, terms } | Change::Reset { conn, terms } => {
+                Some((*conn, *terms))
+            }
+            Change::Expire => None,
+        }
+    }
 }
 
 /// What a survey is for.

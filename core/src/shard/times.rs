@@ -13,6 +13,7 @@ use crate::wire::frame::CloseCode;
 impl Shard {
     /// Every waiter whose time has come, and those that it makes wait until no later than now.
     pub(super) fn time_is_up(&mut self, now: Time, out: &mut Actions) {
+        self.control_timeout(now, out);
         while let Some(wake) = self.timers.pop_due(now) {
             match wake {
                 Wake::Conn(conn) => self.session_is_due(now, conn, out),
@@ -110,7 +111,7 @@ impl Shard {
         self.drain_is_due(now, out);
     }
 
-    fn drain_is_due(&mut self, now: Time, out: &mut Actions) {
+    pub(super) fn drain_is_due(&mut self, now: Time, out: &mut Actions) {
         match self.drain {
             Drain::Announced(until) if until > now => {
                 self.timers.set(&mut self.drain_timer, Wake::Drain, Some(until));
@@ -123,7 +124,10 @@ impl Shard {
                 self.let_go(now, out);
             }
             Drain::Until(until) if until <= now => {
-                self.report(Event::DrainTimedOut, out);
+                if !self.sessions.is_empty() {
+                    self.report(Event::DrainTimedOut, out);
+                }
+                self.left = true;
                 for conn in self.sessions.conns() {
                     if let Some(session) = self.sessions.take(conn) {
                         self.drop_session(*session, true, out);
@@ -153,8 +157,8 @@ impl Shard {
     }
 
     /// The last connection has gone: this shard is done.
-    pub(super) fn check_drained(&mut self, out: &mut Actions) {
-        if matches!(self.drain, Drain::Until(_)) && self.sessions.is_empty() {
+    pub(super) fn check_drained(&mut self, now: Time, out: &mut Actions) {
+        if matches!(self.drain, Drain::Until(_)) && self.sessions.is_empty() && self.may_stop(now, out) {
             self.drain = Drain::Done;
             self.timers.set(&mut self.drain_timer, Wake::Drain, None);
             if self.here.0 == 0 {

@@ -64,7 +64,13 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         | PeerMessage::Abroad(..)
         | PeerMessage::AbroadNoted(_)
         | PeerMessage::Lease(_)
-        | PeerMessage::Out(_)
+        | PeerMessage::Out
+        | PeerMessage::Life(_)
+        | PeerMessage::Members(..)
+        | PeerMessage::Fail
+        | PeerMessage::Drained
+        | PeerMessage::Operate(..)
+        | PeerMessage::Operated(..)
         | PeerMessage::Sealed(..)
         | PeerMessage::Opened(..)
         | PeerMessage::Measure(_)
@@ -408,4 +414,211 @@ fn read_leg(reader: &mut Reader) -> Option<Leg> {
         1 => Leg::Land,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::{ClientId, Life, ShardId};
+
+    const NOW: Time = Time::from_millis(1_000_000);
+
+    fn number() -> impl Strategy<Value = u64> {
+        (any::<u64>(), 0u32..64).prop_map(|(number, shift)| number >> shift)
+    }
+
+    fn client() -> impl Strategy<Value = ClientId> {
+        (any::<u64>(), any::<u16>(), 0u64..1 << 48).prop_map(|(life, shard, serial)| ClientId {
+            life: Life(life),
+            shard: ShardId(shard),
+            serial,
+        })
+    }
+
+    fn channel() -> impl Strategy<Value = ChannelId> {
+        (any::<u128>(), 1usize..=16).prop_map(|(bits, group)| ChannelId::from_bits(bits, group))
+    }
+
+    fn ask() -> impl Strategy<Value = AskId> {
+        (any::<u64>(), any::<u16>(), number()).prop_map(|(life, shard, number)| AskId {
+            life: Life(life),
+            shard: ShardId(shard),
+            number,
+        })
+    }
+
+    fn past() -> impl Strategy<Value = Time> {
+        (0..=NOW.as_nanos()).prop_map(Time::from_nanos)
+    }
+
+    fn payload() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..50).prop_map(Bytes::from)
+    }
+
+    fn ledger() -> impl Strategy<Value = Ledger> {
+        use prop::collection::vec;
+        let seat = (client(), channel(), prop::option::of(number()));
+        let seat = seat.prop_map(|(client, channel, stamp)| Seat { client, channel, stamp });
+        let decided = (ask(), any::<u64>()).prop_map(|(ask, life)| (ask, Life(life)));
+        (vec(seat, 0..4), vec(ask(), 0..4), vec(decided, 0..4), vec(channel(), 0..4))
+            .prop_map(|(seats, given, decided, interests)| Ledger { seats, given, decided, interests })
+    }
+
+    fn verdict() -> impl Strategy<Value = Verdict> {
+        use Verdict::{Absent, AddressFull, ChannelFull, NodeFull, Seated, Undecided};
+        prop::sample::select(vec![Seated, NodeFull, ChannelFull, AddressFull, Absent, Undecided])
+    }
+
+    fn wish() -> impl Strategy<Value = Wish> {
+        prop_oneof![Just(Wish::Pull), Just(Wish::Request), client().prop_map(Wish::Reply)]
+    }
+
+    fn decision() -> impl Strategy<Value = Decision> {
+        let parts = (number(), number(), prop::option::of(number()));
+        parts.prop_map(|(epoch, number, stamp)| Decision { epoch, number, stamp })
+    }
+
+    fn seating() -> impl Strategy<Value = PeerMessage> {
+        use prop::option::of;
+        prop_oneof![
+            (client(), channel(), any::<bool>(), number())
+                .prop_map(|(client, channel, pull, epoch)| PeerMessage::Seat { client, channel, pull, epoch }),
+            (client(), verdict(), number(), of(number()))
+                .prop_map(|(client, verdict, epoch, stamp)| { PeerMessage::Seated { client, verdict, epoch, stamp } }),
+            (client(), channel()).prop_map(|(client, channel)| PeerMessage::Leave(client, channel)),
+            channel().prop_map(PeerMessage::Interest),
+            channel().prop_map(PeerMessage::InterestNoted),
+            (channel(), past()).prop_map(|(channel, active)| PeerMessage::Disinterest(channel, active)),
+            (number(), prop::collection::vec(channel(), 0..5))
+                .prop_map(|(ticket, channels)| PeerMessage::Survey(Ticket(ticket), channels)),
+            (number(), prop::collection::vec((number(), past()), 0..5)).prop_map(|(ticket, tallies)| {
+                let tallies = tallies.into_iter().map(|(clients, active)| Tally { clients, active }).collect();
+                PeerMessage::Surveyed(Ticket(ticket), tallies)
+            }),
+            (number(), ledger(), any::<bool>())
+                .prop_map(|(epoch, ledger, more)| { PeerMessage::Reported { epoch, ledger: Box::new(ledger), more } }),
+        ]
+    }
+
+    fn data() -> impl Strategy<Value = PeerMessage> {
+        prop_oneof![
+            (channel(), payload(), client(), any::<bool>())
+                .prop_map(|(channel, frames, from, back)| PeerMessage::Publish { channel, frames, from, back }),
+            (channel(), payload(), client(), wish(), number(), number()).prop_map(
+                |(channel, frame, from, wish, number, epoch)| {
+                    PeerMessage::Ask { channel, frame, from, wish, number, epoch }
+                }
+            ),
+            (channel(), payload(), client(), client(), any::<bool>(), prop::option::of(decision())).prop_map(
+                |(channel, frame, from, to, tell, decision)| {
+                    PeerMessage::Deliver { channel, frame, from, to, tell, decision }
+                }
+            ),
+            ask().prop_map(PeerMessage::Given),
+            (client(), number(), number()).prop_map(|(client, epoch, stamp)| PeerMessage::Stamped {
+                client,
+                epoch,
+                stamp
+            }),
+            (client(), prop::sample::select(vec![Undelivered::NoRecipient, Undelivered::OriginGone]))
+                .prop_map(|(client, why)| PeerMessage::Refused(client, why)),
+            (prop::sample::select(vec![Leg::Ask, Leg::Land]), any::<u32>())
+                .prop_map(|(leg, bytes)| PeerMessage::Credit(leg, bytes as usize)),
+        ]
+    }
+
+    fn bytes(message: &PeerMessage) -> Option<Bytes> {
+        let mut out = BytesMut::new();
+        let payload = encode(message, NOW, 1, &mut out)?;
+        out.put_slice(&payload);
+        Some(out.freeze())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read(message in prop_oneof![seating(), data()], cut in any::<prop::sample::Index>()) {
+            let written = bytes(&message).unwrap();
+            let read = decode(written.clone(), NOW, 1).unwrap();
+            prop_assert_eq!(format!("{read:?}"), format!("{message:?}"));
+            prop_assert_eq!(decode(written.clone(), NOW, 0).map(drop), None, "no version had it then");
+            // Cut short it is none, or one with a shorter payload.
+            let short = written.slice(..cut.index(written.len()));
+            if let Some(less) = decode(short.clone(), NOW, 1) {
+                prop_assert!(message.data().is_some() && less.data().is_some());
+                prop_assert_eq!(bytes(&less), Some(short));
+            }
+        }
+
+        #[test]
+        fn what_is_read_is_written_so(bytes in prop::collection::vec(any::<u8>(), 0..80), kind in 0u8..20) {
+            let mut read = vec![kind];
+            read.extend_from_slice(&bytes);
+            // An age beyond the origin of time has more than one encoding.
+            if let Some(message) = decode(Bytes::from(read.clone()), Time::MAX, 1) {
+                let mut out = BytesMut::new();
+                let payload = encode(&message, Time::MAX, 1, &mut out).unwrap();
+                out.put_slice(&payload);
+                prop_assert_eq!(&out[..], &read[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_is_a_slice_of_what_arrived_and_is_not_copied_when_written() {
+        let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
+        let frames = Bytes::from(vec![7; 100]);
+        let channel = ChannelId::from_bits(9, 4);
+        let message = PeerMessage::Publish { channel, frames: frames.clone(), from: client, back: true };
+        let mut out = BytesMut::new();
+        let payload = encode(&message, NOW, 1, &mut out).unwrap();
+        assert!(std::ptr::eq(payload.as_ptr(), frames.as_ptr()));
+        assert!(out.len() < 20, "{} bytes beside the payload", out.len());
+        let arrived = bytes(&message).unwrap();
+        let Some(PeerMessage::Publish { frames, .. }) = decode(arrived.clone(), NOW, 1) else { panic!() };
+        assert!(arrived.as_ptr_range().contains(&frames.as_ptr()));
+    }
+
+    #[test]
+    fn what_never_crosses_nodes_has_no_bytes() {
+        let here = [
+            PeerMessage::Applied(1),
+            PeerMessage::Lease(Time::ZERO),
+            PeerMessage::Out(Life(1)),
+            PeerMessage::Measure(Ticket(1)),
+            PeerMessage::Sealed(1, Box::default()),
+            PeerMessage::Opened(1, Box::default()),
+        ];
+        let mut out = BytesMut::new();
+        for message in here {
+            assert!(encode(&message, NOW, u8::MAX, &mut out).is_none() && out.is_empty(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_beyond_its_limit_is_neither_written_nor_read() {
+        let ids = |count| vec![ChannelId::from_bits(1, 4); count];
+        assert!(bytes(&PeerMessage::Survey(Ticket(1), ids(LIST_MAX))).is_some());
+        assert!(bytes(&PeerMessage::Survey(Ticket(1), ids(LIST_MAX + 1))).is_none());
+        let mut long = BytesMut::new();
+        long.put_u8(SURVEY);
+        put_number(&mut long, 1);
+        put_number(&mut long, LIST_MAX as u64 + 1);
+        long.put_bytes(1, LIST_MAX + 1);
+        assert!(decode(long.freeze(), NOW, 1).is_none());
+    }
+
+    #[test]
+    fn time_between_nodes_is_an_age() {
+        let written = bytes(&PeerMessage::Disinterest(ChannelId::from_bits(1, 4), Time::from_millis(999_000))).unwrap();
+        let there = Time::from_millis(5_000);
+        let read = decode(written.clone(), there, 1);
+        assert!(matches!(read, Some(PeerMessage::Disinterest(_, at)) if at == Time::from_millis(4_000)));
+        // A node that has not run as long ago knows no earlier time than its beginning.
+        let read = decode(written, Time::ZERO, 1);
+        assert!(matches!(read, Some(PeerMessage::Disinterest(_, Time::ZERO))));
+    }
 }

@@ -77,7 +77,7 @@ impl Directory {
     ///
     /// # Errors
     /// One line that names the file. What the disk holds is then unknown: no further step may be taken.
-    pub fn take(&mut self, step: &Step) -> Result<(), String> {
+    pub(super) fn take(&mut self, step: &Step) -> Result<(), String> {
         let (path, taken) = match step {
             Step::Append { file, pieces } => (self.place(*file), self.append(*file, pieces)),
             Step::Sync(file) => (self.place(*file), self.sync(*file)),

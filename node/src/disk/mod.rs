@@ -1,6 +1,6 @@
 //! The disk thread: keeps in the data directory what shard 0 says, in order, and tells what is durable.
 //!
-//! It takes all that waits as one batch ([`plan`]), so that the slower the disk is, the more each `fdatasync` is worth. The
+//! It takes all that waits as one batch (`plan`), so that the slower the disk is, the more each `fdatasync` is worth. The
 //! first error is told and ends it: what the disk holds is unknown then, and asking again would not make it known.
 //!
 //! The queue has no bound of its own: shard 0 stores no more than Raft has under way without an answer from the disk

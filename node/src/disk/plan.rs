@@ -110,6 +110,10 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const LOG: FileName = FileName::Segment(1);
@@ -180,5 +184,101 @@ mod tests {
     #[test]
     fn nothing_takes_no_step() {
         assert_eq!(plan([]), []);
+    }
+
+    /// The files that there are, and what is in them.
+    type Files = BTreeMap<FileName, Vec<u8>>;
+
+    /// Does one thing as it is asked for.
+    fn store(files: &mut Files, store: &Store) {
+        match store {
+            Store::Append { file, bytes, .. } => files.entry(*file).or_default().extend_from_slice(bytes),
+            Store::Replace { file, bytes, .. } => drop(files.insert(*file, bytes.to_vec())),
+            Store::Truncate { file, length } => files.entry(*file).or_default().truncate(*length as usize),
+            Store::Remove { file } => drop(files.remove(file)),
+        }
+    }
+
+    /// A disk, and what would be left of it if the power went now.
+    #[derive(Default)]
+    struct Power {
+        now: Files,
+        durable: Files,
+    }
+
+    impl Power {
+        fn take(&mut self, step: &Step) {
+            let mut both = |change: &dyn Fn(&mut Files)| {
+                change(&mut self.now);
+                change(&mut self.durable);
+            };
+            match step {
+                Step::Append { file, pieces } => self.now.entry(*file).or_default().extend(pieces.concat()),
+                Step::Sync(file) => drop(self.durable.insert(*file, self.now[file].clone())),
+                Step::Replace { file, bytes } => both(&|files| drop(files.insert(*file, bytes.to_vec()))),
+                Step::Truncate { file, length } => {
+                    both(&|files| files.entry(*file).or_default().truncate(*length as usize));
+                }
+                Step::Remove(file) => drop(self.now.remove(file)),
+                Step::SyncNames => self.durable.retain(|file, _| self.now.contains_key(file)),
+                Step::Tell(_) => {}
+            }
+        }
+    }
+
+    fn some_store() -> impl Strategy<Value = Store> {
+        let file = prop_oneof![Just(LOG), Just(NEXT), Just(STATE)];
+        let bytes = proptest::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+        (file, bytes, any::<bool>(), 0..10u8, 0..8u64).prop_map(|(file, bytes, told, kind, length)| {
+            // Numbered when it stands in its place.
+            let record = told.then_some(0);
+            match kind {
+                0..6 => Store::Append { file, bytes, record },
+                6..8 => Store::Replace { file, bytes, record },
+                8 => Store::Truncate { file, length },
+                _ => Store::Remove { file },
+            }
+        })
+    }
+
+    proptest! {
+        /// Whenever a record is told, everything up to it would survive; in the end everything would.
+        #[test]
+        fn what_is_told_is_durable(stores in proptest::collection::vec(some_store(), 0..40)) {
+            let numbered = (1..).zip(stores).map(|(number, mut store)| {
+                if let Store::Append { record: Some(record), .. } | Store::Replace { record: Some(record), .. } = &mut store {
+                    *record = number;
+                }
+                (number, store)
+            });
+            let stores: Vec<(u64, Store)> = numbered.collect();
+            let mut power = Power::default();
+            let (mut asked, mut done) = (Files::new(), stores.iter());
+            let mut told = 0;
+            for step in plan(stores.iter().map(|(_, store)| store.clone())) {
+                power.take(&step);
+                let Step::Tell(record) = step else { continue };
+                prop_assert!(record > told, "{record} after {told}");
+                told = record;
+                for (number, next) in done.by_ref() {
+                    store(&mut asked, next);
+                    if *number == record {
+                        break;
+                    }
+                }
+                // What comes behind the record may have been done too, but only at the end of a file.
+                for (file, bytes) in &asked {
+                    prop_assert!(power.durable.get(file).is_some_and(|durable| durable.starts_with(bytes)), "{file}");
+                }
+            }
+            done.for_each(|(_, next)| store(&mut asked, next));
+            prop_assert_eq!(&power.now, &asked);
+            prop_assert_eq!(&power.durable, &asked);
+            let last = stores.iter().filter_map(|(_, store)| match store {
+                Store::Append { record, .. } | Store::Replace { record, .. } => *record,
+                Store::Truncate { .. } | Store::Remove { .. } => None,
+            });
+            prop_assert_eq!(told, last.max().unwrap_or(0), "the last record is told");
+        }
     }
 }

@@ -381,7 +381,7 @@ fn nobody_who_does_not_read_makes_a_link_hold_more_than_it_may() {
 fn chaos(seed: u64) {
     let mut rig = Rig::new(2, seed);
     rig.delay_ms_max = [1, 5, 40][seed as usize % 3];
-    rig.pieces = seed % 2 == 0;
+    rig.pieces = seed.is_multiple_of(2);
     rig.unsent_max = [0, 2 << 20][(seed / 2) as usize % 2];
     rig.expect(1, &[2]);
     rig.expect(2, &[1]);
@@ -399,7 +399,7 @@ fn chaos(seed: u64) {
             }
             2 => drop(rig.at(1, |gate, _, _| gate.meet(address(2)))),
             3 => drop(rig.at(2, |gate, _, _| gate.meet(address(1)))),
-            4 => drop(rig.at(2, |gate, now, out| gate.hang_up(now, life(1), out))),
+            4 => rig.at(2, |gate, now, out| gate.hang_up(now, life(1), out)),
             _ => {
                 let from = 1 + rig.random.below(2) as usize;
                 for _ in 0..rig.random.below(30) {
@@ -424,12 +424,126 @@ fn chaos(seed: u64) {
     assert!(refused.is_none(), "{refused:?}");
 }
 
+/// Nodes whose lives end and begin anew, while they write to each other and wires are cut: mail between two lives is never
+/// mixed with that of others, never has a gap, and between those that last it is whole.
+fn rebirths(seed: u64) {
+    const NODES: usize = 3;
+    let mut rig = Rig::new(NODES, seed);
+    rig.pieces = true;
+    let others = |n: usize| (1..=NODES).filter(|other| *other != n).collect::<Vec<_>>();
+    let mut written: BTreeMap<(Life, Life), (usize, u64)> = BTreeMap::new();
+    let mut next_life = 1_000;
+    for n in 1..=NODES {
+        rig.expect(n, &others(n));
+    }
+    let mut at = 1;
+    while at < 6_000 {
+        at += 1 + rig.random.below(60);
+        rig.run_until(at);
+        let n = 1 + rig.random.below(NODES as u64) as usize;
+        match rig.random.below(40) {
+            0 => {
+                let wires = rig.open_wires();
+                if let Some(wire) = wires.get(rig.random.below(wires.len() as u64) as usize) {
+                    rig.cut(*wire, false);
+                }
+            }
+            1 => {
+                // Above or below the others' lives.
+                next_life += 1;
+                let new = if rig.random.below(2) == 0 { Life(next_life) } else { Life(1_000_000 - next_life) };
+                let old = std::mem::replace(&mut rig.lives[n - 1], new);
+                let introduction = Introduction { life: new, ..introduction(n as u64) };
+                rig.at(n, |gate, now, out| gate.set_introduction(now, introduction, out));
+                for other in others(n) {
+                    rig.at(other, |gate, now, out| gate.forget(now, old, out));
+                    rig.expect(other, &others(other));
+                }
+            }
+            _ => {
+                let others = others(n);
+                let to = others[rig.random.below(others.len() as u64) as usize];
+                let (_, count) = written.entry((rig.lives[n - 1], rig.lives[to - 1])).or_insert((to, 0));
+                let (from, number) = (*count, rig.random.below(20));
+                *count += number;
+                for serial in from..from + number {
+                    rig.write(n, to, serial);
+                }
+            }
+        }
+    }
+    rig.run_until(at + 15_000);
+    for ((from, to), (node, count)) in written {
+        let said = rig.said(from, to, node);
+        assert_eq!(said, (0..said.len() as u64).collect::<Vec<_>>(), "from {from} to {to}");
+        let last = rig.lives.contains(&from) && rig.lives.contains(&to);
+        assert!(if last { said.len() as u64 == count } else { said.len() as u64 <= count }, "from {from} to {to}");
+    }
+    for n in 1..=NODES {
+        let views: Vec<LinkView> = rig.gates[n - 1].views().collect();
+        assert!(views.len() == NODES - 1 && views.iter().all(|view| view.up.is_some()), "{views:?}");
+    }
+    assert_eq!(rig.open_wires().len(), NODES * (NODES - 1) / 2);
+}
+
+#[test]
+fn a_frame_that_is_too_long_ends_the_link_and_both_say_why() {
+    let mut rig = pair(1);
+    let conn = ConnId { index: 0, generation: 1 };
+    let mut claim = BytesMut::new();
+    frame::put_head(&mut claim, POST, FRAME_BYTES_MIN);
+    rig.at(2, |gate, now, out| gate.received(now, conn, &claim, out));
+    rig.run_until(530);
+    let why = |n: usize| {
+        rig.events.iter().find_map(|event| match event {
+            Event::LinkDown { life: of, why, .. } if *of == life(n) => Some(why.as_str()),
+            _ => None,
+        })
+    };
+    assert_eq!(why(1), Some("it sent a frame that is too long"));
+    assert_eq!(why(2), Some("the other node refuses this one: it sent a frame that is too long"));
+    let mut metrics = crate::metrics::Metrics::default();
+    rig.gates[1].count(&mut metrics);
+    assert_eq!(metrics.counter(crate::metrics::Counter::LinkFaults), 1);
+    assert_eq!(metrics.gauge(crate::metrics::Gauge::Links), 0);
+    assert!(metrics.counter(crate::metrics::Counter::LinkBytesIn) > 100);
+}
+
+#[test]
+fn no_more_nodes_are_known_than_may_be() {
+    let mut rig = Rig::new(2, 1);
+    for n in 0..NODES_MAX as u64 {
+        rig.gates[0].peers.insert(Life(1_000 + n), Peer::default());
+    }
+    let interest = PeerMessage::Interest(crate::id::ChannelId::from_bits(1, 4));
+    assert!(!rig.at(1, |gate, now, _| gate.mail(now, life(2), &interest)));
+    rig.at(2, |gate, _, _| gate.meet(address(1)));
+    rig.run_until(500);
+    assert!(rig.ups(1).is_empty() && !rig.gates[1].is_up(life(1)));
+    let full = rig
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::LinkRefused { why, .. } if why == "too many nodes are known"));
+    assert!(full, "{:?}", rig.events);
+    let mut ended = Ended::default();
+    for n in 0..=ENDED_MAX as u64 {
+        ended.add(Life(n));
+        ended.add(Life(n));
+    }
+    assert!(!ended.holds(Life(0)) && ended.holds(Life(1)) && ended.lives.len() == ENDED_MAX);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn all_mail_arrives_once_and_in_order_whatever_the_cuts(seed in any::<u64>()) {
         chaos(seed);
+    }
+
+    #[test]
+    fn what_was_written_between_two_lives_is_theirs_alone(seed in any::<u64>()) {
+        rebirths(seed);
     }
 
     #[test]

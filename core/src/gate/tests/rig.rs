@@ -13,6 +13,8 @@ enum Next {
     Arrive { wire: u32, end: usize, bytes: Vec<u8> },
     /// The end of what the other end sends.
     Fin { wire: u32, end: usize },
+    /// Everything that an end has queued is written.
+    Written { wire: u32, end: usize },
     /// One end notices that its socket is gone.
     Closed { wire: u32, end: usize },
     /// A dial is answered.
@@ -36,6 +38,8 @@ struct Wire {
 pub(super) struct Rig {
     pub(super) now: Time,
     pub(super) gates: Vec<Gate>,
+    /// The present life of each node.
+    pub(super) lives: Vec<Life>,
     /// What each gate said, but for mail.
     pub(super) heard: Vec<Vec<Heard>>,
     /// Mail by receiver and sender.
@@ -100,6 +104,7 @@ impl Rig {
         Rig {
             now: Time::from_millis(1),
             heard: gates.iter().map(|_| Vec::new()).collect(),
+            lives: gates.iter().map(|gate| gate.introduction().life).collect(),
             woken: gates.iter().map(|_| None).collect(),
             gates,
             mail: BTreeMap::new(),
@@ -184,6 +189,10 @@ impl Rig {
         for conn in written {
             let unsent = self.random.below(self.unsent_max + 1) as usize;
             self.gates[node].flushed(conn, unsent);
+            if unsent > 0 {
+                let at = self.now + self.delay();
+                self.soon(at, Next::Written { wire: conn.index, end: conn.generation as usize });
+            }
         }
     }
 
@@ -283,6 +292,11 @@ impl Rig {
                 }
             }
             Next::Fin { .. } => {}
+            Next::Written { wire, end } => {
+                if let Some((node, conn)) = self.socket(wire, end) {
+                    self.at(node + 1, |gate, _, _| gate.flushed(conn, 0));
+                }
+            }
         }
     }
 
@@ -305,14 +319,15 @@ impl Rig {
         }
     }
 
-    /// Writes mail that says a number; some of it is large.
+    /// Writes mail that says a number; some of it is large. It is for the other's present life.
     pub(super) fn write(&mut self, from: usize, to: usize, number: u64) {
+        let to = self.lives[to - 1];
         let bytes = match self.random.below(20) {
             0 => 5_000 + self.random.below(20_000) as usize,
             1..4 => 500,
             _ => 0,
         };
-        let client = ClientId { life: life(from), shard: ShardId(0), serial: number };
+        let client = ClientId { life: to, shard: ShardId(0), serial: number };
         let message = match bytes {
             0 => PeerMessage::Stamped { client, epoch: 1, stamp: number },
             _ => PeerMessage::Publish {
@@ -322,20 +337,28 @@ impl Rig {
                 back: true,
             },
         };
-        assert!(self.at(from, |gate, now, _| gate.mail(now, life(to), &message)));
+        assert!(self.at(from, |gate, now, _| gate.mail(now, to, &message)));
     }
 
-    /// The numbers that mail from one node to another said, and whether each was whole.
-    pub(super) fn numbers(&self, from: usize, to: usize) -> Vec<u64> {
-        let number = |message: &PeerMessage| match message {
-            PeerMessage::Stamped { client, .. } => client.serial,
-            PeerMessage::Publish { frames, from, .. } => {
-                assert!(frames.iter().all(|byte| *byte == from.serial as u8));
-                from.serial
-            }
-            other => panic!("{other:?}"),
+    /// The numbers that mail from one life to another said, which has come to node `n`; each was whole.
+    pub(super) fn said(&self, from: Life, to: Life, n: usize) -> Vec<u64> {
+        let number = |message: &PeerMessage| {
+            let client = match message {
+                PeerMessage::Stamped { client, .. } => *client,
+                PeerMessage::Publish { frames, from, .. } => {
+                    assert!(frames.iter().all(|byte| *byte == from.serial as u8));
+                    *from
+                }
+                other => panic!("{other:?}"),
+            };
+            (client.life == to).then_some(client.serial)
         };
-        self.mail.get(&(to, life(from))).map_or(Vec::new(), |mail| mail.iter().map(number).collect())
+        self.mail.get(&(n, from)).map_or(Vec::new(), |mail| mail.iter().filter_map(number).collect())
+    }
+
+    /// The numbers that mail from one node to another said.
+    pub(super) fn numbers(&self, from: usize, to: usize) -> Vec<u64> {
+        self.said(life(from), life(to), to)
     }
 
     /// What a node heard of links: who came up, and who went down.
@@ -348,9 +371,9 @@ impl Rig {
         self.heard[n - 1].iter().filter_map(link).collect()
     }
 
-    /// Lets node `n` expect these others.
+    /// Lets node `n` expect these others in their present lives.
     pub(super) fn expect(&mut self, n: usize, others: &[usize]) {
-        let wanted = others.iter().map(|other| (life(*other), address(*other))).collect();
+        let wanted = others.iter().map(|other| (self.lives[*other - 1], address(*other))).collect();
         self.at(n, |gate, now, _| gate.expect(now, wanted));
     }
 }
