@@ -540,7 +540,7 @@ impl Model {
     pub fn closed_by_node(&mut self, _now: u64, number: usize, unsent: usize) {
         let client = &self.clients[number];
         if client.ended.is_none() && client.seated.is_some() {
-            self.break_off(format!("conn {number} is cut off without a word, {unsent} bytes unsent"));
+            return self.break_off(format!("conn {number} is cut off without a word, {unsent} bytes unsent"));
         }
         if client.ended.is_none() && client.prompt && client.asked.iter().any(|asked| asked.since.is_some()) {
             let asked = &client.asked;
@@ -652,10 +652,10 @@ impl Model {
             );
             return self.break_off(what);
         }
-        let client = &mut self.clients[number];
-        client.last.insert(sender, serial);
+        self.clients[number].last.insert(sender, serial);
         if verb == Verb::Request {
-            client.requests.push_back(self.clients[sender].id.clone());
+            let origin = self.clients[sender].id.clone();
+            self.clients[number].requests.push_back(origin);
         }
     }
 

