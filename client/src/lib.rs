@@ -14,7 +14,8 @@
 //! wrs reset --yes                         deletes every channel
 //! ```
 //!
-//! `wrs COMMAND --help`, or `wrs help COMMAND`, says the rest. What `create` prints is what the others take, so that the shell is the glue:
+//! `wrs COMMAND --help`, or `wrs help COMMAND`, says the rest. What `create` prints is what the others take, so that the
+//! shell is the glue:
 //!
 //! ```text
 //! channel=$(wrs create pub-sub)

@@ -129,8 +129,8 @@ impl Input {
         Ok(std::mem::take(&mut self.read))
     }
 
-    /// Forgets what was taken and reads on. Whether there was anything: behind the end nothing is asked for any more, or a terminal would have to
-    /// say a second time that it has ended.
+    /// Forgets what was taken and reads on. Whether there was anything: behind the end nothing is asked for any more, or
+    /// a terminal would have to say a second time that it has ended.
     async fn more(&mut self) -> Result<bool, Failure> {
         self.read.drain(..std::mem::take(&mut self.taken));
         if self.read.len() > MESSAGE_BYTES_MAX {

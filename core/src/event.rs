@@ -176,6 +176,33 @@ pub enum Event {
     Drained,
     /// The time for draining is over; connections that are left end now.
     DrainTimedOut,
+    /// Another node leads now, or none.
+    LeaderChanged {
+        /// Which; 0 for none.
+        leader: u64,
+        /// In which term.
+        term: u64,
+    },
+    /// This node has become a member of a cluster, or has founded one.
+    ClusterEntered {
+        /// Which.
+        cluster: String,
+    },
+    /// This node has lost its place among the live ones: it closes its clients and begins anew.
+    LifeEnded {
+        /// Which.
+        life: Life,
+    },
+    /// There is another cluster that holds channels, as this one does: the two stay apart.
+    ClustersApart {
+        /// Where a node of it is.
+        address: String,
+    },
+    /// A majority is gone for good, and the cluster goes on without it: what only those nodes knew is lost.
+    ClusterRecovered {
+        /// The id of the cluster from now on.
+        cluster: String,
+    },
 }
 
 /// One field of an event.
@@ -208,12 +235,17 @@ impl Event {
             | Event::AcceptResumed
             | Event::CertificatesRead
             | Event::Draining
+            | Event::LeaderChanged { .. }
+            | Event::ClusterEntered { .. }
             | Event::Drained => Level::Info,
             Event::ConfigDoubtful { .. }
             | Event::LimitReached { .. }
             | Event::LinkRefused { .. }
             | Event::AcceptPaused { .. }
             | Event::CertificatesRefused { .. }
+            | Event::LifeEnded { .. }
+            | Event::ClustersApart { .. }
+            | Event::ClusterRecovered { .. }
             | Event::DrainTimedOut => Level::Warn,
         }
     }
@@ -243,6 +275,11 @@ impl Event {
             Event::Draining => "draining",
             Event::Drained => "drained",
             Event::DrainTimedOut => "drain-timed-out",
+            Event::LeaderChanged { .. } => "leader-changed",
+            Event::ClusterEntered { .. } => "cluster-entered",
+            Event::LifeEnded { .. } => "life-ended",
+            Event::ClustersApart { .. } => "clusters-apart",
+            Event::ClusterRecovered { .. } => "cluster-recovered",
         }
     }
 
@@ -309,6 +346,15 @@ impl Event {
             Event::ConfigDoubtful { why } | Event::AcceptPaused { why } | Event::CertificatesRefused { why } => {
                 each("why", Field::Text(why))
             }
+            Event::LeaderChanged { leader, term } => {
+                each("leader", Field::Plain(&NodeId(*leader)))?;
+                each("term", Field::Number(*term))
+            }
+            Event::ClusterEntered { cluster } | Event::ClusterRecovered { cluster } => {
+                each("cluster", Field::Plain(cluster))
+            }
+            Event::LifeEnded { life } => each("life", Field::Plain(life)),
+            Event::ClustersApart { address } => each("address", Field::Text(address)),
             Event::AcceptResumed
             | Event::CertificatesRead
             | Event::Draining
@@ -465,6 +511,11 @@ mod tests {
             Event::Draining,
             Event::Drained,
             Event::DrainTimedOut,
+            Event::LeaderChanged { leader: 7, term: 3 },
+            Event::ClusterEntered { cluster: "00000000000000aa".to_owned() },
+            Event::LifeEnded { life: Life(8) },
+            Event::ClustersApart { address: "10.0.0.1:4000".to_owned() },
+            Event::ClusterRecovered { cluster: "00000000000000ab".to_owned() },
         ]
     }
 

@@ -49,7 +49,8 @@ pub struct Request {
 pub struct Arriving {
     head: Head,
     body: Body,
-    until: Time,
+    /// Since when: it may take as long again as the head could (contract, REST API).
+    since: Time,
 }
 
 /// The rest of a `GET /channels`.
@@ -195,10 +196,20 @@ impl Session {
         }
     }
 
-    /// Whether its time is up because it takes an answer too slowly.
-    pub fn is_too_slow(&self) -> bool {
-        self.unsent > 0
-            && matches!(self.phase, Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None))
+    /// Whether its time is up because it takes its answers too slowly.
+    pub fn is_too_slow(&self, now: Time, config: &Config) -> bool {
+        self.pace_deadline(config).is_some_and(|at| at <= now)
+    }
+
+    /// Until when enough of its answers must be taken, whatever else it does meanwhile; `None` while nothing is under way,
+    /// and where the end of its socket is settled or close codes speak.
+    fn pace_deadline(&self, config: &Config) -> Option<Time> {
+        match self.phase {
+            Phase::Head { .. } | Phase::Body(_) | Phase::Asked | Phase::Listing(..) | Phase::Discarding(None) => {
+                (self.unsent > 0).then(|| self.pace.since + config.keepalive_timeout)
+            }
+            Phase::Discarding(Some(_)) | Phase::Client(_) | Phase::Closing(_) => None,
+        }
     }
 
     /// Ready for the next request.
@@ -247,8 +258,7 @@ impl Session {
                 (used, Step::Request(Box::new(Request { head, body: Ok(body.into_bytes()) })))
             }
             Ok(_) | Err(_) => {
-                // The body may take as long again as the head could (contract, REST API); see `deadline`.
-                self.phase = Phase::Body(Box::new(Arriving { head, body, until: now }));
+                self.phase = Phase::Body(Box::new(Arriving { head, body, since: now }));
                 (used, if waits { Step::Continue } else { Step::More })
             }
         }
@@ -280,18 +290,19 @@ impl Session {
         matches!(self.phase, Phase::Head { .. }) && self.held.is_empty() && self.unsent == 0
     }
 
-    /// Until when the phase may last; `None` where the node itself must answer first.
+    /// Until when things may stay as they are; `None` where the node itself must answer first.
     pub fn deadline(&self, config: &Config) -> Option<Time> {
-        match &self.phase {
+        let phase = match &self.phase {
             Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(None) => {
                 Some(self.pace.since + config.keepalive_timeout)
             }
             Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
-            Phase::Body(arriving) => Some(arriving.until + config.handshake_timeout),
+            Phase::Body(arriving) => Some(arriving.since + config.handshake_timeout),
             Phase::Asked => None,
             Phase::Discarding(Some(until)) | Phase::Closing(until) => Some(*until),
             Phase::Client(client) => client.deadline(config.ping_interval),
-        }
+        };
+        [phase, self.pace_deadline(config)].into_iter().flatten().min()
     }
 }
 
@@ -313,5 +324,65 @@ impl Client {
             (Some(pulse), Some(resume)) => Some(pulse.min(resume)),
             (pulse, resume) => pulse.or(resume),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answering() -> (Config, Session) {
+        let config = Config { keepalive_timeout: Duration::from_secs(10), answer_rate_min: 10, ..Config::default() };
+        let conn = ConnId { index: 0, generation: 0 };
+        let mut session = Session::new(Time::ZERO, conn, IpAddr::from([127, 0, 0, 1]));
+        session.owes_from(Time::from_millis(1_000));
+        session.unsent = 1_000;
+        session.answered(Time::from_millis(1_000));
+        (config, session)
+    }
+
+    #[test]
+    fn an_answer_has_its_time_again_once_enough_of_it_is_taken() {
+        let (config, mut session) = answering();
+        let at = |session: &Session| session.deadline(&config).unwrap();
+        assert_eq!(config.answer_bytes_min(), 100);
+        session.flushed(Time::from_millis(3_000), 901, &config);
+        assert_eq!(at(&session), Time::from_millis(11_000), "a byte too little");
+        session.flushed(Time::from_millis(4_000), 900, &config);
+        assert_eq!(at(&session), Time::from_millis(14_000));
+        session.flushed(Time::from_millis(5_000), 900, &config);
+        session.owes_from(Time::from_millis(6_000));
+        assert_eq!(at(&session), Time::from_millis(14_000), "neither a try nor a further answer is progress");
+        assert!(!session.is_too_slow(Time::from_millis(13_999), &config));
+        assert!(session.is_too_slow(Time::from_millis(14_000), &config));
+    }
+
+    #[test]
+    fn half_a_request_buys_no_time_for_the_answer_before() {
+        let (config, mut session) = answering();
+        let limits = Limits::default();
+        for seconds in [5, 10] {
+            session.next_request(Time::from_millis(seconds * 1_000), b"GET /", &limits);
+            session.answered(Time::from_millis(seconds * 1_000));
+        }
+        session.next_request(Time::from_millis(10_500), b"GET /", &limits);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(11_000)));
+    }
+
+    #[test]
+    fn the_wait_for_the_next_request_begins_when_the_answer_is_taken() {
+        let (config, mut session) = answering();
+        session.flushed(Time::from_millis(9_000), 0, &config);
+        session.flushed(Time::from_millis(9_500), 0, &config);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(19_000)));
+        assert!(!session.is_too_slow(Time::MAX, &config), "it is idle");
+    }
+
+    #[test]
+    fn what_tls_adds_is_no_progress_and_takes_none_back() {
+        let (config, mut session) = answering();
+        session.flushed(Time::from_millis(2_000), 1_020, &config);
+        session.flushed(Time::from_millis(3_000), 920, &config);
+        assert_eq!(session.deadline(&config), Some(Time::from_millis(13_000)));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use wrs_raft::quorum::{VoteResult, committed, joint_committed, joint_vote, vote};
-use wrs_raft::{Change, ChangeKind, Conf, NodeId};
+use wrs_raft::{Change, Conf, NodeId};
 
 fn ids(value: &Value) -> Vec<NodeId> {
     let mut ids: Vec<NodeId> = value.as_array().into_iter().flatten().map(|id| NodeId(id.as_u64().unwrap())).collect();
@@ -79,18 +79,8 @@ fn confchange_58_steps() {
             file = case["file"].as_str().unwrap().to_owned();
             (last_index, at) = (0, Tracked::default());
         }
-        let change = |token: &Value| {
-            let (kind, node) = token.as_str().unwrap().split_at(1);
-            let kind = match kind {
-                "v" => ChangeKind::AddVoter,
-                "l" => ChangeKind::AddLearner,
-                "r" => ChangeKind::Remove,
-                "u" => ChangeKind::Update,
-                kind => panic!("unknown {kind}"),
-            };
-            Change::new(kind, NodeId(node.parse().unwrap()))
-        };
-        let changes: Vec<Change> = case["changes"].as_array().unwrap().iter().map(change).collect();
+        let tokens = case["changes"].as_array().unwrap().iter();
+        let changes: Vec<Change> = tokens.map(|token| common::change(token.as_str().unwrap())).collect();
         let result = match case["op"].as_str().unwrap() {
             "simple" => at.conf.simple(&changes, 0),
             "enter-joint" => at.conf.enter_joint(case["auto_leave"].as_bool().unwrap(), &changes, 0),

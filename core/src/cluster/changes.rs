@@ -218,6 +218,11 @@ impl Changes {
         self.told.push((asker.0, asker.1, outcome));
     }
 
+    /// What an earlier self had to tell.
+    pub(super) fn tell_all(&mut self, told: Vec<Told>) {
+        self.told.extend(told);
+    }
+
     /// What is to be told now.
     pub(super) fn take_told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)

@@ -160,9 +160,6 @@ fn read_id(reader: &mut Reader) -> Option<ChannelId> {
     Some(ChannelId::from_bits(reader.u128()?, ChannelId::GROUP_DIGITS_MAX))
 }
 
-/// Bytes that a channel takes.
-pub(super) const CHANNEL_BYTES: usize = 16 + 1 + 9 + 9 + 32;
-
 pub(super) fn put_channel(out: &mut BytesMut, id: ChannelId, channel: &Channel) {
     out.put_u128_le(id.bits());
     out.put_u8(match channel.pattern {

@@ -9,8 +9,10 @@ use super::wire::{ControlMessage, Refusal};
 use super::{Cluster, Deed, Founders, Leading, StartError, codec, draw};
 use crate::catalogue::Command;
 use crate::config::NodeAddress;
+use crate::event::Event;
 use crate::id::{Life, NodeId};
 use crate::members::{Member, Members, NodeChange};
+use crate::time::Time;
 
 /// How far clocks may drift apart, in parts per million: one in a hundred.
 const DRIFT_PPM_MAX: u32 = 10_000;
@@ -36,6 +38,10 @@ pub(super) fn raft_id(node: NodeId) -> wrs_raft::NodeId {
     wrs_raft::NodeId(node.0)
 }
 
+pub(super) fn raft_time(at: Time) -> wrs_raft::Time {
+    wrs_raft::Time::from_nanos(at.as_nanos())
+}
+
 impl Cluster {
     /// Raft's settings for this node in this cluster.
     pub(super) fn raft_config(&mut self, cluster: u64, in_memory: bool) -> wrs_raft::Config {
@@ -56,10 +62,11 @@ impl Cluster {
     /// Takes its place in a cluster, with what Raft is to know.
     pub(super) fn enter(&mut self, cluster: u64, boot: Boot) -> Result<(), StartError> {
         let config = self.raft_config(cluster, true);
-        let raft = Raft::new(config, boot, wrs_raft::Time::from_nanos(self.now.as_nanos()))
-            .map_err(|error| StartError::Settings(error.to_string()))?;
+        let raft =
+            Raft::new(config, boot, raft_time(self.now)).map_err(|error| StartError::Settings(error.to_string()))?;
         self.group = Some(Group::new(raft));
         self.me.cluster = Some(cluster);
+        self.deeds.push_back(Deed::Report(Event::ClusterEntered { cluster: format!("{cluster:016x}") }));
         Ok(())
     }
 
@@ -84,7 +91,7 @@ impl Cluster {
 
     /// Gives Raft one input. What comes of it is drawn by [`Cluster::run`]. False: it had no effect.
     pub(super) fn step(&mut self, input: Input) -> bool {
-        let now = wrs_raft::Time::from_nanos(self.now.as_nanos());
+        let now = raft_time(self.now);
         self.group.as_mut().is_some_and(|group| group.raft.step(now, input).is_ok())
     }
 
@@ -113,11 +120,14 @@ impl Cluster {
                 }
             }
             Action::Persist(record) => {
-                let record = record.id;
-                self.step(Input::Persisted { record });
+                if let Some(meta) = &record.snapshot {
+                    self.restore_arrived(meta);
+                }
+                self.step(Input::Persisted { record: record.id });
             }
             Action::Configured { .. } => self.look_soon(),
-            Action::SendSnapshot { .. } | Action::SnapshotWanted { .. } => {}
+            Action::SendSnapshot { to, message } => self.send_snapshot(to, &message),
+            Action::SnapshotWanted { .. } => self.want_snapshot(),
             Action::Fatal(fatal) => self.fail(format!("the cluster's log: {fatal}")),
             Action::Role(_)
             | Action::Accepted { .. }
@@ -153,6 +163,15 @@ impl Cluster {
         if message.from != raft_id(from) {
             return;
         }
+        if matches!(message.body, wrs_raft::Body::Snapshot { .. }) && !self.has_arrived() {
+            // Its bytes come first.
+            return;
+        }
+        if self.members.get(from).is_none() && self.leads_fully() && self.is_strange_to_raft(from) {
+            // It was removed while nobody could tell it.
+            self.post_to(from, &ControlMessage::Farewell);
+            return;
+        }
         let handed = matches!(message.body, wrs_raft::Body::TimeoutNow);
         self.step(Input::Receive(message));
         if let (true, Some(group)) = (handed, &mut self.group) {
@@ -160,8 +179,13 @@ impl Cluster {
         }
     }
 
+    fn is_strange_to_raft(&self, node: NodeId) -> bool {
+        self.group.as_ref().is_some_and(|group| !group.raft.conf().contains(raft_id(node)))
+    }
+
     /// One entry of the log.
-    fn apply_entry(&mut self, number: u64, payload: &Bytes) {
+    fn apply_entry(&mut self, index: u64, payload: &Bytes) {
+        let number = self.base + index;
         let Some(logged) = codec::decode(payload) else {
             return self.fail("the log holds a change that this version does not know".to_owned());
         };
@@ -175,7 +199,7 @@ impl Cluster {
                 own = self.changes.applied(self.now, seq, number);
             }
         }
-        self.handed = number;
+        self.handed = index;
         if let Command::Node(change) = &logged.command {
             self.node_changed(change);
         }
@@ -206,6 +230,8 @@ impl Cluster {
         }
         if leader != self.leader {
             self.leader = leader;
+            let told = leader.map_or(0, |leader| leader.0);
+            self.deeds.push_back(Deed::Report(Event::LeaderChanged { leader: told, term }));
             self.meet_leader();
         }
         if let (Some(leading), Some(group)) = (&mut self.leading, &self.group) {
@@ -252,7 +278,7 @@ impl Cluster {
             return Err((seqs(), Refusal::Overloaded));
         }
         let payloads = changes.iter().map(|(_, bytes)| bytes.clone()).collect();
-        let now = wrs_raft::Time::from_nanos(self.now.as_nanos());
+        let now = raft_time(self.now);
         let Some(group) = &mut self.group else { return Err((seqs(), Refusal::NotLeader)) };
         group.raft.step(now, Input::ProposeMany { ticket: NO_TICKET, payloads }).map_err(|ignored| {
             let overloaded = matches!(ignored, wrs_raft::Ignored::Proposal(wrs_raft::DropReason::Overloaded));

@@ -31,19 +31,23 @@ impl Cluster {
                     leading.complains(self.now, life, about);
                 }
             }
-            ControlMessage::Part { .. }
-            | ControlMessage::Greeting(_)
-            | ControlMessage::Join { .. }
-            | ControlMessage::Joined { .. }
-            | ControlMessage::JoinRefused { .. }
-            | ControlMessage::Leaving { .. }
-            | ControlMessage::Farewell
-            | ControlMessage::Ask
-            | ControlMessage::Promise
-            | ControlMessage::Promised(_)
-            | ControlMessage::Release
-            | ControlMessage::Survey { .. }
-            | ControlMessage::Reborn { .. } => {}
+            ControlMessage::Part { message, part } => self.heard_part(node, &message, &part),
+            ControlMessage::Greeting(greeting) => self.heard_greeting(life, &greeting),
+            ControlMessage::Join { asker, request } => self.heard_join(life, asker, request),
+            ControlMessage::Joined { asker, node, cluster, members } => {
+                self.heard_joined(asker, node, cluster, members);
+            }
+            ControlMessage::JoinRefused { asker, why } => self.heard_join_refused(asker, why),
+            ControlMessage::Leaving { returns } => self.heard_leaving(node, returns),
+            ControlMessage::Remove(node) => self.heard_remove(node),
+            ControlMessage::Farewell => self.heard_farewell(),
+            ControlMessage::Ask => self.heard_ask(node, life),
+            ControlMessage::Promise => self.heard_promise(node),
+            // It asks again when that one has given it back.
+            ControlMessage::Promised(_) => {}
+            ControlMessage::Release => self.heard_release(node),
+            ControlMessage::Survey { cluster, term, index } => self.heard_survey(node, cluster, term, index),
+            ControlMessage::Reborn { cluster, into } => self.heard_reborn(life, cluster, into),
         }
     }
 
@@ -59,7 +63,7 @@ impl Cluster {
         }
         let Some(life) = self.links.life_of(leader) else { return };
         let round = self.lease.round(self.now, life);
-        let linked = self.is_linked_with_all();
+        let linked = self.is_linked_with_all() && self.leaving.is_none();
         self.post(life, &ControlMessage::Alive { round, applied, linked });
         self.applied_told = applied;
         let half = self.spans.heartbeat / 2;
@@ -114,7 +118,9 @@ impl Cluster {
             }
             return;
         }
-        let Some(member) = self.members.get(node) else { return };
+        self.end_lingering_of(node);
+        let Some(leading) = &mut self.leading else { return };
+        let Some(member) = self.members.get(node).filter(|_| !leading.comings.is_going(node)) else { return };
         let ends = member.life.filter(|old| leading.end_now(*old, &self.spans));
         let begins = member.life.is_none() && linked && leading.asks(node, life, applied, commit);
         if let Some(old) = ends {
@@ -155,7 +161,7 @@ impl Cluster {
             None => (false, None),
         };
         let Some(leading) = &mut self.leading else { return };
-        if !leading.claim(life) {
+        if self.leaving.is_some() || !leading.claim(life) {
             return;
         }
         if !joined {
@@ -184,5 +190,6 @@ impl Cluster {
             self.propose_node(NodeChange::Gone { life, closed: false });
         }
         self.next_look = self.next_look.min(now + LOOK_EVERY);
+        self.look_at_members();
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::membership::Comings;
 use crate::config::Config;
 use crate::id::{Life, NodeId};
 use crate::time::Time;
@@ -111,6 +112,11 @@ impl Lease {
         (self.had && self.until < Time::MAX).then(|| self.until + spans.out)
     }
 
+    /// Whether this life has ever held one.
+    pub(super) fn was_held(&self) -> bool {
+        self.had
+    }
+
     /// Whether it holds now.
     pub(super) fn holds(&self, now: Time) -> bool {
         now < self.told
@@ -154,6 +160,7 @@ pub(super) struct Leading {
     complaints: BTreeMap<(Life, Life), Time>,
     /// Up to where all have applied, and what was said of it.
     everywhere: u64,
+    pub(super) comings: Comings,
 }
 
 impl Leading {
@@ -169,6 +176,7 @@ impl Leading {
             proposed: BTreeSet::new(),
             complaints: BTreeMap::new(),
             everywhere: 0,
+            comings: Comings::default(),
         }
     }
 
@@ -209,6 +217,11 @@ impl Leading {
     /// Whether the leader's own life is to be proposed now: once.
     pub(super) fn claim(&mut self, life: Life) -> bool {
         self.proposed.insert(life)
+    }
+
+    /// What is known of the leader's own node has changed.
+    pub(super) fn claim_anew(&mut self, life: Life) {
+        self.proposed.remove(&life);
     }
 
     /// A life has begun.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::wire::Greeting;
 use crate::config::NodeAddress;
 use crate::gate::Introduction;
 use crate::id::{DialId, Life, NodeId};
@@ -14,8 +13,6 @@ use crate::time::Time;
 pub(super) struct Linked {
     pub(super) introduction: Introduction,
     pub(super) from: SocketAddr,
-    /// What it said last of its cluster.
-    pub(super) greeting: Option<Greeting>,
 }
 
 impl Linked {
@@ -36,7 +33,7 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn up(&mut self, life: Life, introduction: Introduction, from: SocketAddr) {
         self.nodes.insert(introduction.node, life);
-        self.up.insert(life, Linked { introduction, from, greeting: None });
+        self.up.insert(life, Linked { introduction, from });
     }
 
     pub(super) fn down(&mut self, life: Life) -> Option<NodeId> {

@@ -17,11 +17,16 @@ mod changes;
 mod codec;
 mod deed;
 mod fields;
+mod forming;
 mod group;
+mod joining;
 mod leader;
 mod lease;
 mod links;
+mod membership;
 mod operate;
+mod recovery;
+mod snapshot;
 mod wire;
 
 #[cfg(test)]
@@ -29,7 +34,7 @@ mod rig;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +44,7 @@ use bytes::Bytes;
 use crate::action::FileName;
 use crate::catalogue::{Command, Outcome};
 use crate::config::{Config, NodeAddress};
+use crate::event::Event;
 use crate::gate::Introduction;
 use crate::id::{DialId, Life, NodeId, ShardId};
 use crate::members::{Member, Members, NodeChange};
@@ -48,12 +54,17 @@ use crate::time::Time;
 
 use changes::Changes;
 use codec::Logged;
+use forming::Forming;
 use group::Group;
+use joining::{Joining, Removing};
 use lease::{Leading, Lease, Spans};
 use links::{Links, Meetings, Since};
+use recovery::Recovery;
+use snapshot::Snapshots;
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
+pub use membership::VOTERS_MAX;
 pub use wire::{ControlMessage, Greeting, JoinRefusal, JoinRequest, Refusal};
 
 /// Between two looks at what needs no exact time, while there is anything to look at.
@@ -103,6 +114,7 @@ pub struct Cluster {
     members: Members,
     changes: Changes,
     lease: Lease,
+    snapshots: Snapshots,
     leading: Option<Leading>,
     /// Whom this node takes for the leader.
     leader: Option<NodeId>,
@@ -112,6 +124,19 @@ pub struct Cluster {
     /// Live nodes that this node has no link to.
     unlinked: Since<Life>,
     deeds: VecDeque<Deed>,
+    forming: Forming,
+    joining: Option<Joining>,
+    removing: Vec<Removing>,
+    recovery: Recovery,
+    /// When this node says next that it leaves; `None` while it stays.
+    leaving: Option<Time>,
+    has_left: bool,
+    /// Before when this node does not try by itself to join or found.
+    next_try: Time,
+    /// Whose each life was that has ended and may linger.
+    ended: BTreeMap<Life, NodeId>,
+    /// What is added to the log's numbers, so that those of a later cluster are above those of an earlier one.
+    base: u64,
     /// The number of the last change that was handed to the shard, and of the last that all shards have applied.
     handed: u64,
     applied: u64,
@@ -119,6 +144,8 @@ pub struct Cluster {
     applied_told: u64,
     next_alive: Time,
     next_look: Time,
+    /// Whether something has happened that is to be looked at.
+    restless: bool,
     next_complaint: Time,
     /// How many channels there are.
     channels: u64,
@@ -155,6 +182,7 @@ impl Cluster {
             members: Members::new(),
             changes: Changes::default(),
             lease: Lease::default(),
+            snapshots: Snapshots::default(),
             leading: None,
             leader: None,
             links: Links::default(),
@@ -162,11 +190,21 @@ impl Cluster {
             expected: Vec::new(),
             unlinked: Since::default(),
             deeds: VecDeque::new(),
+            forming: Forming::default(),
+            joining: None,
+            removing: Vec::new(),
+            recovery: Recovery::default(),
+            leaving: None,
+            has_left: false,
+            next_try: now,
+            ended: BTreeMap::new(),
+            base: 0,
             handed: 0,
             applied: 0,
             applied_told: 0,
             next_alive: now,
             next_look: now,
+            restless: true,
             next_complaint: now,
             channels: 0,
             failed: None,
@@ -174,9 +212,9 @@ impl Cluster {
         cluster.deeds.push_back(Deed::Life(cluster.me.life));
         match founders {
             Some(founders) => cluster.begin_with(founders)?,
-            None => cluster.found()?,
+            None => cluster.form()?,
         }
-        cluster.deeds.push_back(Deed::Introduce(cluster.me.clone()));
+        cluster.introduce();
         Ok(cluster)
     }
 
@@ -186,7 +224,8 @@ impl Cluster {
     pub fn propose(&mut self, now: Time, from: ShardId, ticket: Ticket, command: Command) {
         self.now = now;
         let asker = (from, ticket);
-        let may = self.leader.is_some() && self.lease.holds(now) && self.failed.is_none();
+        let stays = !self.is_about_to_join() && self.leaving.is_none();
+        let may = self.leader.is_some() && self.lease.holds(now) && self.failed.is_none() && stays;
         let Some(seq) = may.then(|| self.changes.number()).flatten() else {
             return self.changes.refuse(asker);
         };
@@ -217,7 +256,7 @@ impl Cluster {
     /// Every shard of this node has applied all changes up to this number.
     pub fn applied(&mut self, now: Time, number: u64) {
         self.now = now;
-        self.applied = self.applied.max(number);
+        self.applied = self.applied.max(number.saturating_sub(self.base));
     }
 
     /// A link to another life is up, whoever began it.
@@ -227,6 +266,7 @@ impl Cluster {
         if self.leader == Some(introduction.node) {
             self.meet_leader();
         }
+        self.greet(life);
         self.look_soon();
     }
 
@@ -235,6 +275,7 @@ impl Cluster {
         self.now = now;
         if let Some(linked) = self.links.get_mut(life) {
             linked.introduction = introduction.clone();
+            self.greet(life);
         }
         self.look_soon();
     }
@@ -281,8 +322,12 @@ impl Cluster {
             self.step(wrs_raft::Input::Timeout);
         }
         self.changes.time_out(now, self.spans.change);
+        if self.snapshots.is_making() {
+            self.deeds.push_back(Deed::Slice);
+        }
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
+            self.restless = false;
             self.look();
         }
     }
@@ -294,17 +339,23 @@ impl Cluster {
         if self.deeds.is_empty() {
             self.settle();
         }
-        self.deeds.pop_front()
+        let deed = self.deeds.pop_front();
+        if let Some(Deed::Apply { command, .. }) = &deed {
+            self.snapshots.note(command);
+        }
+        deed
     }
 
     /// When [`Cluster::timeout`] is due, once there are no deeds left.
     pub fn deadline(&self) -> Option<Time> {
         let group = self.group.as_ref().filter(|_| !self.is_alone());
         let raft = group.and_then(|group| group.raft.deadline()).map(|at| Time::from_nanos(at.as_nanos()));
-        let look = (!self.is_alone()).then_some(self.next_look);
+        let waits = self.restless || !self.is_alone() || self.joining.is_some() || !self.removing.is_empty();
+        let look = if waits { Some(self.next_look) } else { self.forming.next_probe() };
         let follows = self.leader.is_some_and(|leader| leader != self.me.node && self.can_send());
         let alive = follows.then_some(self.next_alive);
-        [raft, look, alive, self.changes.deadline(self.spans.change)].into_iter().flatten().min()
+        let slice = self.snapshots.is_making().then_some(self.now);
+        [raft, look, alive, slice, self.changes.deadline(self.spans.change)].into_iter().flatten().min()
     }
 
     // What can be seen.
@@ -378,12 +429,18 @@ impl Cluster {
         self.group.is_some() && self.members.iter().all(|(node, _)| node == self.me.node) && self.leader.is_some()
     }
 
+    /// Whether there is a data directory.
+    fn is_kept(&self) -> bool {
+        false
+    }
+
     fn is_live(&self) -> bool {
         self.members.node_of(self.me.life) == Some(self.me.node)
     }
 
     fn look_soon(&mut self) {
         self.next_look = self.now;
+        self.restless = true;
     }
 
     /// Gives everything that has happened its effect.
@@ -403,6 +460,7 @@ impl Cluster {
         }
         self.tell_lease();
         self.expect();
+        self.look_at_snapshots();
     }
 
     fn tell_lease(&mut self) {
@@ -414,7 +472,7 @@ impl Cluster {
                 None => {}
             }
         }
-        if let Some(until) = self.lease.news(self.is_live()) {
+        if let Some(until) = self.lease.news(self.is_live() && self.leaving.is_none()) {
             self.deeds.push_back(Deed::Lease(until));
         }
     }
@@ -435,6 +493,8 @@ impl Cluster {
                 wanted.push((who.life, member.address.clone()));
             }
         }
+        wanted.extend(self.wanted_to_form());
+        wanted.extend(self.joining_through());
         wanted.sort_by_key(|(life, _)| *life);
         wanted.dedup_by_key(|(life, _)| *life);
         if wanted != self.expected {
@@ -452,7 +512,13 @@ impl Cluster {
         self.changes.resend_unposted();
         self.meet_members();
         self.complain();
+        self.look_at_transfers();
         self.look_as_leader();
+        self.look_at_removing();
+        self.look_at_leaving();
+        self.look_at_joining();
+        self.look_at_forming();
+        self.look_at_recovery();
         if self.lease.out_at(&self.spans).is_some_and(|at| self.now >= at) {
             self.changes.life_lost();
             self.begin_life();
@@ -482,11 +548,20 @@ impl Cluster {
     /// The members have changed, as agreed.
     fn node_changed(&mut self, change: &NodeChange) {
         let lives: Vec<Life> = self.members.lives().collect();
+        let whose = match change {
+            NodeChange::Gone { life, .. } => self.members.node_of(*life),
+            _ => None,
+        };
         self.members.apply(change);
+        let lingering: Vec<Life> = self.members.lingering().collect();
+        self.ended.retain(|life, _| lingering.contains(life));
         let (now, spans, applied) = (self.now, self.spans, self.applied_here());
         let ended: Vec<Life> = lives.into_iter().filter(|life| self.members.node_of(*life).is_none()).collect();
         for life in ended {
             self.changes.forget(life);
+            if let (NodeChange::Gone { closed: false, .. }, Some(node)) = (change, whose) {
+                self.ended.insert(life, node);
+            }
             if let Some(leading) = &mut self.leading {
                 leading.ended(self.links.node_of(life), life);
             }
@@ -504,10 +579,22 @@ impl Cluster {
     /// This life is over; the next one begins.
     fn begin_life(&mut self) {
         self.deeds.push_back(Deed::Out);
+        if self.lease.was_held() {
+            self.deeds.push_back(Deed::Report(Event::LifeEnded { life: self.me.life }));
+        }
+        if self.leaving.is_some() {
+            return;
+        }
         self.me.life = Life(draw(&mut self.random));
         self.lease.begin_anew();
         self.next_alive = self.now;
         self.deeds.push_back(Deed::Life(self.me.life));
+        self.introduce();
+    }
+
+    /// What this node says of itself has changed.
+    fn introduce(&mut self) {
+        self.me.channels = self.channels > 0;
         self.deeds.push_back(Deed::Introduce(self.me.clone()));
     }
 

@@ -38,7 +38,6 @@ pub(super) struct Peer {
     pub(super) reports: Vec<Event>,
     pub(super) outs: u32,
     pub(super) left: bool,
-    pub(super) failed: Option<String>,
     /// When it looks again: true time.
     wakes: Option<Time>,
     paused_until: Time,
@@ -90,7 +89,6 @@ pub(super) struct Rig {
     ended: BTreeSet<Life>,
     /// Each cluster that was ever founded, and by whom.
     pub(super) founded: BTreeMap<u64, usize>,
-    pub(super) deletes: bool,
     /// What a name resolves to.
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Who answers at the service's address, if anybody.
@@ -108,7 +106,7 @@ impl Rig {
         key[..8].copy_from_slice(&seed.to_le_bytes());
         Rig {
             now: Time::from_millis(1_000),
-            config: Config::default(),
+            config: Config { cluster_secret: Some(crate::config::Secret::new("s")), ..Config::default() },
             nodes: BTreeMap::new(),
             next_node: 0,
             mail: BTreeMap::new(),
@@ -125,7 +123,6 @@ impl Rig {
             last_ticket: 0,
             ended: BTreeSet::new(),
             founded: BTreeMap::new(),
-            deletes: false,
             names: BTreeMap::new(),
             front: Vec::new(),
             trace: std::env::var("RIG_TRACE").is_ok(),
@@ -201,7 +198,6 @@ impl Rig {
             reports: Vec::new(),
             outs: 0,
             left: false,
-            failed: None,
             wakes: None,
             paused_until: Time::ZERO,
         };
@@ -489,7 +485,7 @@ impl Rig {
                 let twice = self.nodes.get_mut(&n).unwrap().answers.insert(ticket.0, answer);
                 assert!(twice.is_none(), "answered twice");
             }
-            Deed::Fail(why) => self.nodes.get_mut(&n).unwrap().failed = Some(why),
+            Deed::Fail(why) => panic!("node {n} failed: {why}"),
             Deed::Report(event) => self.nodes.get_mut(&n).unwrap().reports.push(event),
             Deed::Left => self.nodes.get_mut(&n).unwrap().left = true,
             Deed::Meet { dial, address } => {
@@ -522,7 +518,8 @@ impl Rig {
 
     fn apply(&mut self, n: usize, number: u64, command: Command, own: Option<(ShardId, Ticket)>) {
         let cluster = self.nodes[&n].cluster.cluster().unwrap();
-        let known = self.log.entry((cluster, number)).or_insert_with(|| command.clone());
+        let index = number - self.nodes[&n].cluster.base;
+        let known = self.log.entry((cluster, index)).or_insert_with(|| command.clone());
         assert_eq!(*known, command, "two changes under one number");
         if let Command::Node(NodeChange::Gone { life, .. }) = &command {
             self.ended.insert(*life);
@@ -598,7 +595,7 @@ impl Rig {
         }
     }
 
-    // What later stages need.
+    // Meeting and finding.
 
     fn meet(&mut self, n: usize, dial: DialId, address: &NodeAddress) {
         if !self.nodes.contains_key(&n) {
@@ -615,10 +612,46 @@ impl Rig {
         }
     }
 
-    fn resolve(&mut self, _n: usize, _host: String) {}
-    fn probe(&mut self, _n: usize) {}
-    fn slice(&mut self, _n: usize) {}
-    fn restore(&mut self, _n: usize, _state: State) {}
+    fn resolve(&mut self, n: usize, host: String) {
+        if self.nodes.contains_key(&n) {
+            let addresses = self.names.get(&host).cloned().ok_or_else(|| "no such name".to_owned());
+            self.with(n, |cluster, now| cluster.resolved(now, &host, addresses));
+        }
+    }
+
+    fn probe(&mut self, n: usize) {
+        if !self.nodes.contains_key(&n) {
+            return;
+        }
+        let front: Vec<usize> = self.front.iter().copied().filter(|other| self.nodes.contains_key(other)).collect();
+        let Some(other) = front.get(self.random.below(front.len() as u64) as usize).copied() else {
+            return self.with(n, |cluster, now| cluster.probed(now, 0, b""));
+        };
+        let peer = &self.nodes[&other].cluster;
+        let nodes: Vec<String> =
+            peer.members().iter().map(|(_, member)| format!(r#"{{"address":"{}"}}"#, member.address)).collect();
+        let id = peer.cluster().map_or("null".to_owned(), |id| format!("\"{id:016x}\""));
+        let body = format!(r#"{{"message":"x","data":{{"cluster":{id},"nodes":[{}]}}}}"#, nodes.join(","));
+        self.with(n, |cluster, now| cluster.probed(now, 200, body.as_bytes()));
+    }
+
+    fn slice(&mut self, n: usize) {
+        let peer = self.nodes.get_mut(&n).unwrap();
+        peer.cluster.slice(&peer.catalogue);
+    }
+
+    fn restore(&mut self, n: usize, state: State) {
+        let here = self.local(n);
+        let peer = self.nodes.get_mut(&n).unwrap();
+        peer.catalogue = Catalogue::new();
+        for (id, channel) in state.channels {
+            assert!(!self.never.contains(&id), "what was told not to be made is made");
+            peer.catalogue.apply(here, &Command::Create { id, channel }, |_, _| ());
+        }
+        peer.applying.clear();
+        peer.number = state.number;
+        peer.cluster.applied(here, state.number);
+    }
 }
 
 impl Peer {

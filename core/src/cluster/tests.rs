@@ -17,7 +17,7 @@ fn a_node_alone_commits_applies_and_answers_within_the_call() {
     assert_eq!(rig.nodes[&n].lease, Time::MAX);
     assert_eq!(rig.nodes[&n].cluster.part(), Part::Leader);
     assert_eq!(rig.nodes[&n].cluster.members().live_count(), 1);
-    assert_eq!(rig.nodes[&n].cluster.deadline(), None, "nothing waits for a time");
+    rig.front = vec![n];
     for _ in 0..100 {
         let ticket = rig.create(n);
         rig.pass(millis(4));
@@ -69,9 +69,14 @@ fn a_killed_leader_is_replaced_and_its_life_is_gone_soon_enough() {
 
 /// Time passes with changes from every node.
 fn work(rig: &mut Rig, span: Duration) {
+    work_but(rig, span, usize::MAX);
+}
+
+/// Likewise, but for one node.
+fn work_but(rig: &mut Rig, span: Duration, idle: usize) {
     let end = rig.now + span;
     while rig.now < end {
-        let nodes: Vec<usize> = rig.nodes.keys().copied().collect();
+        let nodes: Vec<usize> = rig.nodes.keys().copied().filter(|n| *n != idle).collect();
         let n = nodes[rig.random.below(nodes.len() as u64) as usize];
         rig.create(n);
         let pause = rig.random.below(80);
@@ -106,4 +111,138 @@ fn partitions_pauses_and_loss_break_no_promise_and_heal() {
         rig.pass(millis(6_000));
         rig.check_nothing_lost();
     }
+}
+
+fn join(rig: &mut Rig, n: usize, at: usize, force: bool) -> u64 {
+    let address = Rig::address(at);
+    let ticket = 1_000_000 + rig.random.below(1_000_000);
+    rig.with(n, |cluster, now| cluster.join(now, Ticket(ticket), address, force));
+    ticket
+}
+
+#[test]
+fn a_node_joins_by_address_is_brought_up_and_votes() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::new(seed);
+        rig.config.snapshot_length = 20;
+        let first = rig.start();
+        for _ in 0..30 {
+            rig.create(first);
+        }
+        for count in 2..=5 {
+            let n = rig.start();
+            let through = rig.random.below(n as u64) as usize;
+            let ticket = join(&mut rig, n, through, false);
+            work_but(&mut rig, millis(300), n);
+            rig.settle_within(millis(8_000));
+            assert_eq!(rig.nodes[&n].answers.get(&ticket), Some(&Ok(Done::Joined)));
+            assert_eq!(rig.nodes[&n].cluster.members().live_count(), count);
+        }
+        rig.pass(millis(2_000));
+        for peer in rig.nodes.values() {
+            assert!(matches!(peer.cluster.part(), Part::Leader | Part::Follower), "everybody votes");
+        }
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn joining_needs_force_where_channels_or_a_cluster_would_be_lost() {
+    let mut rig = Rig::new(3);
+    let (a, b) = (rig.start(), rig.start());
+    rig.create(b);
+    rig.pass(millis(20));
+    let ticket = join(&mut rig, b, a, false);
+    rig.pass(millis(20));
+    assert_eq!(rig.nodes[&b].answers[&ticket], Err(Refused::WouldLoseChannels));
+    let ticket = join(&mut rig, b, a, true);
+    rig.made.clear();
+    rig.settle_within(millis(6_000));
+    assert_eq!(rig.nodes[&b].answers[&ticket], Ok(Done::Joined));
+    assert!(rig.nodes[&b].catalogue.is_empty());
+    assert!(rig.nodes[&b].outs > 0, "its clients were closed");
+    let c = rig.start();
+    let ticket = join(&mut rig, b, c, false);
+    assert_eq!(rig.nodes[&b].answers[&ticket], Err(Refused::WouldLeaveCluster));
+    let ticket = join(&mut rig, c, 150, false);
+    rig.pass(millis(11_000));
+    assert!(matches!(rig.nodes[&c].answers[&ticket], Err(Refused::Unreachable(_))));
+}
+
+#[test]
+fn at_most_seven_nodes_vote_and_a_learner_takes_the_place_of_one_that_leaves() {
+    let mut rig = Rig::new(5);
+    let first = rig.start();
+    for _ in 1..9 {
+        let n = rig.start();
+        join(&mut rig, n, first, false);
+        rig.settle_within(millis(8_000));
+    }
+    rig.pass(millis(3_000));
+    let learners = |rig: &Rig| rig.nodes.values().filter(|peer| peer.cluster.part() == Part::Learner).count();
+    assert_eq!(learners(&rig), 2, "{}", rig.describe());
+    let leader = rig.leader().unwrap();
+    rig.with(leader, |cluster, now| cluster.drain(now));
+    rig.pass(millis(4_000));
+    assert!(rig.nodes[&leader].left, "{}", rig.describe());
+    rig.kill(leader);
+    rig.settle_within(millis(6_000));
+    rig.pass(millis(3_000));
+    assert_eq!(learners(&rig), 1, "{}", rig.describe());
+}
+
+#[test]
+fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let n = if seed % 2 == 0 { rig.leader().unwrap() } else { seed as usize % 3 };
+        let begin = rig.now;
+        rig.with(n, |cluster, now| cluster.drain(now));
+        while !rig.nodes[&n].left {
+            rig.pass(millis(10));
+            assert!(rig.now.since(begin) < millis(4_000), "seed {seed}: {}", rig.describe());
+        }
+        rig.kill(n);
+        rig.settle_within(millis(4_000));
+        work(&mut rig, millis(1_000));
+        rig.pass(millis(500));
+        assert!(rig.nodes.values().all(|peer| peer.cluster.members().iter().count() == 2));
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn a_restarted_node_takes_the_place_of_the_one_at_its_address() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        for n in 0..3 {
+            rig.kill(n);
+            rig.add(n, None);
+            join(&mut rig, n, (n + 1) % 3, false);
+            work_but(&mut rig, millis(100), n);
+            rig.settle_within(millis(12_000));
+            rig.pass(millis(1_500));
+        }
+        assert!(rig.nodes.values().all(|peer| peer.cluster.members().iter().count() == 3), "{}", rig.describe());
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn an_operator_removes_a_dead_node_and_hears_of_it() {
+    let mut rig = Rig::of(9, 3);
+    rig.settle_within(millis(4_000));
+    let dead = rig.leader().unwrap();
+    let node = rig.nodes[&dead].cluster.node();
+    rig.kill(dead);
+    rig.settle_within(millis(7_000));
+    let n = (dead + 1) % 3;
+    rig.with(n, |cluster, now| cluster.remove(now, Ticket(1), node));
+    rig.with(n, |cluster, now| cluster.remove(now, Ticket(2), NodeId(99)));
+    rig.pass(millis(2_000));
+    assert_eq!(rig.nodes[&n].answers[&1], Ok(Done::Removed));
+    assert_eq!(rig.nodes[&n].answers[&2], Err(Refused::NoSuchNode));
+    assert_eq!(rig.nodes[&n].cluster.members().iter().count(), 2);
 }

@@ -154,7 +154,9 @@ pub enum ControlMessage {
         /// Whether it comes back as the same node.
         returns: bool,
     },
-    /// From the leader: it may go.
+    /// To the leader: that node is to be a member no more.
+    Remove(NodeId),
+    /// From the leader: this node is no member, or is away: it may go.
     Farewell,
     /// Before there is a cluster: let me found it, and nobody else.
     Ask,
@@ -202,6 +204,7 @@ const PROMISED: u8 = 17;
 const RELEASE: u8 = 18;
 const SURVEY: u8 = 19;
 const REBORN: u8 = 20;
+const REMOVE: u8 = 21;
 
 /// The bytes of a message.
 pub fn encode(message: &ControlMessage) -> Bytes {
@@ -265,6 +268,7 @@ pub fn encode(message: &ControlMessage) -> Bytes {
             out.put_u8(LEAVING);
             out.put_u8(u8::from(*returns));
         }
+        ControlMessage::Remove(node) => put_numbers(&mut out, REMOVE, &[node.0]),
         ControlMessage::Farewell => out.put_u8(FAREWELL),
         ControlMessage::Ask => out.put_u8(ASK),
         ControlMessage::Promise => out.put_u8(PROMISE),
@@ -354,6 +358,7 @@ pub fn decode(bytes: &Bytes) -> Option<ControlMessage> {
         }
         JOIN_REFUSED => ControlMessage::JoinRefused { asker: reader.life()?, why: read_refusal(&mut reader)? },
         LEAVING => ControlMessage::Leaving { returns: reader.flag()? },
+        REMOVE => ControlMessage::Remove(reader.node()?),
         FAREWELL => ControlMessage::Farewell,
         ASK => ControlMessage::Ask,
         PROMISE => ControlMessage::Promise,

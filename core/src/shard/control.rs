@@ -114,7 +114,7 @@ impl Shard {
         let Some(control) = &mut self.control else { return };
         control.stirred = true;
         if control.probe.take_if(|probe| probe.dial() == dial).is_some() {
-            control.cluster.probed(now, None);
+            control.cluster.probed(now, 0, &[]);
         } else {
             control.gate.dial_failed(now, dial, why);
         }
@@ -151,7 +151,10 @@ impl Shard {
         let Some(probe) = control.probe.as_mut().filter(|probe| probe.conn() == Some(conn)) else { return };
         if let Some(answer) = probe.received(bytes) {
             control.probe = None;
-            control.cluster.probed(now, answer);
+            match answer {
+                Some(body) => control.cluster.probed(now, 200, &body),
+                None => control.cluster.probed(now, 0, &[]),
+            }
             out.push(Action::Close { conn });
         }
     }
@@ -174,7 +177,7 @@ impl Shard {
             };
         }
         if control.probe.take_if(|probe| probe.conn() == Some(conn)).is_some() {
-            control.cluster.probed(now, None);
+            control.cluster.probed(now, 0, &[]);
             if !gone {
                 out.push(Action::Close { conn });
             }
@@ -192,7 +195,7 @@ impl Shard {
             control.cluster.timeout(now);
         }
         if let Some(probe) = control.probe.take_if(|probe| probe.deadline() <= now) {
-            control.cluster.probed(now, None);
+            control.cluster.probed(now, 0, &[]);
             if let Some(conn) = probe.conn() {
                 out.push(Action::Close { conn });
             }

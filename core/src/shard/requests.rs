@@ -39,6 +39,7 @@ impl Shard {
         match step {
             Step::More => {}
             Step::Continue => {
+                session.owes_from(now);
                 self.send(session, bytes::Bytes::from_static(http::CONTINUE), out);
             }
             Step::Request(request) => self.request(now, session, *request, out),
@@ -468,6 +469,7 @@ impl Shard {
             return self.survey(Purpose::List { conn }, channels, out);
         }
         let stream = listing.stream;
+        session.owes_from(now);
         self.send_with(session, out, |bytes| {
             let mut piece = BytesMut::new();
             rest::put_list_end(&mut piece);

@@ -40,6 +40,10 @@ impl Shard {
         if session.deadline(&self.config).is_none_or(|at| at > now) {
             return self.put_back(session);
         }
+        if session.is_too_slow(now, &self.config) {
+            self.limit_reached(now, Limit::KeepaliveTimeout, out);
+            return self.drop_session(*session, true, out);
+        }
         match &session.phase {
             Phase::Head { idle: false, .. } | Phase::Body(_) => {
                 self.limit_reached(now, Limit::HandshakeTimeout, out);
@@ -57,9 +61,6 @@ impl Shard {
             }
             Phase::Asked => {}
             Phase::Head { idle: true, .. } | Phase::Listing(..) | Phase::Discarding(_) | Phase::Closing(_) => {
-                if session.is_too_slow() {
-                    self.limit_reached(now, Limit::KeepaliveTimeout, out);
-                }
                 return self.drop_session(*session, true, out);
             }
         }

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, Method, Version};
 use sha1::{Digest, Sha1};
 
 use super::deflate::Window;
+use super::http::is_token_byte;
 
 /// The version that a handshake must ask for, and the value of `Sec-WebSocket-Version` beside a 426.
 pub const VERSION: &str = "13";
@@ -200,10 +201,6 @@ fn trim(text: &str) -> &str {
 /// RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 const BAD_EXTENSIONS: &str = "Sec-WebSocket-Extensions is malformed";

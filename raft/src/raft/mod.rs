@@ -650,8 +650,8 @@ impl Raft {
         self.fatal
     }
 
-    /// Promises that wait for a record that was handed out and is not durable yet, in order. Those to this node itself are its own vote and its own entries.
-    /// For transcripts and checks.
+    /// Promises that wait for a record that was handed out and is not durable yet, in order. Those to this node itself are
+    /// its own vote and its own entries. For transcripts and checks.
     pub fn held(&self) -> impl Iterator<Item = (RecordId, &Message)> {
         self.waiting
             .iter()

@@ -15,6 +15,20 @@ pub fn vectors(file: &str) -> Option<PathBuf> {
     None
 }
 
+/// One change as etcd writes it: `v1` adds a voter, `l1` a learner, `r1` removes, `u1` updates.
+pub fn change(token: &str) -> wrs_raft::Change {
+    use wrs_raft::{Change, ChangeKind, NodeId};
+    let (kind, node) = token.split_at(1);
+    let kind = match kind {
+        "v" => ChangeKind::AddVoter,
+        "l" => ChangeKind::AddLearner,
+        "r" => ChangeKind::Remove,
+        "u" => ChangeKind::Update,
+        kind => panic!("unknown {kind}"),
+    };
+    Change::new(kind, NodeId(node.parse().unwrap()))
+}
+
 /// The lines of a file of vectors, as JSON values.
 pub fn json_lines(file: &str) -> Option<Vec<serde_json::Value>> {
     let text = std::fs::read_to_string(vectors(file)?).unwrap();

@@ -642,17 +642,7 @@ impl World {
             Some("explicit") => Transition::JointExplicit,
             Some(other) => panic!("unknown transition {other}"),
         };
-        let changes = command.input.split_whitespace().map(|token| {
-            let (kind, node) = token.split_at(1);
-            let kind = match kind {
-                "v" => ChangeKind::AddVoter,
-                "l" => ChangeKind::AddLearner,
-                "r" => ChangeKind::Remove,
-                "u" => ChangeKind::Update,
-                kind => panic!("unknown {kind}"),
-            };
-            Change::new(kind, NodeId(node.parse().unwrap()))
-        });
+        let changes = command.input.split_whitespace().map(crate::common::change);
         let v1 = command.value("v1") == Some("true");
         let context = if v1 { Bytes::from_static(V1) } else { Bytes::new() };
         let change = ConfChange { transition, changes: changes.collect(), context };

@@ -480,80 +480,45 @@ fn say_goodbye(state: &mut State, number: usize) {
 }
 
 fn break_rules(state: &mut State, number: usize, fault: Fault) {
-    let mut out = Vec::new();
-    let m = mask(state);
-    let limit = state.plan.config.message_bytes_max;
-    let code = match fault {
-        Fault::Unmasked => {
-            out.extend_from_slice(b"\x81\x02hi");
-            1002
+    let mask = mask(state);
+    let (bytes, code) = faulty(fault, state.plan.config.message_bytes_max, mask);
+    if matches!(fault, Fault::PingFlood) {
+        state.conns[number].reading = Reading::Never;
+    }
+    state.program_sends(number, &bytes);
+    match (code, &mut state.conns[number].program.kind) {
+        (Some(code), Kind::Member(member)) => {
+            member.done = true;
+            state.contract.clients[number].faults.push(code);
         }
-        Fault::ReservedBit => {
-            frame(&mut out, 0xA1, b"hi", m);
-            1002
-        }
-        Fault::ReservedOpcode => {
-            frame(&mut out, 0x83, b"hi", m);
-            1002
-        }
-        Fault::BadUtf8 => {
-            frame(&mut out, 0x81, b"h\xC3\x28", m);
-            1007
-        }
-        Fault::TooBig => {
-            frame(&mut out, 0x82, &vec![7; limit + 1], m);
-            1009
-        }
-        Fault::TooBigInFragments => {
-            frame(&mut out, 0x02, &vec![7; limit], m);
-            frame(&mut out, 0x80, b"7", m);
-            1009
-        }
-        Fault::StrayContinuation => {
-            frame(&mut out, 0x80, b"hi", m);
-            1002
-        }
-        Fault::FragmentedPing => {
-            frame(&mut out, 0x09, b"hi", m);
-            1002
-        }
-        Fault::LongPing => {
-            frame(&mut out, 0x89, &[7; 126], m);
-            1002
-        }
-        Fault::CloseOfOneByte => {
-            frame(&mut out, 0x88, b"x", m);
-            1002
-        }
-        Fault::CloseWithBadCode => {
-            frame(&mut out, 0x88, &1005u16.to_be_bytes(), m);
-            1002
-        }
-        Fault::CloseWithBadReason => {
-            frame(&mut out, 0x88, b"\x03\xe8\xff", m);
-            1007
-        }
-        Fault::HalfFrame => {
-            frame(&mut out, 0x82, &[7; 50], m);
-            out.truncate(30);
-            0
-        }
-        Fault::PingFlood => {
-            state.conns[number].reading = Reading::Never;
-            for _ in 0..200 {
-                frame(&mut out, 0x89, &[7; 125], m);
-            }
-            0
-        }
+        _ if !matches!(fault, Fault::PingFlood) => state.conns[number].program.falls_silent(),
+        _ => {}
+    }
+}
+
+/// How a fault looks on the wire, and the close code that answers it; none for what breaks no rule by itself.
+fn faulty(fault: Fault, message_bytes_max: usize, mask: [u8; 4]) -> (Vec<u8>, Option<u16>) {
+    let limit = message_bytes_max;
+    let frames = |frames: &[(u8, &[u8])]| {
+        let mut out = Vec::new();
+        frames.iter().for_each(|(first, payload)| frame(&mut out, *first, payload, mask));
+        out
     };
-    state.program_sends(number, &out);
-    if let Kind::Member(member) = &mut state.conns[number].program.kind
-        && code != 0
-    {
-        member.done = true;
-        state.contract.clients[number].faults.push(code);
-    } else if !matches!(fault, Fault::PingFlood) {
-        state.conns[number].program.falls_silent();
+    match fault {
+        Fault::Unmasked => (b"\x81\x02hi".to_vec(), Some(1002)),
+        Fault::ReservedBit => (frames(&[(0xA1, b"hi")]), Some(1002)),
+        Fault::ReservedOpcode => (frames(&[(0x83, b"hi")]), Some(1002)),
+        Fault::BadUtf8 => (frames(&[(0x81, b"h\xC3\x28")]), Some(1007)),
+        Fault::TooBig => (frames(&[(0x82, &vec![7; limit + 1])]), Some(1009)),
+        Fault::TooBigInFragments => (frames(&[(0x02, &vec![7; limit]), (0x80, b"7")]), Some(1009)),
+        Fault::StrayContinuation => (frames(&[(0x80, b"hi")]), Some(1002)),
+        Fault::FragmentedPing => (frames(&[(0x09, b"hi")]), Some(1002)),
+        Fault::LongPing => (frames(&[(0x89, &[7; 126])]), Some(1002)),
+        Fault::CloseOfOneByte => (frames(&[(0x88, b"x")]), Some(1002)),
+        Fault::CloseWithBadCode => (frames(&[(0x88, &1005u16.to_be_bytes())]), Some(1002)),
+        Fault::CloseWithBadReason => (frames(&[(0x88, b"\x03\xe8\xff")]), Some(1007)),
+        Fault::HalfFrame => (frames(&[(0x82, &[7; 50])])[..30].to_vec(), None),
+        Fault::PingFlood => (frames(&[(0x89, &[7; 125][..]); 200]), None),
     }
 }
 

@@ -146,8 +146,8 @@ impl HttpFault {
     }
 }
 
-/// Whether `byte` may stand in a token (RFC 9110 §5.6.2): a method, a field name.
-fn is_token_byte(byte: u8) -> bool {
+/// Whether `byte` may stand in a token (RFC 9110 §5.6.2): a method, a field name, a subprotocol.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -1,0 +1,326 @@
+//! How this node becomes a member of a cluster that is there, and how it stops being one.
+//!
+//! A node that joins begins anew: under another name for Raft, with another life and without what it had before. So nothing
+//! that an earlier stay had promised can be taken for its own. Rule guarded: a node never leaves a cluster, or loses channels,
+//! unless it is told to with force.
+
+use std::time::Duration;
+
+use wrs_raft::Boot;
+
+use super::codec::{VERSION, VERSION_MIN};
+use super::deed::{Deed, Done, Refused, State};
+use super::wire::{ControlMessage, JoinRefusal, JoinRequest};
+use super::{Changes, Cluster, Members, Snapshots, draw};
+use crate::config::NodeAddress;
+use crate::id::{Life, NodeId};
+use crate::members::Member;
+use crate::peer::Ticket;
+use crate::time::Time;
+
+/// How long an attempt to join may take.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the request is repeated.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// After a refusal, how long this node waits before it tries again by itself.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// An attempt to join.
+#[derive(Debug)]
+pub(super) struct Joining {
+    address: NodeAddress,
+    /// Who wants it; `None`: this node itself.
+    ticket: Option<Ticket>,
+    since: Time,
+    next_ask: Time,
+    /// Whether channels may be lost, and another cluster left.
+    force: bool,
+    /// Whether this node has asked: from then on it takes no change that it might lose.
+    asked: bool,
+    /// Who this node will be there.
+    node: NodeId,
+    incarnation: u64,
+    /// What was wrong last.
+    why: Option<Refused>,
+}
+
+/// A request of an operator that the leader answers by doing it.
+#[derive(Debug)]
+pub(super) struct Removing {
+    ticket: Ticket,
+    node: NodeId,
+    since: Time,
+    next_ask: Time,
+}
+
+impl Cluster {
+    /// An operator wants this node to join the cluster of whoever is at `address`. The answer is a [`Deed::Answer`].
+    pub fn join(&mut self, now: Time, ticket: Ticket, address: NodeAddress, force: bool) {
+        self.now = now;
+        let others = self.members.iter().any(|(node, _)| node != self.me.node);
+        let refused = if self.joining.as_ref().is_some_and(|joining| joining.ticket.is_some()) || self.leaving.is_some()
+        {
+            Some(Refused::Busy)
+        } else if !force && self.channels > 0 {
+            Some(Refused::WouldLoseChannels)
+        } else if !force && others {
+            Some(Refused::WouldLeaveCluster)
+        } else {
+            None
+        };
+        // Where it is a member already there is nothing to lose.
+        let address = NodeAddress { port: address.port.or(Some(self.config.node_port)), ..address };
+        let there = self.members.iter().any(|(_, member)| member.address == address);
+        match refused {
+            _ if there && self.is_live() => self.answer(ticket, Ok(Done::Joined)),
+            Some(refused) => self.answer(ticket, Err(refused)),
+            None => self.begin_joining(address, Some(ticket), force),
+        }
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Result<Done, Refused>) {
+        self.deeds.push_back(Deed::Answer { ticket, answer });
+    }
+
+    pub(super) fn begin_joining(&mut self, address: NodeAddress, ticket: Option<Ticket>, force: bool) {
+        let (node, incarnation) = (NodeId(draw(&mut self.random)), draw(&mut self.random));
+        let since = self.now;
+        let joining =
+            Joining { address, ticket, since, next_ask: since, force, asked: false, node, incarnation, why: None };
+        self.joining = Some(joining);
+        self.look_soon();
+    }
+
+    /// Whether this node has asked to join, and so what it has may be lost.
+    pub(super) fn is_about_to_join(&self) -> bool {
+        self.joining.as_ref().is_some_and(|joining| joining.asked)
+    }
+
+    /// The life that this node tries to join through, once it is known.
+    pub(super) fn joining_through(&self) -> Option<(Life, NodeAddress)> {
+        let joining = self.joining.as_ref()?;
+        let found = self.meetings.found(&joining.address).filter(|found| found.at >= joining.since)?;
+        let who = found.who.as_ref().ok()?;
+        Some((who.life, joining.address.clone()))
+    }
+
+    /// Goes on with an attempt to join.
+    pub(super) fn look_at_joining(&mut self) {
+        let Some(joining) = &self.joining else { return };
+        if self.now.since(joining.since) >= JOIN_TIMEOUT {
+            return self.end_joining(Err(joining.why.clone().unwrap_or(Refused::TimedOut)));
+        }
+        let (address, since) = (joining.address.clone(), joining.since);
+        let found = self.meetings.found(&address).filter(|found| found.at >= since).map(|found| found.who.clone());
+        match found {
+            Some(Ok(who)) if who.node == self.me.node || (who.cluster.is_some() && who.cluster == self.me.cluster) => {
+                self.end_joining(Ok(Done::Joined));
+            }
+            Some(Ok(who)) if self.links.get(who.life).is_some() => self.ask_to_join(who.life),
+            Some(Ok(_)) => self.meet(&address, ASK_EVERY),
+            Some(Err(why)) => {
+                if let Some(joining) = &mut self.joining {
+                    joining.why = Some(Refused::Unreachable(why));
+                }
+                self.meet(&address, ASK_EVERY);
+            }
+            None => self.meet(&address, ASK_EVERY),
+        }
+    }
+
+    fn ask_to_join(&mut self, through: Life) {
+        let Some(joining) = &mut self.joining else { return };
+        if self.now < joining.next_ask {
+            return;
+        }
+        if !joining.force && self.channels > 0 {
+            return self.end_joining(Err(Refused::WouldLoseChannels));
+        }
+        joining.asked = true;
+        joining.next_ask = self.now + ASK_EVERY;
+        let request = JoinRequest {
+            node: joining.node,
+            incarnation: joining.incarnation,
+            address: self.me.address.clone(),
+            port: self.me.port,
+            shards: self.me.shards,
+            id_length: self.me.id_length,
+            versions: (VERSION_MIN, VERSION),
+            reached: Some(joining.address.clone()),
+        };
+        self.post(through, &ControlMessage::Join { asker: self.me.life, request: Box::new(request) });
+    }
+
+    /// This node, which may not know its own address, was reached under one.
+    pub(super) fn learn_address(&mut self, request: &JoinRequest) {
+        if let (None, Some(reached)) = (&self.me.address, &request.reached) {
+            self.me.address = Some(reached.clone());
+            self.introduce();
+            if let Some(leading) = &mut self.leading {
+                leading.claim_anew(self.me.life);
+            }
+        }
+    }
+
+    pub(super) fn heard_join_refused(&mut self, asker: Life, why: JoinRefusal) {
+        if asker != self.me.life {
+            return self.pass_back(asker, &ControlMessage::JoinRefused { asker, why });
+        }
+        let Some(joining) = &mut self.joining else { return };
+        match why {
+            // It may be otherwise soon.
+            JoinRefusal::NoCluster | JoinRefusal::NoLeader => joining.why = Some(Refused::NotAccepted(why)),
+            JoinRefusal::IdLength | JoinRefusal::Version | JoinRefusal::NotLoopback | JoinRefusal::Full => {
+                self.end_joining(Err(Refused::NotAccepted(why)));
+            }
+        }
+    }
+
+    pub(super) fn heard_joined(&mut self, asker: Life, node: NodeId, cluster: u64, members: Vec<(NodeId, Member)>) {
+        if asker != self.me.life {
+            return self.pass_back(asker, &ControlMessage::Joined { asker, node, cluster, members });
+        }
+        if self.joining.as_ref().is_none_or(|joining| joining.node != node) || self.failed.is_some() {
+            return;
+        }
+        let Some(joining) = &self.joining else { return };
+        self.begin_anew(node, joining.incarnation);
+        self.members = Members::restore(0, members.into_iter().collect(), Default::default());
+        if let Err(why) = self.enter(cluster, Boot::empty()) {
+            return self.fail(why.to_string());
+        }
+        self.introduce();
+        self.end_joining(Ok(Done::Joined));
+    }
+
+    /// Drops an attempt that nobody but this node wanted.
+    pub(super) fn give_up_joining(&mut self) {
+        if self.group.is_some() && self.joining.as_ref().is_some_and(|joining| joining.ticket.is_none()) {
+            self.end_joining(Err(Refused::Busy));
+        }
+    }
+
+    fn end_joining(&mut self, answer: Result<Done, Refused>) {
+        let Some(joining) = self.joining.take() else { return };
+        if answer.is_err() {
+            self.next_try = self.now + TRY_AGAIN_AFTER;
+        }
+        if let Some(ticket) = joining.ticket {
+            self.answer(ticket, answer);
+        }
+        self.look_soon();
+    }
+
+    /// Forgets the cluster that this node is in, and who it was there.
+    pub(super) fn begin_anew(&mut self, node: NodeId, incarnation: u64) {
+        (self.me.node, self.me.incarnation, self.me.cluster) = (node, incarnation, None);
+        let had_group = self.group.take().is_some();
+        self.base += self.handed;
+        (self.handed, self.applied, self.applied_told) = (0, 0, 0);
+        self.changes.life_lost();
+        let told = self.changes.take_told();
+        self.changes = Changes::default();
+        self.changes.tell_all(told);
+        self.members = Members::new();
+        (self.leading, self.leader) = (None, None);
+        self.snapshots = Snapshots::default();
+        self.forming.forget();
+        if had_group {
+            self.channels = 0;
+            self.deeds.push_back(Deed::Restore(Box::new(State { number: self.base, channels: Vec::new() })));
+        }
+        self.begin_life();
+    }
+
+    /// This node is no member any more although it did not want to leave.
+    pub(super) fn removed(&mut self) {
+        let (node, incarnation) = (NodeId(draw(&mut self.random)), draw(&mut self.random));
+        self.begin_anew(node, incarnation);
+        self.introduce();
+        if let Err(why) = self.form() {
+            self.fail(why.to_string());
+        }
+    }
+
+    // Removing others.
+
+    /// An operator wants `node` to be a member no more. The answer is a [`Deed::Answer`].
+    pub fn remove(&mut self, now: Time, ticket: Ticket, node: NodeId) {
+        self.now = now;
+        if self.members.get(node).is_none() {
+            return self.answer(ticket, Err(Refused::NoSuchNode));
+        }
+        self.removing.push(Removing { ticket, node, since: now, next_ask: now });
+        self.look_soon();
+    }
+
+    pub(super) fn look_at_removing(&mut self) {
+        let mut removing = std::mem::take(&mut self.removing);
+        removing.retain_mut(|removing| {
+            if self.members.get(removing.node).is_none() {
+                self.answer(removing.ticket, Ok(Done::Removed));
+                return false;
+            }
+            if self.now.since(removing.since) >= JOIN_TIMEOUT {
+                let why = if self.leader.is_some() { Refused::TimedOut } else { Refused::NoLeader };
+                self.answer(removing.ticket, Err(why));
+                return false;
+            }
+            if self.now >= removing.next_ask {
+                removing.next_ask = self.now + ASK_EVERY;
+                match self.leader {
+                    Some(leader) if leader == self.me.node => self.heard_remove(removing.node),
+                    Some(leader) => {
+                        self.post_to(leader, &ControlMessage::Remove(removing.node));
+                    }
+                    None => {}
+                }
+            }
+            true
+        });
+        self.removing.append(&mut removing);
+    }
+
+    // Leaving.
+
+    /// The node stops, and its clients are gone: it hands over what it leads and leaves the cluster, or with a data directory is
+    /// away until it comes back. [`Deed::Left`] follows, if not in time then never: go all the same.
+    pub fn drain(&mut self, now: Time) {
+        self.now = now;
+        if self.leaving.is_some() {
+            return;
+        }
+        self.leaving = Some(now);
+        self.joining = None;
+        if self.group.is_none() || self.members.iter().all(|(node, _)| node == self.me.node) {
+            self.left();
+        }
+        self.look_soon();
+    }
+
+    pub(super) fn left(&mut self) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            self.deeds.push_back(Deed::Left);
+        }
+    }
+
+    pub(super) fn look_at_leaving(&mut self) {
+        let Some(next) = self.leaving.filter(|next| self.now >= *next && !self.has_left) else { return };
+        self.leaving = Some(next.max(self.now) + ASK_EVERY / 2);
+        match self.leader {
+            Some(leader) if leader == self.me.node => self.hand_over(),
+            Some(leader) => {
+                self.post_to(leader, &ControlMessage::Leaving { returns: self.is_kept() });
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn heard_farewell(&mut self) {
+        if self.leaving.is_some() {
+            self.left();
+        } else if !self.is_kept() || self.members.get(self.me.node).is_none() {
+            self.removed();
+        }
+    }
+}
