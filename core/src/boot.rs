@@ -50,8 +50,8 @@ impl Boot {
 
     /// The same for a shard that is not shard 0: what is stored is not its concern.
     pub fn for_sibling(&self) -> Self {
-        let (config, pages) = (self.config.clone(), self.pages.clone());
-        Boot { config, pages, stored: None, founders: None, ..*self }
+        let (config, pages, founders) = (self.config.clone(), self.pages.clone(), self.founders.clone());
+        Boot { config, pages, stored: None, founders, ..*self }
     }
 
     /// Where other nodes reach this one, as far as it knows by itself.

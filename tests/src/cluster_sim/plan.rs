@@ -149,7 +149,10 @@ impl Plan {
             channels_max: pick(random, &[6, 1_000, 1_000]),
             ..Config::default()
         };
-        let forming = Forming::Given;
+        let forming = pick(
+            random,
+            &[Forming::Given, Forming::Given, Forming::Given, Forming::Seeds, Forming::Dns, Forming::ByHand, Forming::Domain],
+        );
         let calm = random.below(6) == 0;
         let weight = |random: &mut Random, heavy: u32| if random.below(3) > 0 { heavy } else { 0 };
         let nemesis = Nemesis {
