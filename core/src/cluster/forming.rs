@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::deed::StartError;
 use super::wire::{ControlMessage, Greeting};
 use super::{Cluster, Deed};
@@ -342,14 +344,13 @@ impl Cluster {
         }
     }
 
-    /// What `GET /cluster` said at `WRS_DOMAIN`: its status, 0 if there was no answer, and its body. The answer names the cluster
-    /// in `data.cluster`, sixteen hexadecimal digits, and its nodes with their addresses in `data.nodes`.
-    pub fn probed(&mut self, now: Time, status: u16, body: &[u8]) {
+    /// The answer to [`Deed::Probe`]: the body of `GET /cluster` of whoever is at `WRS_DOMAIN`; `None`: nobody who can be
+    /// understood. It names the cluster in `data.cluster`, sixteen hexadecimal digits, and its nodes with their addresses in
+    /// `data.nodes`.
+    pub fn probed(&mut self, now: Time, body: Option<Bytes>) {
         self.now = now;
-        if status != 200 {
-            return;
-        }
-        let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+        let value = body.and_then(|body| serde_json::from_slice::<serde_json::Value>(&body).ok());
+        let Some(value) = value else { return };
         let data = value.get("data");
         let cluster = data.and_then(|data| data.get("cluster")).and_then(serde_json::Value::as_str);
         let cluster = cluster.and_then(|text| u64::from_str_radix(text, 16).ok());

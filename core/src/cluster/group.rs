@@ -195,7 +195,7 @@ impl Cluster {
                 return;
             }
             if life == self.me.life {
-                own = self.changes.applied(self.now, seq, number);
+                own = self.changes.applied(self.now, seq, index);
             }
         }
         self.handed = index;

@@ -204,6 +204,11 @@ impl Leading {
         Some(length)
     }
 
+    /// How far a live life has applied, as it said.
+    pub(super) fn applied(&self, life: Life) -> Option<u64> {
+        self.lives.get(&life).map(|held| held.applied)
+    }
+
     /// A node wants to be live under a life that is not. True: propose it now. It must have applied all that was committed when
     /// it first asked, so that it knows of its own end if the life had been live before.
     pub(super) fn asks(&mut self, node: NodeId, life: Life, applied: u64, commit: u64) -> bool {

@@ -139,6 +139,13 @@ impl Meetings {
         Some(address)
     }
 
+    /// Somebody was found at an address by another way.
+    pub(super) fn note(&mut self, now: Time, address: NodeAddress, who: Introduction) {
+        if self.found.len() < ADDRESSES_MAX {
+            self.found.insert(address, Found { at: now, who: Ok(who) });
+        }
+    }
+
     /// What is known of an address.
     pub(super) fn found(&self, address: &NodeAddress) -> Option<&Found> {
         self.found.get(address)

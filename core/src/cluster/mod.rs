@@ -30,6 +30,8 @@ mod snapshot;
 mod wire;
 
 #[cfg(test)]
+mod forming_tests;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod tests;
@@ -257,7 +259,7 @@ impl Cluster {
             | Outcome::NoLeader
             | Outcome::Unknown => {}
         }
-        self.changes.outcome(number, outcome);
+        self.changes.outcome(number.saturating_sub(self.base), outcome);
     }
 
     /// Every shard of this node has applied all changes up to this number.
@@ -304,6 +306,16 @@ impl Cluster {
         self.look_soon();
     }
 
+    /// At the address of `life`, which a link is wanted with, there is another.
+    pub fn succeeded(&mut self, now: Time, life: Life, introduction: &Introduction) {
+        self.now = now;
+        let at = self.members.iter().find(|(_, member)| member.life == Some(life));
+        if let Some(address) = at.map(|(_, member)| member.address.clone()) {
+            self.meetings.note(now, address, introduction.clone());
+            self.look_soon();
+        }
+    }
+
     /// Nobody is, or nobody who can be understood.
     pub fn unmet(&mut self, now: Time, dial: DialId, why: String) {
         self.now = now;
@@ -337,6 +349,18 @@ impl Cluster {
             self.restless = false;
             self.look();
         }
+    }
+
+    /// All records up to this number are durable.
+    pub fn persisted(&mut self, now: Time, record: u64) {
+        self.now = now;
+        let _ = record;
+    }
+
+    /// The data directory has failed: nothing that is stored after this counts.
+    pub fn persist_failed(&mut self, now: Time, why: &str) {
+        self.now = now;
+        self.fail(format!("the data directory: {why}"));
     }
 
     // What is to be done.
@@ -613,13 +637,13 @@ impl Cluster {
     }
 }
 
-/// A number that is never 0.
 /// What a node that keeps nothing on disk calls itself, and its first life: the first draws of the stream that
 /// [`Start::random`] is. So the other shards know them without being told.
 pub fn first_names(random: &mut Random) -> (NodeId, Life) {
     (NodeId(draw(random)), Life(draw(random)))
 }
 
+/// A number that is never 0.
 fn draw(random: &mut Random) -> u64 {
     loop {
         match random.bits() {

@@ -625,14 +625,14 @@ impl Rig {
         }
         let front: Vec<usize> = self.front.iter().copied().filter(|other| self.nodes.contains_key(other)).collect();
         let Some(other) = front.get(self.random.below(front.len() as u64) as usize).copied() else {
-            return self.with(n, |cluster, now| cluster.probed(now, 0, b""));
+            return self.with(n, |cluster, now| cluster.probed(now, None));
         };
         let peer = &self.nodes[&other].cluster;
         let nodes: Vec<String> =
             peer.members().iter().map(|(_, member)| format!(r#"{{"address":"{}"}}"#, member.address)).collect();
         let id = peer.cluster().map_or("null".to_owned(), |id| format!("\"{id:016x}\""));
         let body = format!(r#"{{"message":"x","data":{{"cluster":{id},"nodes":[{}]}}}}"#, nodes.join(","));
-        self.with(n, |cluster, now| cluster.probed(now, 200, body.as_bytes()));
+        self.with(n, |cluster, now| cluster.probed(now, Some(body.into())));
     }
 
     fn slice(&mut self, n: usize) {

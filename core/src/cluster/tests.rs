@@ -6,7 +6,7 @@ use super::rig::{Rig, millis};
 use super::*;
 
 /// How many seeds a test takes: `CLUSTER_SEEDS` of the environment, or this many.
-fn seeds(few: u64) -> u64 {
+pub(super) fn seeds(few: u64) -> u64 {
     std::env::var("CLUSTER_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
 }
 
@@ -68,7 +68,7 @@ fn a_killed_leader_is_replaced_and_its_life_is_gone_soon_enough() {
 }
 
 /// Time passes with changes from every node.
-fn work(rig: &mut Rig, span: Duration) {
+pub(super) fn work(rig: &mut Rig, span: Duration) {
     work_but(rig, span, usize::MAX);
 }
 

@@ -14,7 +14,7 @@ use crate::catalogue::{Command, Outcome, Removal};
 use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
 use crate::gate::{Gate, Heard};
-use crate::id::{ConnId, DialId, ShardId};
+use crate::id::{ConnId, DialId, Life, ShardId};
 use crate::metrics::Limit;
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
@@ -114,7 +114,7 @@ impl Shard {
         let Some(control) = &mut self.control else { return };
         control.stirred = true;
         if control.probe.take_if(|probe| probe.dial() == dial).is_some() {
-            control.cluster.probed(now, 0, &[]);
+            control.cluster.probed(now, None);
         } else {
             control.gate.dial_failed(now, dial, why);
         }
@@ -151,10 +151,7 @@ impl Shard {
         let Some(probe) = control.probe.as_mut().filter(|probe| probe.conn() == Some(conn)) else { return };
         if let Some(answer) = probe.received(bytes) {
             control.probe = None;
-            match answer {
-                Some(body) => control.cluster.probed(now, 200, &body),
-                None => control.cluster.probed(now, 0, &[]),
-            }
+            control.cluster.probed(now, answer);
             out.push(Action::Close { conn });
         }
     }
@@ -177,7 +174,7 @@ impl Shard {
             };
         }
         if control.probe.take_if(|probe| probe.conn() == Some(conn)).is_some() {
-            control.cluster.probed(now, 0, &[]);
+            control.cluster.probed(now, None);
             if !gone {
                 out.push(Action::Close { conn });
             }
@@ -195,7 +192,7 @@ impl Shard {
             control.cluster.timeout(now);
         }
         if let Some(probe) = control.probe.take_if(|probe| probe.deadline() <= now) {
-            control.cluster.probed(now, 0, &[]);
+            control.cluster.probed(now, None);
             if let Some(conn) = probe.conn() {
                 out.push(Action::Close { conn });
             }
@@ -235,10 +232,8 @@ impl Shard {
         let Some(control) = &mut self.control else { return };
         let cluster = &mut control.cluster;
         match heard {
-            Heard::Up { life, introduction, from } | Heard::Succeeded { life, introduction, from } => {
-                let _ = life;
-                cluster.link_up(now, introduction.life, &introduction, from);
-            }
+            Heard::Up { life, introduction, from } => cluster.link_up(now, life, &introduction, from),
+            Heard::Succeeded { life, introduction, .. } => cluster.succeeded(now, life, &introduction),
             Heard::Told { life, introduction } => cluster.link_told(now, life, &introduction),
             Heard::Down { life } => cluster.link_down(now, life),
             Heard::Post(life, bytes) => cluster.heard(now, life, &bytes),
@@ -292,6 +287,14 @@ impl Shard {
             Deed::Report(event) => self.report(event, out),
             Deed::Left => self.left = true,
         }
+    }
+
+    /// A life has ended: its mail is dropped, and nothing more comes of it.
+    pub(super) fn forget_life(&mut self, now: Time, life: Life, out: &mut Actions) {
+        if let Some(control) = &mut self.control {
+            control.gate.forget(now, life, out);
+        }
+        self.router.outbox.retain(|(to, _)| *to != life);
     }
 
     /// Says something to every shard of the node, this one included.

@@ -314,11 +314,24 @@ impl Shard {
 
     /// The members as a snapshot has them.
     pub(super) fn set_members(&mut self, now: Time, members: Members, out: &mut Actions) {
-        let before = self.router.members.epoch();
+        let epoch = self.router.members.epoch();
+        let before: Vec<Life> = self.router.members.lives().collect();
         self.router.members = members;
-        if self.router.members.epoch() != before {
-            self.seal(now, out);
+        if self.router.members.epoch() != epoch {
+            self.lives_changed(now, &before, out);
         }
+    }
+
+    /// Other nodes are live than before.
+    pub(super) fn lives_changed(&mut self, now: Time, before: &[Life], out: &mut Actions) {
+        let members = &self.router.members;
+        let own = self.router.life;
+        let is_over = |life: &Life| *life != own && members.node_of(*life).is_none();
+        let ended: Vec<Life> = before.iter().copied().filter(is_over).collect();
+        for life in ended {
+            self.forget_life(now, life, out);
+        }
+        self.seal(now, out);
     }
 
     /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.

@@ -6,7 +6,7 @@ use crate::asks::Ask;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
-use crate::id::{ChannelId, ClientId, GATE};
+use crate::id::{ChannelId, ClientId, GATE, Life};
 use crate::links::Credit;
 use crate::metrics::{Counter, Gauge};
 use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
@@ -274,10 +274,11 @@ impl Shard {
             self.router.homes.insert(*id, Home::default());
             self.start_countdown(now, *id);
         }
-        if let Command::Node(change) = command
-            && self.router.members.apply(change)
-        {
-            self.seal(now, out);
+        if let Command::Node(change) = command {
+            let before: Vec<Life> = self.router.members.lives().collect();
+            if self.router.members.apply(change) {
+                self.lives_changed(now, &before, out);
+            }
         }
         for (id, why) in removed {
             let code = match why {

@@ -587,7 +587,7 @@ mod tests {
         let here = [
             PeerMessage::Applied(1),
             PeerMessage::Lease(Time::ZERO),
-            PeerMessage::Out(Life(1)),
+            PeerMessage::Out,
             PeerMessage::Measure(Ticket(1)),
             PeerMessage::Sealed(1, Box::default()),
             PeerMessage::Opened(1, Box::default()),
