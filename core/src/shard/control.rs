@@ -56,7 +56,7 @@ impl Control {
             address: config.node_address.clone(),
             port: boot.node_port,
             stored: boot.stored.clone(),
-            founders: None,
+            founders: boot.founders.clone(),
         };
         let cluster = Cluster::new(config, start, Time::ZERO).map_err(|error| error.to_string())?;
         let random = Random::stream(boot.key, GATE_STREAM);
