@@ -87,7 +87,7 @@ describe('pages', { skip: withoutChromium }, () => {
     const heard = await page.evaluate(`new Promise((done) => { ${script.replace('console.log', 'done')} })`);
     assert.equal(heard, 'hello');
     await page.click('[data-copy=s-delete]');
-    assert.equal(await page.textContent('[data-copy=s-delete]'), 'Copied');
+    await eventually(() => page.textContent('[data-copy=s-delete]'), 'Copied');
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `curl -X DELETE ${node.origin}/channels/ID`);
     await leave();
   });
