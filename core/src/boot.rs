@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::action::FileName;
+use crate::cluster::Founders;
 use crate::config::{Config, VERSION};
 use crate::pages::{PageContext, Pages};
 use crate::rest::Resources;
@@ -25,6 +26,8 @@ pub struct Boot {
     pub node_port: u16,
     /// What the data directory holds, in the order of the names, for shard 0; `None` where there is no directory.
     pub stored: Option<Vec<(FileName, Bytes)>>,
+    /// For simulations: a cluster that is there from the beginning.
+    pub founders: Option<Founders>,
 }
 
 impl Boot {
@@ -42,13 +45,13 @@ impl Boot {
             version: VERSION,
         }));
         let node_port = config.node_port;
-        Boot { config, pages, key, public_port, node_port, stored: None }
+        Boot { config, pages, key, public_port, node_port, stored: None, founders: None }
     }
 
     /// The same for a shard that is not shard 0: what is stored is not its concern.
     pub fn for_sibling(&self) -> Self {
-        let (config, pages) = (self.config.clone(), self.pages.clone());
-        Boot { config, pages, stored: None, ..*self }
+        let (config, pages, founders) = (self.config.clone(), self.pages.clone(), self.founders.clone());
+        Boot { config, pages, stored: None, founders, ..*self }
     }
 
     /// Where other nodes reach this one, as far as it knows by itself.

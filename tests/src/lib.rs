@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 #![forbid(unsafe_code)]
 
+pub mod cluster_sim;
 pub mod node_sim;
 pub mod raft_sim;
 pub mod real;

@@ -78,7 +78,7 @@ enum Waits {
     /// A record of the log.
     Record(RecordId),
     /// A snapshot that this node has made.
-    Snapshot(SnapshotMeta, Bytes),
+    Snapshot(Box<SnapshotMeta>, Bytes),
     /// The beginning of a segment that needs none before it.
     Checkpoint,
 }
@@ -305,7 +305,7 @@ impl Cluster {
     }
 
     /// This node has made a snapshot: it counts once it is stored.
-    pub(super) fn keep_snapshot(&mut self, meta: SnapshotMeta, bytes: Bytes) {
+    pub(super) fn keep_snapshot(&mut self, meta: Box<SnapshotMeta>, bytes: Bytes) {
         let Some(disk) = &mut self.disk else { return };
         let file = FileName::Snapshot(meta.index);
         disk.snapshots.push(meta.index);

@@ -1,7 +1,5 @@
 //! Raft, wired: its settings, what it asks for, and what its log says.
 
-use std::collections::BTreeSet;
-
 use bytes::{Bytes, BytesMut};
 use wrs_raft::{Action, Boot, ClusterId, EntryKind, Incarnation, Input, Message, Raft, ReadMode, ReadToken, Role};
 
@@ -11,7 +9,7 @@ use crate::catalogue::Command;
 use crate::config::NodeAddress;
 use crate::event::Event;
 use crate::id::{Life, NodeId};
-use crate::members::{Member, Members, NodeChange};
+use crate::members::{Member, NodeChange};
 use crate::time::Time;
 
 /// How far clocks may drift apart, in parts per million: one in a hundred.
@@ -87,12 +85,13 @@ impl Cluster {
 
     /// Takes part in a cluster that is there from the beginning.
     pub(super) fn begin_with(&mut self, founders: Founders) -> Result<(), StartError> {
+        let table = founders.table();
         let Founders { cluster, own: _, members } = founders;
         self.enter(cluster, Boot::found(members.iter().map(|(node, _)| raft_id(*node))))?;
         if let Some((_, own)) = members.iter().find(|(node, _)| *node == self.me.node) {
             self.me.incarnation = own.incarnation;
         }
-        self.members = Members::restore(0, members.into_iter().collect(), BTreeSet::new());
+        self.members = table;
         Ok(())
     }
 

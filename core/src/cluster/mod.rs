@@ -107,6 +107,13 @@ pub struct Founders {
     pub members: Vec<(NodeId, Member)>,
 }
 
+impl Founders {
+    /// The members before anybody is live.
+    pub fn table(&self) -> Members {
+        Members::restore(0, self.members.iter().cloned().collect(), Default::default())
+    }
+}
+
 /// The control plane of one node.
 #[derive(Debug)]
 pub struct Cluster {

@@ -56,7 +56,7 @@ impl Control {
             address: config.node_address.clone(),
             port: boot.node_port,
             stored: boot.stored.clone(),
-            founders: None,
+            founders: boot.founders.clone(),
         };
         let cluster = Cluster::new(config, start, Time::ZERO).map_err(|error| error.to_string())?;
         let random = Random::stream(boot.key, GATE_STREAM);
@@ -159,7 +159,7 @@ impl Shard {
     /// A write on a connection that is no client's.
     pub(super) fn link_flushed(&mut self, conn: ConnId, unsent: usize) {
         if let Some(control) = &mut self.control {
-            control.gate.flushed(conn, unsent);
+            control.stirred |= control.gate.flushed(conn, unsent);
         }
     }
 
@@ -215,6 +215,7 @@ impl Shard {
             } else if let Some(control) = &mut self.control {
                 control.stirred = false;
                 control.gate.flush(now, out);
+                control.gate.count(&mut self.router.metrics);
             }
         }
         self.router.flush(out);

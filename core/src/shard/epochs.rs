@@ -273,7 +273,8 @@ impl Shard {
     /// control plane says so; after a pause of the process its word may come later than what sockets say.
     pub(super) fn check_out(&mut self, now: Time, out: &mut Actions) {
         let lease = self.router.lease;
-        if lease < Time::MAX && self.router.opened > 0 && now >= lease + self.config.out_after() {
+        let had_one = lease > Time::ZERO && lease < Time::MAX;
+        if had_one && self.router.opened > 0 && now >= lease + self.config.out_after() {
             self.router.opened = 0;
             self.let_all_clients_go(now, out);
         }

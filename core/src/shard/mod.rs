@@ -28,7 +28,7 @@ use crate::action::{Action, Actions};
 use crate::admission::CreateRates;
 use crate::boot::Boot;
 use crate::catalogue::Catalogue;
-use crate::cluster::{VERSION, first_names};
+use crate::cluster::{Founders, VERSION, first_names};
 use crate::config::{Config, NodeAddress};
 use crate::event::{Event, LimitLog};
 use crate::id::{ChannelId, ConnId, GATE, ShardId};
@@ -123,7 +123,7 @@ impl Shard {
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
-        let Boot { config, pages, key, public_port, .. } = boot;
+        let Boot { config, pages, key, public_port, founders, .. } = boot;
         Shard {
             http_limits: http::Limits {
                 header_bytes_max: config.header_bytes_max,
@@ -133,7 +133,7 @@ impl Shard {
             public_port,
             random: Random::stream(key, u64::from(here.0)),
             catalogue: Catalogue::new(),
-            router: first_life(here, key, &config),
+            router: first_life(here, key, &config, founders),
             control,
             failed_start,
             left: false,
@@ -470,9 +470,13 @@ impl Shard {
 }
 
 /// The data plane of a node that has just started. One that founds its cluster at once is live from the start.
-fn first_life(here: ShardId, key: [u8; 32], config: &Config) -> Router {
+fn first_life(here: ShardId, key: [u8; 32], config: &Config, founders: Option<Founders>) -> Router {
     let (node, life) = first_names(&mut Random::stream(key, CONTROL_STREAM));
     let mut router = Router::new(here, life, config);
+    if let Some(founders) = founders {
+        router.members = founders.table();
+        return router;
+    }
     if !config.seeds.is_empty() || config.data_dir.is_some() {
         return router;
     }

@@ -98,6 +98,6 @@ impl Plan {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());
         let (config, pages) = (self.config.clone(), pages.clone());
-        Boot { config, pages, key, public_port: 8080, node_port: 4000, stored: None }
+        Boot { config, pages, key, public_port: 8080, node_port: 4000, stored: None, founders: None }
     }
 }

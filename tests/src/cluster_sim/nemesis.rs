@@ -1,0 +1,238 @@
+//! What goes wrong: nodes that die, stop, pause and come; links that cut, stall and carry one way; full disks; strangers.
+
+use super::net::{Chunk, End, Wire};
+use super::state::{Event, Fact, Life, ip};
+use super::world::World;
+use crate::sim::{MILLI, Partition, SECOND};
+
+/// How long a node that has come back takes to be one of the voters again, at most, in nanoseconds.
+const SETTLING: u64 = 10 * SECOND;
+
+impl World {
+    /// Places whose node the cluster has to do without: dead, paused, leaving, or just back.
+    fn away(&self) -> usize {
+        let now = self.state.now();
+        let is_away = |slot: &usize| {
+            let node = &self.state.nodes[*slot];
+            match node.life {
+                Life::Never => false,
+                Life::Down => true,
+                Life::Up => {
+                    node.paused.is_some() || node.draining || node.failed.is_some() || now < node.started + SETTLING
+                }
+            }
+        };
+        (0..self.state.nodes.len()).filter(is_away).count()
+    }
+
+    fn members_known(&self) -> usize {
+        self.state.nodes.iter().filter(|node| node.life != Life::Never).count()
+    }
+
+    /// Whether one more node may go away.
+    fn can_spare_one(&self) -> bool {
+        self.state.plan.nemesis.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+    }
+
+    fn trouble(&mut self, slots: &[usize]) {
+        let now = self.state.now();
+        self.state.trouble = now;
+        self.state.model.calm = None;
+        for slot in slots {
+            self.state.nodes[*slot].trouble = now;
+        }
+    }
+
+    /// More voters have lost their memory than the cluster can do without: what it knew may be lost with them.
+    fn memory_is_lost(&mut self) {
+        self.state.model.loss = true;
+        for channel in &mut self.state.model.channels {
+            channel.vague = true;
+        }
+    }
+
+    /// `kill -9`, or a power cut.
+    pub fn kill(&mut self, slot: usize) {
+        self.trouble(&[slot]);
+        let power = self.state.random.below(3) == 0;
+        let dark = power && self.state.random.coin();
+        let too_many = self.away() + 1 > self.members_known().saturating_sub(1) / 2;
+        self.stop(slot, power, dark);
+        if self.state.plan.memory && too_many {
+            self.memory_is_lost();
+        }
+        let stays_away = self.state.plan.nemesis.drain == 0 || self.state.random.below(6) == 0;
+        if !stays_away {
+            let after = 50 * MILLI + self.state.random.exponential(2 * SECOND);
+            self.state.agenda.after(after, Event::Start { slot });
+        }
+    }
+
+    /// SIGTERM.
+    pub fn drain(&mut self, slot: usize) {
+        self.trouble(&[slot]);
+        if self.state.plan.memory && self.away() + 1 > self.members_known().saturating_sub(1) / 2 {
+            self.memory_is_lost();
+        }
+        self.state.nodes[slot].draining = true;
+        self.open[slot] = false;
+        for here in 0..self.state.nodes[slot].desks.len() {
+            self.state.fact(slot, here, Fact::Drain);
+        }
+        let after = 3 * SECOND + self.state.random.exponential(6 * SECOND);
+        self.state.agenda.after(after, Event::Start { slot });
+    }
+
+    fn pause(&mut self, slot: usize) {
+        self.trouble(&[slot]);
+        let most = *self.state.random.pick(&[200, 2_000, 8_000, 60_000]).unwrap_or(&200);
+        let until = self.state.now() + MILLI + self.state.random.below(most * MILLI);
+        self.state.say(|| format!("node {slot} pauses until {:.3}", until as f64 / 1e9));
+        let node = &mut self.state.nodes[slot];
+        node.paused = Some(until);
+        let run = node.run;
+        self.state.agenda.at(until, Event::Resume { slot, run });
+    }
+
+    fn partition(&mut self) {
+        let slots = self.state.plan.slots;
+        let random = &mut self.state.random;
+        let place = random.below(slots as u64) as usize;
+        let other = random.below(slots as u64) as usize;
+        let sides: Vec<bool> = (0..slots).map(|_| random.coin()).collect();
+        let partition = match random.below(7) {
+            0 => Partition::Split(sides),
+            1 | 2 => Partition::Isolate(place),
+            3 => Partition::Mute(place),
+            4 => Partition::Deafen(place),
+            5 => Partition::Bridge { sides, through: place },
+            _ if place != other => Partition::Link { from: place, to: other },
+            _ => Partition::Isolate(place),
+        };
+        let most = *random.pick(&[300, 3_000, 10_000]).unwrap_or(&300);
+        let span = random.below(most * MILLI);
+        self.state.say(|| format!("{partition:?} for {} ms", span / MILLI));
+        self.state.network.partition(&partition);
+        let all: Vec<usize> = (0..slots).collect();
+        self.trouble(&all);
+        self.state.agenda.after(span, Event::Mend);
+    }
+
+    /// A connection between nodes breaks at any byte, perhaps after garbage.
+    fn cut(&mut self) {
+        let links: Vec<usize> = (0..self.state.wires.len())
+            .filter(|wire| {
+                let wire = &self.state.wires[*wire];
+                wire.route.is_some() && wire.ends.iter().all(|end| end.place().is_some())
+            })
+            .collect();
+        let Some(wire) = self.state.random.pick(&links).copied() else { return };
+        let (a, b) = self.state.wires[wire].route.unwrap_or_default();
+        self.trouble(&[a, b]);
+        self.state.say(|| format!("wire {wire} is cut"));
+        let side = self.state.random.below(2) as usize;
+        for side in [side, 1 - side] {
+            let garbage = self.state.random.below(3) == 0;
+            let keep = self.state.random.below(self.state.wires[wire].pipes[side].flight_bytes as u64 + 1) as usize;
+            let mut noise = vec![0; 1 + self.state.random.below(40) as usize];
+            noise.iter_mut().for_each(|byte| *byte = self.state.random.bits() as u8);
+            let pipe = &mut self.state.wires[wire].pipes[side];
+            let mut left = keep;
+            for chunk in &mut pipe.flight {
+                if let Chunk::Data(bytes) = chunk {
+                    bytes.truncate(left);
+                    left -= bytes.len();
+                }
+            }
+            pipe.flight_bytes = keep;
+            if garbage {
+                self.state.send(wire, side, Chunk::Data(noise));
+            }
+            self.state.send(wire, side, Chunk::Reset);
+        }
+    }
+
+    fn stall(&mut self) {
+        let slots = self.state.plan.slots as u64;
+        let (from, to) = (self.state.random.below(slots) as usize, self.state.random.below(slots) as usize);
+        let span = self.state.random.below(4 * SECOND);
+        self.state.say(|| format!("from node {from} to {to} nothing comes for {} ms", span / MILLI));
+        self.trouble(&[from, to]);
+        let until = self.state.now() + span;
+        self.state.network.clog(from, to, until);
+    }
+
+    /// Somebody who is no node dials the cluster port.
+    fn stranger(&mut self) {
+        let up = self.state.up();
+        let Some(slot) = self.state.random.pick(&up).copied() else { return };
+        let wire = self.state.wires.len();
+        let (far, conn) = self.state.accept(slot, 0, wire, 1);
+        self.state.wires.push(Wire::new([End::Stranger, far], 10_000, None));
+        let from = std::net::SocketAddr::new(ip(200), 5_000);
+        self.state.fact(slot, 0, Fact::Linked { conn, from, dial: None });
+        let mut bytes = match self.state.random.below(3) {
+            0 => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+            1 => b"wrs-link".to_vec(),
+            _ => Vec::new(),
+        };
+        for _ in 0..self.state.random.below(60) {
+            bytes.push(self.state.random.bits() as u8);
+        }
+        self.state.send(wire, 0, Chunk::Data(bytes));
+        if self.state.random.coin() {
+            self.state.send(wire, 0, Chunk::Fin);
+        }
+    }
+}
+
+/// Something goes wrong, and the next fault comes some time later.
+pub fn strike(world: &mut World) {
+    let mean = world.state.plan.nemesis.mean_ms * MILLI;
+    let next = mean / 10 + world.state.random.exponential(mean);
+    world.state.agenda.after(next, Event::Fault);
+    let n = world.state.plan.nemesis.clone();
+    let weights = [n.crash, n.drain, n.pause, n.partition, n.cut, n.stall, n.stranger, n.newcomer, n.full, n.refuse];
+    if weights.iter().all(|weight| *weight == 0) {
+        return;
+    }
+    let up: Vec<usize> = world
+        .state
+        .up()
+        .into_iter()
+        .filter(|slot| !world.state.nodes[*slot].draining && world.state.nodes[*slot].paused.is_none())
+        .collect();
+    let Some(slot) = world.state.random.pick(&up).copied() else { return };
+    match world.state.random.weighted(&weights) {
+        0 if world.can_spare_one() => world.kill(slot),
+        1 if world.can_spare_one() => world.drain(slot),
+        2 if world.can_spare_one() => world.pause(slot),
+        3 => world.partition(),
+        4 => world.cut(),
+        5 => world.stall(),
+        6 => world.stranger(),
+        7 => {
+            if let Some(slot) = (0..world.state.nodes.len()).find(|slot| world.state.nodes[*slot].life == Life::Never) {
+                world.trouble(&[]);
+                world.start(slot);
+            }
+        }
+        8 if world.can_spare_one() => {
+            world.trouble(&[slot]);
+            world.state.say(|| format!("the disk of node {slot} is full"));
+            world.state.nodes[slot].draining = true;
+            world.open[slot] = false;
+            if let Some(directory) = &mut world.state.nodes[slot].directory {
+                directory.full = true;
+            }
+            let after = 3 * SECOND + world.state.random.exponential(5 * SECOND);
+            world.state.agenda.after(after, Event::Room { slot });
+            world.state.agenda.after(after + 8 * SECOND, Event::Start { slot });
+        }
+        9 => {
+            world.trouble(&[]);
+            world.state.refuse_until = world.state.now() + world.state.random.below(2 * SECOND);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! Replays seeds of the simulation of whole clusters.
+//!
+//! `WRS_SIM_SEEDS=from..to` runs others, `WRS_SIM_SEED=n` runs one; `WRS_SIM_FIRST=1` stops at the first that fails;
+//! `WRS_SIM_TRACE=1` says all that happens (with `-- --nocapture`).
+
+// A test reports what it finds by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use wrs_tests::cluster_sim;
+
+/// What a continuous integration run has time for.
+const SEEDS: Range<u64> = 0..60;
+/// Each of these many is run twice, to the same byte.
+const TWICE_EVERY: u64 = 20;
+
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.trim().parse::<u64>().expect("a number");
+    if let Ok(one) = std::env::var("WRS_SIM_SEED") {
+        return number(&one)..number(&one) + 1;
+    }
+    match std::env::var("WRS_SIM_SEEDS") {
+        Ok(range) => {
+            let (from, to) = range.split_once("..").expect("from..to");
+            number(from)..number(to)
+        }
+        Err(_) => SEEDS,
+    }
+}
+
+/// A panic inside a shard is a broken promise like any other.
+fn run(seed: u64) -> Result<cluster_sim::Report, String> {
+    std::panic::catch_unwind(|| cluster_sim::run(seed)).unwrap_or_else(|_| Err(format!("seed {seed}: a panic")))
+}
+
+#[test]
+fn every_promise_holds_for_every_seed() {
+    let (mut events, mut given, mut conns, mut least) = (0, 0, 0, u64::MAX);
+    let (mut codes, mut statuses) = (BTreeMap::<u16, u64>::new(), BTreeMap::<u16, u64>::new());
+    let mut failures = Vec::new();
+    let seeds = seeds();
+    let from = std::time::Instant::now();
+    for seed in seeds.clone() {
+        match run(seed) {
+            Ok(report) => {
+                events += report.events;
+                least = least.min(report.events);
+                given += report.given;
+                conns += report.conns;
+                for (code, count) in &report.codes {
+                    *codes.entry(*code).or_default() += count;
+                }
+                for (status, count) in &report.statuses {
+                    *statuses.entry(*status).or_default() += count;
+                }
+                if seed.is_multiple_of(TWICE_EVERY) {
+                    assert_eq!(run(seed), Ok(report), "seed {seed} does not replay");
+                }
+            }
+            Err(why) => {
+                let command = format!("WRS_SIM_SEED={seed} cargo test -p wrs-tests --test cluster_simulation");
+                eprintln!("{why}\n  again: {command}");
+                failures.push(format!("{why}\n  again: {command}"));
+                if std::env::var_os("WRS_SIM_FIRST").is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    eprintln!(
+        "{} seeds, {events} events ({least} at least), {given} messages given, {conns} connections, codes {codes:?}, \
+         statuses {statuses:?}, {:.0} events/s",
+        seeds.end - seeds.start,
+        events as f64 / from.elapsed().as_secs_f64()
+    );
+    assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.end - seeds.start, failures.join("\n"));
+}
