@@ -402,7 +402,8 @@ impl Cluster {
         let group = self.group.as_ref().filter(|_| !self.is_alone());
         let raft = group.and_then(|group| group.raft.deadline()).map(|at| Time::from_nanos(at.as_nanos()));
         let waits = self.restless || !self.is_alone() || self.joining.is_some() || !self.removing.is_empty();
-        let look = if waits { Some(self.next_look) } else { self.forming.next_probe() };
+        let look =
+            if waits { Some(self.next_look) } else { self.forming.next_probe().map(|at| at.max(self.next_look)) };
         let follows = self.leader.is_some_and(|leader| leader != self.me.node && self.can_send());
         let alive = follows.then_some(self.next_alive);
         let slice = self.snapshots.is_making().then_some(self.now);
