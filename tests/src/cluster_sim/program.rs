@@ -32,7 +32,11 @@ impl World {
         let run = self.state.nodes[slot].run;
         let (far, conn) = self.state.accept(slot, shard, wire, 1);
         let number = self.state.model.connect(wire, slot, run, prompt);
-        self.state.wires.push(Wire::new([End::Program(number), far], if prompt { WINDOW_PROMPT } else { WINDOW }, None));
+        self.state.wires.push(Wire::new(
+            [End::Program(number), far],
+            if prompt { WINDOW_PROMPT } else { WINDOW },
+            None,
+        ));
         let from = IpAddr::V4(Ipv4Addr::new(172, 16, (number >> 8) as u8, number as u8));
         self.state.fact(slot, shard, Fact::Opened { conn, from });
         Some(number)
