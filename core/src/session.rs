@@ -299,10 +299,13 @@ impl Session {
             Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
             Phase::Body(arriving) => Some(arriving.since + config.handshake_timeout),
             Phase::Asked => None,
-            Phase::Discarding(Some(until)) | Phase::Closing(until) => Some(*until),
-            Phase::Client(client) => client.deadline(config.ping_interval),
+            Phase::Discarding(Some(until)) | Phase::Closing(until) => return Some(*until),
+            Phase::Client(client) => return client.deadline(config.ping_interval),
         };
-        [phase, self.pace_deadline(config)].into_iter().flatten().min()
+        match (phase, self.pace_deadline(config)) {
+            (Some(phase), Some(pace)) => Some(phase.min(pace)),
+            (phase, pace) => phase.or(pace),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a wrs server has once for its whole process, whichever runtime drives its shards.
+//! What the wrs servers have in common, whichever runtime drives their shards.
 //!
 //! [`start`] reads the command line and makes a [`Node`](start::Node): configuration, listening sockets, certificates, log
 //! and data directory. [`outside`] is what shard 0 can do beyond its sockets: reach other nodes, look up names, keep
@@ -9,14 +9,17 @@
 //! second the core's. It is here so that the two servers' files differ by sockets, timers and queues alone.
 
 pub mod certificates;
+pub mod conns;
+pub mod deal;
 pub mod disk;
 pub mod failure;
 pub mod listen;
 pub mod log;
 pub mod news;
 pub mod outside;
-pub mod pin;
+pub mod parcel;
 pub mod reach;
 pub mod start;
+pub mod threads;
 #[cfg(any(test, feature = "trial"))]
 pub mod trial;

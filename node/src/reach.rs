@@ -33,7 +33,14 @@ const DIALED_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Reach {
     tell: Tell,
+    names: Names,
+}
+
+/// What looks up names, and how many threads do or dial.
+#[derive(Clone, Debug)]
+struct Names {
     attempts: Arc<AtomicUsize>,
+    resolver: fn(&str) -> io::Result<Vec<IpAddr>>,
 }
 
 /// One of the threads that may run; it is given back when the thread ends.
@@ -55,76 +62,76 @@ impl Drop for Attempt {
 impl Reach {
     /// Tells what comes of it to `tell`.
     pub fn new(tell: Tell) -> Self {
-        Reach { tell, attempts: Arc::default() }
+        Reach { tell, names: Names { attempts: Arc::default(), resolver: ask_the_system } }
     }
 
     /// Dials the addresses of a name in turn, all within the time.
     pub fn dial(&self, dial: DialId, address: NodeAddress, over: Over, within: Duration) {
-        let (tell, attempts) = (self.tell.clone(), self.attempts.clone());
-        let fail = self.tell.clone();
+        let (tell, names) = (self.tell.clone(), self.names.clone());
         let run = move || {
             let until = Instant::now() + within;
-            match connect(&address, until, &attempts) {
+            match connect(&address, until, &names) {
                 Ok((socket, from)) => {
                     tell.tell(News::Connected(Connected { dial, socket, from, host: address.host, over }));
                 }
                 Err(why) => tell.fact(Input::DialFailed { dial, why }),
             }
         };
-        if let Err(why) = on_a_thread(&self.attempts, run) {
-            fail.fact(Input::DialFailed { dial, why });
+        if let Err(why) = self.names.on_a_thread(run) {
+            self.tell.fact(Input::DialFailed { dial, why });
         }
     }
 
     /// Looks up the addresses of a name.
     pub fn resolve(&self, host: String, within: Duration) {
-        let (tell, attempts, name) = (self.tell.clone(), self.attempts.clone(), host.clone());
+        let (tell, names, name) = (self.tell.clone(), self.names.clone(), host.clone());
         let run = move || {
-            let addresses = look_up(&name, Instant::now() + within, &attempts);
+            let addresses = names.look_up(&name, Instant::now() + within);
             tell.fact(Input::Resolved { host: name, addresses });
         };
-        if let Err(why) = on_a_thread(&self.attempts, run) {
+        if let Err(why) = self.names.on_a_thread(run) {
             self.tell.fact(Input::Resolved { host, addresses: Err(why) });
         }
     }
 }
 
-/// Runs something on a thread of its own, or says why there is none.
-fn on_a_thread(attempts: &Arc<AtomicUsize>, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let attempt = Attempt::take(attempts).ok_or_else(|| format!("{ATTEMPTS_MAX} attempts are under way"))?;
-    let run = move || {
-        run();
-        drop(attempt);
-    };
-    thread::Builder::new().name("reach".to_owned()).spawn(run).map(drop).map_err(|error| error.to_string())
-}
-
-fn look_up(host: &str, until: Instant, attempts: &Arc<AtomicUsize>) -> Result<Vec<IpAddr>, String> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
+impl Names {
+    /// Runs something on a thread of its own, or says why there is none.
+    fn on_a_thread(&self, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
+        let attempt = Attempt::take(&self.attempts).ok_or_else(|| format!("{ATTEMPTS_MAX} attempts are under way"))?;
+        let run = move || {
+            run();
+            drop(attempt);
+        };
+        thread::Builder::new().name("reach".to_owned()).spawn(run).map(drop).map_err(|error| error.to_string())
     }
-    let (answer, answered) = channel();
-    let name = host.to_owned();
-    let ask = move || {
-        let found = (name.as_str(), 0).to_socket_addrs().map(|all| all.take(ADDRESSES_MAX).map(|found| found.ip()));
-        // Nobody waits for it any more if it took too long.
-        let _ = answer.send(found.map(Iterator::collect::<Vec<_>>));
-    };
-    on_a_thread(attempts, ask)?;
-    let found = answered.recv_timeout(until.saturating_duration_since(Instant::now()));
-    let mut addresses = match found {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the name was not looked up in time".to_owned()),
-    };
-    // A resolver names an address once for each kind of socket.
-    addresses.dedup();
-    if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
+
+    fn look_up(&self, host: &str, until: Instant) -> Result<Vec<IpAddr>, String> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let (answer, answered) = channel();
+        let (resolver, name) = (self.resolver, host.to_owned());
+        // Nobody waits for the answer any more if it took too long.
+        self.on_a_thread(move || drop(answer.send(resolver(&name))))?;
+        let mut addresses = match answered.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("the name was not looked up in time".to_owned()),
+        };
+        // A resolver names an address once for each kind of socket.
+        addresses.dedup();
+        if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
+    }
 }
 
-fn connect(address: &NodeAddress, until: Instant, attempts: &Arc<AtomicUsize>) -> Result<(Socket, SocketAddr), String> {
+fn ask_the_system(name: &str) -> io::Result<Vec<IpAddr>> {
+    Ok((name, 0).to_socket_addrs()?.take(ADDRESSES_MAX).map(|found| found.ip()).collect())
+}
+
+fn connect(address: &NodeAddress, until: Instant, names: &Names) -> Result<(Socket, SocketAddr), String> {
     let port = address.port.ok_or("no port is given")?;
-    let mut addresses = look_up(&address.host, until, attempts).map_err(|why| format!("{}: {why}", address.host))?;
+    let mut addresses = names.look_up(&address.host, until).map_err(|why| format!("{}: {why}", address.host))?;
     addresses.truncate(DIALED_MAX);
     let mut why = String::new();
     for (index, ip) in addresses.iter().enumerate() {
@@ -179,9 +186,10 @@ mod tests {
     }
 
     /// A port that lets nobody in and turns nobody away.
-    fn full_port() -> (Vec<Socket>, u16) {
+    #[cfg(target_os = "linux")]
+    fn full_port(ip: [u8; 4]) -> (Vec<Socket>, u16) {
         let listening = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listening.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listening.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
         listening.listen(0).unwrap();
         let (to, port) = (listening.local_addr().unwrap(), listen::port(&listening));
         let mut sockets = vec![listening];
@@ -240,12 +248,42 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_node_that_does_not_answer_is_given_up_in_time() {
-        let (_sockets, port) = full_port();
+        let (_sockets, port) = full_port([127, 0, 0, 1]);
         let (reach, news) = reach();
         let start = Instant::now();
         reach.dial(DialId(1), address("127.0.0.1", port), Over::Link, Duration::from_millis(300));
         assert!(matches!(next(&news), News::Fact(Input::DialFailed { .. })));
         assert!(start.elapsed() >= Duration::from_millis(250) && start.elapsed() < WITHIN);
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_is_not_waited_for() {
+        let (mut reach, news) = reach();
+        reach.names.resolver = |_| loop {
+            thread::park();
+        };
+        let within = Duration::from_millis(50);
+        reach.dial(DialId(1), address("node", 4000), Over::Link, within);
+        assert!(matches!(next(&news), News::Fact(Input::DialFailed { why, .. }) if why.contains("in time")));
+        reach.resolve("node".to_owned(), within);
+        assert!(matches!(next(&news), News::Fact(Input::Resolved { addresses: Err(_), .. })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn addresses_are_tried_in_turn_and_one_that_does_not_answer_leaves_time_for_the_next() {
+        let (mut reach, news) = reach();
+        reach.names.resolver = |_| Ok([3, 2, 1].map(|last| IpAddr::from([127, 0, 0, last])).to_vec());
+        // Nobody listens at the third address, the second does not answer.
+        let (sockets, port) = full_port([127, 0, 0, 2]);
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        reach.dial(DialId(1), address("node", port), Over::Link, Duration::from_secs(1));
+        let News::Connected(connected) = next(&news) else { panic!("the first address is not reached") };
+        assert_eq!(connected.from, listener.local_addr().unwrap());
+        drop(listener);
+        reach.dial(DialId(2), address("node", port), Over::Link, Duration::from_millis(300));
+        assert!(matches!(next(&news), News::Fact(Input::DialFailed { why, .. }) if why.contains("127.0.0.1:")));
+        drop(sockets);
     }
 
     #[test]
@@ -265,13 +303,13 @@ mod tests {
     #[test]
     fn what_goes_beyond_the_limit_fails_at_once_and_later_ones_do_not() {
         let (reach, news) = reach();
-        reach.attempts.store(ATTEMPTS_MAX, Ordering::Relaxed);
+        reach.names.attempts.store(ATTEMPTS_MAX, Ordering::Relaxed);
         reach.dial(DialId(1), address("127.0.0.1", 1), Over::Link, WITHIN);
         assert!(matches!(next(&news), News::Fact(Input::DialFailed { why, .. }) if why.contains("under way")));
         reach.resolve("10.1.2.3".to_owned(), WITHIN);
         assert!(matches!(next(&news), News::Fact(Input::Resolved { addresses: Err(_), .. })));
-        assert_eq!(reach.attempts.load(Ordering::Relaxed), ATTEMPTS_MAX, "what was refused is given back");
-        reach.attempts.store(0, Ordering::Relaxed);
+        assert_eq!(reach.names.attempts.load(Ordering::Relaxed), ATTEMPTS_MAX, "what was refused is given back");
+        reach.names.attempts.store(0, Ordering::Relaxed);
         reach.resolve("10.1.2.3".to_owned(), WITHIN);
         assert!(matches!(next(&news), News::Fact(Input::Resolved { addresses: Ok(_), .. })));
     }

@@ -10,13 +10,34 @@ struct Node {
     raft: Raft,
     applied: u64,
     snapshot: u64,
+    /// It was given something since its last turn.
+    due: bool,
 }
 
-/// Three machines, and the inputs that wait for each.
+/// Three machines. What one sends, the other is given at once; each draws its actions in its turn.
 struct Group {
     nodes: Vec<Node>,
-    inputs: Vec<Vec<Input>>,
     out: Vec<Action>,
+}
+
+impl Node {
+    fn give(&mut self, input: Input) {
+        self.due = true;
+        let _ = self.raft.step(Time::ZERO, input);
+    }
+
+    fn apply(&mut self, index: u64) {
+        self.applied = index;
+        if !self.raft.config().apply_at_once {
+            self.give(Input::Applied { index });
+        }
+        if index >= self.snapshot + 4096
+            && let Some(meta) = self.raft.snapshot_meta(index)
+        {
+            self.snapshot = index;
+            self.give(Input::SnapshotTaken { meta });
+        }
+    }
 }
 
 impl Group {
@@ -25,53 +46,39 @@ impl Group {
         let node = |id| {
             let config = Config { in_memory: !kept, apply_at_once: !kept, ..Config::new(id) };
             let raft = Raft::new(config, Boot::found(ids), Time::ZERO).ok()?;
-            Some(Node { raft, applied: 0, snapshot: 0 })
+            Some(Node { raft, applied: 0, snapshot: 0, due: false })
         };
         let nodes = ids.into_iter().map(node).collect::<Option<Vec<Node>>>()?;
-        Some(Group { nodes, inputs: vec![Vec::new(), Vec::new(), Vec::new()], out: Vec::new() })
+        Some(Group { nodes, out: Vec::new() })
     }
 
     fn give(&mut self, at: usize, input: Input) {
-        if let Some(inputs) = self.inputs.get_mut(at) {
-            inputs.push(input);
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.give(input);
         }
     }
 
-    /// One turn of one node's loop: all inputs that wait, then what must be done. Writes are done at once; entries are applied
-    /// by counting them.
-    fn turn(&mut self, at: usize, batch: &mut Vec<Input>) -> bool {
-        let (Some(node), Some(inputs)) = (self.nodes.get_mut(at), self.inputs.get_mut(at)) else { return false };
-        if inputs.is_empty() {
-            return false;
-        }
-        core::mem::swap(batch, inputs);
-        for input in batch.drain(..) {
-            let _ = node.raft.step(Time::ZERO, input);
-        }
+    /// One turn of one node's loop: what must be done for all that it was given. Writes are done at once; entries are applied by
+    /// counting them.
+    fn turn(&mut self, at: usize) -> bool {
+        let Some(node) = self.nodes.get_mut(at).filter(|node| node.due) else { return false };
+        node.due = false;
         node.raft.flush(&mut self.out);
         for action in self.out.drain(..) {
             match action {
                 Action::Send(message) => {
-                    if let Some(inputs) = self.inputs.get_mut(message.to.0 as usize - 1) {
-                        inputs.push(Input::Receive(message));
+                    if let Some(peer) = self.nodes.get_mut(message.to.0 as usize - 1) {
+                        peer.give(Input::Receive(message));
                     }
                 }
                 Action::Persist(record) if record.sync => {
-                    if let Some(inputs) = self.inputs.get_mut(at) {
-                        inputs.push(Input::Persisted { record: record.id });
+                    if let Some(node) = self.nodes.get_mut(at) {
+                        node.give(Input::Persisted { record: record.id });
                     }
                 }
                 Action::Apply(entries) => {
-                    let Some(index) = entries.last().map(|entry| entry.index) else { continue };
-                    node.applied = index;
-                    if !node.raft.config().apply_at_once {
-                        let _ = node.raft.step(Time::ZERO, Input::Applied { index });
-                    }
-                    if index >= node.snapshot + 4096
-                        && let Some(meta) = node.raft.snapshot_meta(index)
-                    {
-                        node.snapshot = index;
-                        let _ = node.raft.step(Time::ZERO, Input::SnapshotTaken { meta });
+                    if let (Some(node), Some(newest)) = (self.nodes.get_mut(at), entries.last()) {
+                        node.apply(newest.index);
                     }
                 }
                 _ => {}
@@ -81,8 +88,7 @@ impl Group {
     }
 
     fn settle(&mut self) {
-        let mut batch = Vec::new();
-        while (0..3).fold(false, |busy, at| self.turn(at, &mut batch) | busy) {}
+        while (0..3).fold(false, |busy, at| self.turn(at) | busy) {}
     }
 }
 

@@ -18,7 +18,7 @@ pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
 const CHANGE_BYTES: usize = 1 + 8 + 8;
 
 /// What a single change does to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
     /// Makes the node a voter: adds it, or promotes a learner.
     AddVoter,
@@ -31,7 +31,7 @@ pub enum ChangeKind {
 }
 
 /// One change to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// What happens to the node.
     pub kind: ChangeKind,
@@ -59,7 +59,7 @@ impl Change {
 }
 
 /// How a change goes from the old configuration to the new one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// Simple where the change is a single one, else joint, left automatically.
     #[default]
@@ -71,7 +71,7 @@ pub enum Transition {
 }
 
 /// A membership change, as proposed and as carried in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConfChange {
     /// How to get there.
     pub transition: Transition,
@@ -221,7 +221,7 @@ pub struct Changed {
 }
 
 /// Why a membership change does not apply to a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfError {
     /// A joint configuration must be left before another is entered.
     AlreadyJoint,

@@ -7,7 +7,7 @@ use crate::progress::InflightLimits;
 use crate::{ClusterId, Incarnation, NodeId};
 
 /// How a leader makes sure that a read is not stale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadMode {
     /// It asks a quorum, with one round of heartbeats for all reads that wait (Raft thesis section 6.4). Rests on no clock.
     #[default]
@@ -21,7 +21,7 @@ pub enum ReadMode {
 }
 
 /// A node's settings. [`Config::new`] gives the defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// This node. Not 0.
     pub id: NodeId,

@@ -1,6 +1,7 @@
 //! Log entries, and runs of them that are shared rather than copied.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::{Index, Term};
 pub const ENTRY_OVERHEAD_BYTES: u64 = 24;
 
 /// What an entry holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// The application's bytes. Empty ones are also made by a new leader; the application ignores those.
     #[default]
@@ -22,7 +23,7 @@ pub enum EntryKind {
 }
 
 /// One entry of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The term of the leader that made it.
     pub term: Term,
@@ -66,8 +67,23 @@ impl Entries {
         Entries { shared: None, from: 0, to: 0 }
     }
 
+    /// How many there are.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.to == self.from
+    }
+
     /// The entries as a slice.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[Entry] {
         self.shared.as_deref().and_then(|all| all.get(self.from as usize..self.to as usize)).unwrap_or_default()
     }
@@ -107,7 +123,11 @@ impl Entries {
 
     /// The sum of the payloads, in bytes.
     #[must_use]
+    #[inline]
     pub fn payload_bytes(&self) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
         self.iter().map(Entry::payload_bytes).sum()
     }
 }
@@ -164,6 +184,12 @@ impl PartialEq for Entries {
 }
 
 impl Eq for Entries {}
+
+impl Hash for Entries {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
 
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,7 @@ use crate::raft::Fatal;
 use crate::{Index, RecordId, Term};
 
 /// The index and term that name one entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EntryId {
     /// The term.
     pub term: Term,
@@ -21,7 +21,7 @@ pub struct EntryId {
 }
 
 /// A record on its way to the disk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Write {
     record: RecordId,
     /// The last index that is durable and still the log's own once this write is done. Falls when the log is cut.
@@ -31,7 +31,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -63,7 +63,7 @@ pub struct Log {
 }
 
 /// Entries that were handed out together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Batch {
     last: Index,
     bytes: u64,
@@ -151,6 +151,7 @@ impl Log {
 
     /// The term of the entry at `index`, which may be the one before the first held.
     #[must_use]
+    #[inline]
     pub fn term(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
             return Some(self.base.term);
@@ -175,6 +176,7 @@ impl Log {
 
     /// Whether the log holds exactly this entry.
     #[must_use]
+    #[inline]
     pub fn matches(&self, id: EntryId) -> bool {
         self.term(id.index) == Some(id.term)
     }
@@ -205,6 +207,7 @@ impl Log {
     }
 
     /// Appends entries that follow the last one.
+    #[inline]
     pub(crate) fn append(&mut self, entries: Entries) {
         let Some(newest) = entries.last() else { return };
         self.last = newest.index;
@@ -262,10 +265,11 @@ impl Log {
     ///
     /// # Errors
     /// An entry conflicts with a committed one.
+    #[inline]
     pub(crate) fn maybe_append(
         &mut self,
         prev: EntryId,
-        entries: &Entries,
+        entries: Entries,
     ) -> Result<Option<(Index, Option<Index>)>, Fatal> {
         if !(self.matches(prev) || mutant!(SkipsPrevTerm) && prev.index <= self.last && prev.index > self.base.index) {
             return Ok(None);
@@ -286,7 +290,7 @@ impl Log {
                 })
                 .count()
         };
-        let fresh = entries.narrowed(known, entries.len());
+        let fresh = if known == 0 { entries } else { entries.narrowed(known, entries.len()) };
         if mutant!(TruncatesOnMatch) && matched < self.last && matched >= self.committed {
             self.truncate(matched + 1);
         }
@@ -337,11 +341,24 @@ impl Log {
 
     /// The entries from `from` to `to`, both included, cut to the log and to `bytes_max`, but at least one.
     #[must_use]
+    #[inline]
     pub fn slice(&self, from: Index, to: Index, bytes_max: u64) -> Entries {
         let to = to.min(self.last);
         if from <= self.base.index || from > to {
             return Entries::none();
         }
+        // Mostly it is what came last, all of it.
+        if let Some(newest) = self.runs.back()
+            && to == self.last
+            && to + 1 - from == newest.len() as u64
+            && (newest.len() == 1 || prefix_within(newest, bytes_max) == newest.len())
+        {
+            return newest.clone();
+        }
+        self.gather(from, to, bytes_max)
+    }
+
+    fn gather(&self, from: Index, to: Index, bytes_max: u64) -> Entries {
         let at = self.run_of(from);
         let Some(run) = self.runs.get(at) else { return Entries::none() };
         let first = run.first_index();
@@ -390,6 +407,7 @@ impl Log {
     }
 
     /// Forgets the membership changes up to `index`: they are in force.
+    #[inline]
     pub(crate) fn confs_applied(&mut self, index: Index) {
         while self.conf_changes.front().is_some_and(|change| *change <= index) {
             self.conf_changes.pop_front();
@@ -399,6 +417,12 @@ impl Log {
     /// Whether a membership change is committed and not applied: such a node must not campaign (study id M2).
     pub(crate) fn has_unapplied_conf(&self) -> bool {
         self.conf_changes.front().is_some_and(|index| *index <= self.committed)
+    }
+
+    /// Whether no membership change waits to be applied.
+    #[inline]
+    pub(crate) fn confs_are_applied(&self) -> bool {
+        self.conf_changes.is_empty()
     }
 
     /// The first membership change after `after` and up to `upto` that is not applied.
@@ -414,16 +438,18 @@ impl Log {
     }
 
     /// Whether committed entries may be handed out.
+    #[inline]
     pub(crate) fn has_committed(&self, before_persisted: bool) -> bool {
         self.applying < self.appliable(before_persisted) && !self.applying_paused && self.snapshot.is_none()
     }
 
     /// The next committed entries for the application, and notes that they are handed out.
+    #[inline]
     pub(crate) fn take_committed(&mut self, before_persisted: bool) -> Entries {
-        if !self.has_committed(before_persisted) {
+        let to = self.appliable(before_persisted);
+        if self.applying >= to {
             return Entries::none();
         }
-        let to = self.appliable(before_persisted);
         let room = self.applying_bytes_max.saturating_sub(self.applying_bytes);
         let entries = self.slice(self.applying + 1, to, room);
         if let Some(newest) = entries.last() {
@@ -437,8 +463,27 @@ impl Log {
         entries
     }
 
+    /// The next committed entries for an application that applies them before it gives the next input, and their payload bytes. To be
+    /// followed by [`Log::applied_at_once`].
+    #[inline]
+    pub(crate) fn take_at_once(&mut self, before_persisted: bool) -> (Entries, u64) {
+        let to = self.appliable(before_persisted);
+        let entries = self.slice(self.applying + 1, to, self.applying_bytes_max);
+        let bytes = entries.payload_bytes();
+        self.applying += entries.len() as u64;
+        (entries, bytes)
+    }
+
+    /// Notes that everything that was handed out is applied.
+    #[inline]
+    pub(crate) fn applied_at_once(&mut self) {
+        self.applied = self.applying;
+        self.confs_applied(self.applied);
+    }
+
     /// Notes that the application has applied up to `index`, which must have been handed out. Returns the payload bytes that
     /// were applied.
+    #[inline]
     pub(crate) fn applied_to(&mut self, index: Index) -> u64 {
         let mut applied = 0;
         while let Some(batch) = self.batches.front().copied() {

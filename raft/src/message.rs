@@ -10,7 +10,7 @@ use crate::{ClusterId, Incarnation, Index, NodeId, Term};
 use bytes::Bytes;
 
 /// A message between two nodes of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The cluster of the sender. A message of another cluster is ignored.
     pub cluster: ClusterId,
@@ -31,7 +31,7 @@ pub struct Message {
 }
 
 /// What a message says. In brackets: the name in etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Leader: these entries follow yours at `prev_index` (MsgApp). Empty ones spread the commit index or probe.
     Append {
@@ -172,6 +172,7 @@ impl Body {
 
     /// Whether this answers a message, so that it means nothing from a node that is not a member.
     #[must_use]
+    #[inline]
     pub fn is_answer(&self) -> bool {
         match self {
             Body::Appended { .. }
@@ -197,6 +198,7 @@ impl Body {
     /// Whether this promises something that must be durable first: a vote, or entries held (etcd `raft.send`). A request for
     /// votes promises the candidate's own vote, and the log that it boasts of (study id E6): were it forgotten in a crash,
     /// grants for it would count for a second candidacy in the same term.
+    #[inline]
     pub(crate) fn is_promise(&self) -> bool {
         match self {
             Body::Vote { .. } => !mutant!(AsksBeforeDurable),
@@ -208,6 +210,7 @@ impl Body {
     }
 
     /// Whether this belongs to no term.
+    #[inline]
     pub(crate) fn is_termless(&self) -> bool {
         matches!(
             self,
@@ -221,7 +224,7 @@ impl Body {
 }
 
 /// What a snapshot stands for: all entries up to `index`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry that the snapshot holds.
     pub index: Index,

@@ -89,6 +89,7 @@ mod switch {
         ChangesBeforeOwnTerm, "M1", "a new leader proposes a change before the one in its log is applied";
         CampaignsWithUnappliedChange, "M2", "a node campaigns although a committed change is unapplied";
         VolatileCommit, "M2", "the commit index is not written";
+        CommitOfApplicationIsKept, "M2", "what the application shows to be committed at a start is not written";
         NeverLeavesJoint, "M3", "a joint configuration is not left by itself";
         LearnersRefuseVotes, "M4", "a learner gives no vote";
         LearnersCampaign, "M4", "a learner campaigns";

@@ -9,7 +9,7 @@ use crate::confchange::Conf;
 use crate::{Index, NodeId, Time};
 
 /// How the leader sends to a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProgressState {
     /// The end of the peer's log is not known: one message per heartbeat, until one is answered.
     #[default]
@@ -21,7 +21,7 @@ pub enum ProgressState {
 }
 
 /// The last index and the bytes of each append that is not answered yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Inflights {
     messages: VecDeque<(Index, u64)>,
     bytes: u64,
@@ -71,7 +71,7 @@ pub struct InflightLimits {
 }
 
 /// One peer, in the leader's eyes. On other nodes it is only a marker that the peer is tracked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The highest index known to be durable on the peer and equal to the leader's log up to there.
     pub matched: Index,
@@ -242,7 +242,7 @@ impl fmt::Display for Progress {
 }
 
 /// The [`Progress`] of every member, ascending by id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProgressMap {
     peers: Vec<(NodeId, Progress)>,
 }

@@ -77,11 +77,13 @@ pub fn vote(voters: &[NodeId], vote: impl Fn(NodeId) -> Option<bool>) -> VoteRes
 }
 
 /// [`committed`] under both majorities of a joint configuration.
+#[inline]
 pub fn joint_committed(incoming: &[NodeId], outgoing: &[NodeId], acked: impl Fn(NodeId) -> Option<Index>) -> Index {
     if mutant!(JointCommitsByIncoming) {
         return committed(incoming, &acked);
     }
-    committed(incoming, &acked).min(committed(outgoing, &acked))
+    let index = committed(incoming, &acked);
+    if outgoing.is_empty() { index } else { index.min(committed(outgoing, &acked)) }
 }
 
 /// [`vote`] under both majorities of a joint configuration: lost if either is lost, won if both are won.

@@ -57,7 +57,7 @@ use crate::{ClusterId, Incarnation, Index, NodeId, RecordId, Term};
 ///
 /// The commit index belongs here although the paper lets it be forgotten: with membership that takes effect when it is
 /// applied, a node that forgot it could campaign under a configuration too old to overlap the present one (study id M2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The highest term that this node has seen.
     pub term: Term,
@@ -68,7 +68,7 @@ pub struct HardState {
 }
 
 /// One atomic unit of the log: all of it is durable, or none (study ids E6, M2, R8).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Its number. Records must become durable in the order of their numbers.
     pub id: RecordId,

@@ -268,3 +268,23 @@ fn the_same_inputs_bring_the_same_actions() {
     };
     assert_eq!(run(), run());
 }
+
+/// One that nobody can elect, and that asks all the same, does not keep another from asking: only a vote that is given, or a leader,
+/// puts off an election. Found by the simulator (seed 3020239).
+#[test]
+fn who_is_refused_puts_nobody_off() {
+    let mut group = Group::new(3);
+    group.add(config(1), boot(3, 3, &[2, 3]));
+    let due = group.node(1).raft.deadline().unwrap();
+    group.now = group.now + ELECTION / 2;
+    let body = Body::Vote { last_index: 1, last_term: 1, transfer: false, committed: EntryId::default() };
+    let ask = group.message(2, 1, 9, body);
+    group.deliver(ask).unwrap();
+    assert_eq!((group.status(1).term, group.status(1).vote), (9, None));
+    assert_eq!(group.node(1).raft.deadline(), Some(due));
+    let body = Body::Vote { last_index: 9, last_term: 3, transfer: false, committed: EntryId::default() };
+    let ask = group.message(3, 1, 9, body);
+    group.deliver(ask).unwrap();
+    assert_eq!(group.status(1).vote, Some(id(3)));
+    assert!(group.node(1).raft.deadline().unwrap() >= due + ELECTION / 2);
+}

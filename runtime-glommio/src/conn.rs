@@ -1,13 +1,11 @@
-//! The sockets of one shard: a slab of them, each with its outgoing line.
+//! One socket of a shard, with its outgoing line.
 
 use std::io::{self, Write};
 use std::net::Shutdown;
 
 use socket2::Socket;
-use wrs_core::id::ConnId;
 use wrs_core::wire::line::Line;
 
-use crate::mesh::Load;
 use crate::ring::{Watched, What};
 
 /// One socket.
@@ -146,79 +144,5 @@ impl Conn {
     pub fn watch(&mut self) {
         // An error means that the ring takes nothing any more: the next wait fails with it and the shard ends.
         let _ = self.watched.want(self.is_read() && self.kept.is_empty(), self.writes);
-    }
-}
-
-#[derive(Default)]
-struct Slot {
-    generation: u32,
-    conn: Option<Box<Conn>>,
-}
-
-/// All sockets of a shard.
-pub struct Conns {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    load: Load,
-}
-
-impl Conns {
-    /// No sockets yet; each that ends is subtracted from `load`, to which it was added when this shard was chosen for it.
-    pub fn new(load: Load) -> Self {
-        Conns { slots: Vec::new(), free: Vec::new(), load }
-    }
-
-    /// The id that the next socket will have.
-    pub fn reserve(&mut self) -> ConnId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
-        ConnId { index, generation }
-    }
-
-    /// Puts a socket where it was reserved.
-    pub fn insert(&mut self, id: ConnId, conn: Conn) {
-        if let Some(slot) = self.slots.get_mut(id.index as usize) {
-            slot.conn = Some(Box::new(conn));
-        }
-    }
-
-    /// Takes a socket out for a moment; its place stays its own.
-    pub fn take(&mut self, id: ConnId) -> Option<Box<Conn>> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation == id.generation { slot.conn.take() } else { None }
-    }
-
-    /// Puts back what was taken out.
-    pub fn give_back(&mut self, id: ConnId, conn: Box<Conn>) {
-        if let Some(slot) = self.slots.get_mut(id.index as usize) {
-            slot.conn = Some(conn);
-        }
-    }
-
-    /// Gives back a reservation or ends a socket.
-    pub fn remove(&mut self, id: ConnId) {
-        if let Some(slot) = self.slots.get_mut(id.index as usize)
-            && slot.generation == id.generation
-        {
-            slot.conn = None;
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(id.index);
-            self.load.subtract();
-        }
-    }
-
-    /// A socket, if it is still there.
-    pub fn get(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation == id.generation { slot.conn.as_deref_mut() } else { None }
-    }
-
-    /// The socket at an event's key.
-    pub fn at(&self, key: usize) -> Option<ConnId> {
-        let slot = self.slots.get(key)?;
-        slot.conn.as_ref().map(|_| ConnId { index: key as u32, generation: slot.generation })
     }
 }

@@ -3,34 +3,13 @@
 //! A queue has no bound of its own: the core counts what is under way between two shards and pauses the sources
 //! (`Config::peer_window_bytes`); connections that are handed over are bounded by the limit on open files.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use socket2::Socket;
-use wrs_core::id::ShardId;
-use wrs_core::peer::PeerMessage;
-use wrs_node::certificates::Certificates;
-use wrs_node::news::News;
+use wrs_node::deal::Load;
+use wrs_node::parcel::Parcel;
 
 use crate::bell::Bell;
-
-/// What arrives at a shard from within the process.
-pub enum Parcel {
-    /// A sibling says something.
-    Peer(ShardId, PeerMessage),
-    /// A client's connection that shard 0 accepted.
-    Connection(Socket, SocketAddr),
-    /// What came of something that took its time. Shard 0's.
-    News(News),
-    /// New certificates for the connections to come.
-    Certificates(Certificates),
-    /// The node is to stop.
-    Drain,
-    /// A sibling has drained.
-    Stopped,
-}
 
 /// The way to one shard.
 #[derive(Clone)]
@@ -38,27 +17,6 @@ pub struct Way {
     queue: Sender<Parcel>,
     load: Load,
     bell: Arc<Bell>,
-}
-
-/// How many connections a shard has, counted from when it was chosen for one until that has ended.
-#[derive(Clone, Default)]
-pub struct Load(Arc<AtomicUsize>);
-
-impl Load {
-    /// How many there are. Each is right by itself; two shards' may be of different moments.
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One more.
-    pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub fn subtract(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Way {

@@ -81,11 +81,6 @@ fn number(id: ConnId, request: u8) -> u64 {
     u64::from(id.index) << 32 | u64::from(id.generation & 0xFF_FFFF) << 8 | u64::from(request)
 }
 
-/// A listener's number: its key and what was asked.
-fn listener(key: usize) -> u64 {
-    (key as u64) << 32 | u64::from(LISTEN)
-}
-
 /// What happened, and at which socket.
 pub struct Event {
     number: u64,
@@ -259,12 +254,12 @@ impl Ring {
     /// Tells once, under a key of listeners, when somebody connects.
     pub fn await_connection(&self, listening: &Socket, key: usize) -> io::Result<()> {
         let poll = opcode::PollAdd::new(Fd(listening.as_raw_fd()), mask(PollFlags::IN)).build();
-        self.request(poll.user_data(listener(key)))
+        self.request(poll.user_data((key as u64) << 32 | u64::from(LISTEN)))
     }
 
     /// Ends [`Ring::await_connection`].
     pub fn forget_connections(&self, key: usize) {
-        self.cancel(listener(key));
+        self.cancel((key as u64) << 32 | u64::from(LISTEN));
     }
 
     /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.

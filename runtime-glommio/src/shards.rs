@@ -1,8 +1,9 @@
 //! A node's shards: one thread each, with glommio's executor and a ring of its own.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
@@ -16,13 +17,14 @@ use wrs_node::failure::Failure;
 use wrs_node::log::Log;
 use wrs_node::news::Tell;
 use wrs_node::outside::Outside;
-use wrs_node::pin::pin;
+use wrs_node::parcel::Parcel;
 use wrs_node::start::{Control, Node};
+use wrs_node::threads;
 
 use crate::bell::Bell;
 use crate::host::Hands;
 use crate::listen::{Doors, Listener};
-use crate::mesh::{self, Parcel, Way};
+use crate::mesh::{self, Way};
 use crate::probe;
 use crate::ring::Ring;
 use crate::signals;
@@ -75,13 +77,15 @@ impl Shards {
     ) -> Result<Running, Failure> {
         let for_sibling = node.boot.for_sibling();
         let mut for_first = Some((node.boot, node.control));
-        let mut running = Running { threads: Vec::new(), ways: self.ways };
+        let mut running = Running { threads: Vec::new(), ways: self.ways, held: Vec::new() };
         let (ready, readiness) = channel();
         for (index, (bell, inbox)) in self.inboxes.into_iter().enumerate() {
             let (boot, control) = match for_first.take() {
                 Some((boot, control)) => (boot, Some(control)),
                 None => (for_sibling.clone(), None),
             };
+            let (hold, held) = channel();
+            running.held.push(hold);
             let start = Start {
                 here: ShardId(index as u16),
                 boot,
@@ -92,6 +96,7 @@ impl Shards {
                 certificates: node.certificates.clone(),
                 log: node.log.clone(),
                 ready: ready.clone(),
+                held,
             };
             let (siblings, make) = (running.ways.clone(), make.clone());
             let run = move || start.run_or_stop(&siblings, make);
@@ -111,24 +116,19 @@ impl Shards {
     }
 }
 
-/// The shards of this node while they run.
+/// The shards of this node: each has what it needs, and waits.
 pub struct Running {
     threads: Vec<JoinHandle<Result<(), Failure>>>,
     ways: Vec<Way>,
+    /// Lets go each shard when it is dropped: what a node says of itself comes before what its shards say.
+    held: Vec<Sender<Infallible>>,
 }
 
 impl Running {
-    /// Returns when all have drained.
+    /// Lets them begin; returns when all have drained.
     pub fn join(self) -> Result<(), Failure> {
-        let mut result = Ok(());
-        for thread in self.threads {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => result = Err(failure),
-                Err(_) => result = Err(Failure::cannot_run("a shard's thread ended")),
-            }
-        }
-        result
+        drop(self.held);
+        threads::join(self.threads)
     }
 }
 
@@ -145,25 +145,27 @@ struct Start {
     log: Log,
     /// Hears whether it has what it needs.
     ready: Sender<io::Result<()>>,
+    /// Ends when it may begin.
+    held: Receiver<Infallible>,
 }
 
 impl Start {
     /// Runs the shard. If it fails, the node drains and ends: a channel may have its home there.
     fn run_or_stop<M: Machine>(self, siblings: &[Way], make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
-        let run = std::panic::AssertUnwindSafe(|| self.run(make));
-        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(Failure::cannot_run("a shard panicked")));
-        if result.is_err() {
-            for way in siblings {
-                way.send(Parcel::Drain);
-                way.send(Parcel::Stopped);
-            }
-        }
-        result
+        threads::guard(
+            || self.run(make),
+            || {
+                for way in siblings {
+                    way.send(Parcel::Drain);
+                    way.send(Parcel::Stopped);
+                }
+            },
+        )
     }
 
     fn run<M: Machine>(self, make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
         if self.boot.config.pin {
-            pin(self.here);
+            threads::pin(self.here);
         }
         let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&format!("shard-{}", self.here.0))
@@ -198,6 +200,7 @@ impl Start {
         }
         // An error means that another shard lacks something: the process is about to end.
         let _ = self.ready.send(Ok(()));
+        let Err(RecvError) = self.held.recv();
         let turn = Turn::new(Parts {
             machine: make(self.here, self.boot),
             hands: Hands::new(self.here, self.ways, outside, self.log),

@@ -9,8 +9,9 @@ use signal_hook::iterator::Signals;
 use wrs_core::config::Config;
 use wrs_node::certificates::Certificates;
 use wrs_node::log::Log;
+use wrs_node::parcel::Parcel;
 
-use crate::mesh::{Parcel, Way};
+use crate::mesh::Way;
 
 /// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
 pub fn take() -> io::Result<Signals> {

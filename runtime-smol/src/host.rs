@@ -7,16 +7,19 @@ use wrs_core::event::Event;
 use wrs_core::host::Host;
 use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::peer::PeerMessage;
+use wrs_node::conns::Conns;
+use wrs_node::deal::deal;
 use wrs_node::log::Log;
 use wrs_node::outside::Outside;
+use wrs_node::parcel::Parcel;
 
-use crate::conn::Conns;
-use crate::mesh::{Parcel, Way};
+use crate::conn::Conn;
+use crate::mesh::Way;
 
 /// What one shard can do.
 pub struct Hands {
     /// Its sockets.
-    pub conns: Conns,
+    pub conns: Conns<Conn>,
     /// Sockets with something to write.
     pub dirty: Vec<ConnId>,
     /// Whether clients are still accepted.
@@ -66,17 +69,9 @@ impl Hands {
         }
     }
 
-    /// The shard that the next connection goes to: of those with the fewest the one whose turn is next. `since` is the
-    /// shard after the last one chosen.
+    /// The shard that the next connection goes to; `since` is the shard after the last one chosen.
     pub fn choose(&self, since: usize) -> usize {
-        let shards = self.ways.len().max(1);
-        let order = (0..shards).map(|step| (since + step) % shards);
-        let chosen = order.min_by_key(|shard| self.ways.get(*shard).map_or(usize::MAX, |way| way.load().count()));
-        let chosen = chosen.unwrap_or_default();
-        if let Some(way) = self.ways.get(chosen) {
-            way.load().add();
-        }
-        chosen
+        deal(self.ways.iter().map(Way::load), since)
     }
 
     /// The place of a connection that is this shard's from the start.

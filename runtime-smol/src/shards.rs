@@ -16,12 +16,13 @@ use wrs_node::failure::Failure;
 use wrs_node::log::Log;
 use wrs_node::news::Tell;
 use wrs_node::outside::Outside;
-use wrs_node::pin::pin;
+use wrs_node::parcel::Parcel;
 use wrs_node::start::{Control, Node};
+use wrs_node::threads;
 
 use crate::host::Hands;
 use crate::listen::{Doors, Listener};
-use crate::mesh::{self, Parcel, Way};
+use crate::mesh::{self, Way};
 use crate::poll::Poll;
 use crate::signals;
 use crate::tasks::Tasks;
@@ -65,7 +66,7 @@ impl Shards {
         let for_sibling = node.boot.for_sibling();
         let mut for_first = Some((node.boot, node.control, signals));
         let ways = self.ways;
-        let mut threads = Vec::new();
+        let mut running = Vec::new();
         for (index, (poll, inbox)) in self.polls.into_iter().enumerate() {
             let (boot, control, signals) = match for_first.take() {
                 Some((boot, control, signals)) => (boot, Some(control), signals),
@@ -85,17 +86,9 @@ impl Shards {
             let (siblings, make) = (ways.clone(), make.clone());
             let run = move || start.run_or_stop(&siblings, make);
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(run);
-            threads.push(thread.map_err(Failure::cannot("cannot start a shard"))?);
+            running.push(thread.map_err(Failure::cannot("cannot start a shard"))?);
         }
-        let mut result = Ok(());
-        for thread in threads {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => result = Err(failure),
-                Err(_) => result = Err(Failure::cannot_run("a shard's thread ended")),
-            }
-        }
-        result
+        threads::join(running)
     }
 }
 
@@ -117,21 +110,21 @@ struct Start {
 impl Start {
     /// Runs the shard. If it fails, the node drains and ends: a channel may have its home there.
     fn run_or_stop<M: Machine>(self, siblings: &[Way], make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
-        let run = std::panic::AssertUnwindSafe(|| self.run(make));
-        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(Failure::cannot_run("a shard panicked")));
-        if result.is_err() {
-            for way in siblings {
-                way.send(Parcel::Drain);
-                way.send(Parcel::Stopped);
-            }
-        }
-        result
+        threads::guard(
+            || self.run(make),
+            || {
+                for way in siblings {
+                    way.send(Parcel::Drain);
+                    way.send(Parcel::Stopped);
+                }
+            },
+        )
     }
 
     fn run<M: Machine>(self, make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
         let config = self.boot.config.clone();
         if config.pin {
-            pin(self.here);
+            threads::pin(self.here);
         }
         let executor = Rc::new(LocalExecutor::new());
         if let Some(signals) = self.signals {

@@ -10,8 +10,9 @@ use smol::stream::StreamExt;
 use wrs_core::config::Config;
 use wrs_node::certificates::Certificates;
 use wrs_node::log::Log;
+use wrs_node::parcel::Parcel;
 
-use crate::mesh::{Parcel, Way};
+use crate::mesh::Way;
 
 /// Takes signals from now on. Call it before the node says that it listens: whoever reads that may send one.
 pub fn take() -> io::Result<Signals> {

@@ -18,12 +18,12 @@ use wrs_core::wire::line::{Incoming, Line};
 use wrs_core::wire::tls::TlsError;
 use wrs_node::certificates::Certificates;
 use wrs_node::news::{Connected, News};
+use wrs_node::parcel::Parcel;
 
 use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
 use crate::listen::Doors;
-use crate::mesh::Parcel;
 use crate::poll::Poll;
 use crate::tasks::Tasks;
 

@@ -85,7 +85,7 @@ impl Cluster {
         self.config.cluster_size.is_some() && self.config.seeds.len() == 1
     }
 
-    fn seeds(&self) -> Vec<NodeAddress> {
+    pub(super) fn seeds(&self) -> Vec<NodeAddress> {
         let seeds = if self.seeds_are_a_name() { &self.forming.resolved } else { &self.config.seeds };
         let port = |address: &NodeAddress| address.port.or(Some(self.config.node_port));
         seeds.iter().map(|address| NodeAddress { port: port(address), ..address.clone() }).collect()
@@ -119,11 +119,10 @@ impl Cluster {
 
     /// Whom a node that is in no cluster wants to be linked with.
     pub(super) fn wanted_to_form(&self) -> Vec<(Life, NodeAddress)> {
-        let seeds = if self.group.is_none() { self.seeds() } else { Vec::new() };
+        let seeds = if self.leader.is_none() { self.seeds() } else { Vec::new() };
         let found = |address: NodeAddress| {
             let who = self.meetings.found(&address)?.who.as_ref().ok()?;
-            let strange = who.node != self.me.node && (who.cluster.is_none() || who.cluster != self.me.cluster);
-            strange.then_some((who.life, address))
+            (who.node != self.me.node).then_some((who.life, address))
         };
         seeds.into_iter().chain(self.forming.strangers.iter().cloned()).filter_map(found).collect()
     }
@@ -159,12 +158,14 @@ impl Cluster {
 
     /// Joins a seed that is in a cluster. False: none is known to be.
     fn join_a_seed(&mut self) -> bool {
-        let seeds = self.seeds();
-        let at = seeds.into_iter().find(|address| {
+        let mut seeds = self.seeds();
+        seeds.retain(|address| {
             let found = self.meetings.found(address).and_then(|found| found.who.as_ref().ok());
             let told = found.and_then(|who| self.links.get(who.life)).map(|linked| linked.introduction.cluster);
             told.flatten().is_some() || found.is_some_and(|who| who.cluster.is_some())
         });
+        // Not always the first: its cluster may be one that has lost its majority.
+        let at = usize::try_from(self.random.below(seeds.len() as u64)).ok().and_then(|at| seeds.get(at).cloned());
         match at {
             Some(address) => {
                 self.stop_asking();

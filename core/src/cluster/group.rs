@@ -57,9 +57,16 @@ impl Cluster {
         }
     }
 
-    /// Takes its place in a cluster, with what Raft is to know.
+    /// Takes its place in a cluster that it was not in before, with what Raft is to know.
     pub(super) fn enter(&mut self, cluster: u64, boot: Boot) -> Result<(), StartError> {
-        let config = self.raft_config(cluster, true);
+        self.enter_raft(cluster, boot)?;
+        self.begin_log(cluster);
+        Ok(())
+    }
+
+    /// Takes its place in a cluster, with what Raft is to know.
+    pub(super) fn enter_raft(&mut self, cluster: u64, boot: Boot) -> Result<(), StartError> {
+        let config = self.raft_config(cluster, !self.is_kept());
         let raft =
             Raft::new(config, boot, raft_time(self.now)).map_err(|error| StartError::Settings(error.to_string()))?;
         self.group = Some(Group::new(raft));
@@ -106,6 +113,9 @@ impl Cluster {
         if let Some(group) = &mut self.group {
             group.actions = actions;
         }
+        if !stirred {
+            self.turn_segment();
+        }
         stirred
     }
 
@@ -119,10 +129,12 @@ impl Cluster {
                 }
             }
             Action::Persist(record) => {
-                if let Some(meta) = &record.snapshot {
-                    self.restore_arrived(meta);
+                let bytes = record.snapshot.as_ref().and_then(|meta| self.restore_arrived(meta));
+                if self.is_kept() {
+                    self.keep_record(&record, bytes);
+                } else {
+                    self.step(Input::Persisted { record: record.id });
                 }
-                self.step(Input::Persisted { record: record.id });
             }
             Action::Configured { .. } => self.look_soon(),
             Action::SendSnapshot { to, message } => self.send_snapshot(to, &message),

@@ -138,17 +138,23 @@ impl Cluster {
         }
         joining.asked = true;
         joining.next_ask = self.now + ASK_EVERY;
-        let request = JoinRequest {
-            node: joining.node,
-            incarnation: joining.incarnation,
+        let (node, incarnation, reached) = (joining.node, joining.incarnation, joining.address.clone());
+        let request = Box::new(self.join_request(node, incarnation, Some(reached)));
+        self.post(through, &ControlMessage::Join { asker: self.me.life, request });
+    }
+
+    /// What this node says of itself as a member.
+    pub(super) fn join_request(&self, node: NodeId, incarnation: u64, reached: Option<NodeAddress>) -> JoinRequest {
+        JoinRequest {
+            node,
+            incarnation,
             address: self.me.address.clone(),
             port: self.me.port,
             shards: self.me.shards,
             id_length: self.me.id_length,
             versions: (VERSION_MIN, VERSION),
-            reached: Some(joining.address.clone()),
-        };
-        self.post(through, &ControlMessage::Join { asker: self.me.life, request: Box::new(request) });
+            reached,
+        }
     }
 
     /// This node, which may not know its own address, was reached under one.
@@ -156,9 +162,6 @@ impl Cluster {
         if let (None, Some(reached)) = (&self.me.address, &request.reached) {
             self.me.address = Some(reached.clone());
             self.introduce();
-            if let Some(leading) = &mut self.leading {
-                leading.claim_anew(self.me.life);
-            }
         }
     }
 
@@ -215,6 +218,7 @@ impl Cluster {
     pub(super) fn begin_anew(&mut self, node: NodeId, incarnation: u64) {
         (self.me.node, self.me.incarnation, self.me.cluster) = (node, incarnation, None);
         let had_group = self.group.take().is_some();
+        self.end_log();
         self.base += self.handed;
         (self.handed, self.applied, self.applied_told) = (0, 0, 0);
         self.changes.life_lost();

@@ -46,7 +46,7 @@ impl Cluster {
             // It asks again when that one has given it back.
             ControlMessage::Promised(_) => {}
             ControlMessage::Release => self.heard_release(node),
-            ControlMessage::Survey { cluster, term, index } => self.heard_survey(node, cluster, term, index),
+            ControlMessage::Survey { cluster, term, index } => self.heard_survey(life, node, (cluster, term, index)),
             ControlMessage::Reborn { cluster, into } => self.heard_reborn(life, cluster, into),
         }
     }
@@ -157,7 +157,7 @@ impl Cluster {
             return;
         }
         let (joined, old) = match self.members.get(node) {
-            Some(member) => (member.incarnation == self.me.incarnation, member.life),
+            Some(member) => (self.is_known_as(member), member.life),
             None => (false, None),
         };
         let Some(leading) = &mut self.leading else { return };
@@ -172,6 +172,34 @@ impl Cluster {
             self.propose_node(NodeChange::Gone { life: old, closed: true });
         }
         self.propose_node(NodeChange::Live { node, life });
+    }
+
+    /// Whether a member's entry says what this node is now.
+    fn is_known_as(&self, member: &crate::members::Member) -> bool {
+        let own = self.own_member();
+        let there = self.me.address.is_none() || member.address == own.address;
+        let same = (member.incarnation, member.shards, member.version);
+        there && same == (own.incarnation, own.shards, own.version)
+    }
+
+    /// A node that came back somewhere else, or otherwise, says so.
+    pub(super) fn tell_what_is_new(&mut self) {
+        let news = self.members.get(self.me.node).is_some_and(|member| !self.is_known_as(member));
+        if !news || self.joining.is_some() || self.leaving.is_some() {
+            return;
+        }
+        let (node, incarnation) = (self.me.node, self.me.incarnation);
+        match self.leader {
+            Some(leader) if leader != node => {
+                let request = Box::new(self.join_request(node, incarnation, None));
+                self.post_to(leader, &ControlMessage::Join { asker: self.me.life, request });
+            }
+            Some(_) if self.leads_fully() => {
+                let member = self.own_member();
+                self.propose_node(NodeChange::Join { node, member });
+            }
+            _ => {}
+        }
     }
 
     /// Ends the lives of which nothing is heard, or that are at odds with most.

@@ -122,7 +122,8 @@ impl Lease {
         now < self.told
     }
 
-    pub(super) fn until(&self) -> Time {
+    /// Until when, as the shards know it.
+    pub(super) fn told(&self) -> Time {
         self.told
     }
 }
@@ -222,11 +223,6 @@ impl Leading {
     /// Whether the leader's own life is to be proposed now: once.
     pub(super) fn claim(&mut self, life: Life) -> bool {
         self.proposed.insert(life)
-    }
-
-    /// What is known of the leader's own node has changed.
-    pub(super) fn claim_anew(&mut self, life: Life) {
-        self.proposed.remove(&life);
     }
 
     /// A life has begun.

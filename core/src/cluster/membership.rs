@@ -77,7 +77,9 @@ impl Cluster {
         if let Some(why) = refusal {
             return self.post(via, &ControlMessage::JoinRefused { asker, why });
         }
-        self.learn_address(&request);
+        if via == asker {
+            self.learn_address(&request);
+        }
         match self.leader {
             Some(leader) if leader == self.me.node && self.leads_fully() => self.take_newcomer(via, asker, &request),
             // From the member that was asked to the leader, and no further.

@@ -14,8 +14,9 @@
 //! [`Cluster::deadline`] give [`Cluster::timeout`]. What is given together costs one message and one write.
 
 mod changes;
-mod codec;
+pub mod codec;
 mod deed;
+mod disk;
 mod fields;
 mod forming;
 mod group;
@@ -27,8 +28,10 @@ mod membership;
 mod operate;
 mod recovery;
 mod snapshot;
-mod wire;
+pub mod wire;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod forming_tests;
 #[cfg(test)]
@@ -47,7 +50,7 @@ use crate::action::FileName;
 use crate::catalogue::{Command, Outcome};
 use crate::config::{Config, NodeAddress};
 use crate::event::Event;
-use crate::gate::Introduction;
+use crate::gate::{Introduction, LinkEnd, LinkFault};
 use crate::id::{DialId, Life, NodeId, ShardId};
 use crate::members::{Member, Members, NodeChange};
 use crate::peer::Ticket;
@@ -56,6 +59,7 @@ use crate::time::Time;
 
 use changes::Changes;
 use codec::Logged;
+use disk::Disk;
 use forming::Forming;
 use group::Group;
 use joining::{Joining, Removing};
@@ -124,6 +128,7 @@ pub struct Cluster {
     changes: Changes,
     lease: Lease,
     snapshots: Snapshots,
+    disk: Option<Disk>,
     leading: Option<Leading>,
     /// Whom this node takes for the leader.
     leader: Option<NodeId>,
@@ -155,7 +160,10 @@ pub struct Cluster {
     next_look: Time,
     /// Whether something has happened that is to be looked at.
     restless: bool,
+    /// Whether this node may want to be linked with others than it said.
+    expects_anew: bool,
     next_complaint: Time,
+    next_news: Time,
     /// How many channels there are.
     channels: u64,
     /// Why this node cannot go on.
@@ -168,7 +176,7 @@ impl Cluster {
     /// # Errors
     /// The data directory cannot be gone on with, or the settings do not fit.
     pub fn new(config: &Arc<Config>, start: Start, now: Time) -> Result<Self, StartError> {
-        let Start { mut random, address, port, stored: _, founders } = start;
+        let Start { mut random, address, port, stored, founders } = start;
         let (node, life) = first_names(&mut random);
         let me = Introduction {
             node: founders.as_ref().map_or(node, |founders| founders.own),
@@ -192,6 +200,7 @@ impl Cluster {
             changes: Changes::default(),
             lease: Lease::default(),
             snapshots: Snapshots::default(),
+            disk: None,
             leading: None,
             leader: None,
             links: Links::default(),
@@ -214,12 +223,23 @@ impl Cluster {
             next_alive: now,
             next_look: now,
             restless: true,
+            expects_anew: true,
             next_complaint: now,
+            next_news: now,
             channels: 0,
             failed: None,
         };
         cluster.deeds.push_back(Deed::Life(cluster.me.life));
+        let kept = match stored {
+            Some(files) => Some(disk::read(files, &mut cluster.random)?),
+            None => None,
+        };
+        let back = match kept {
+            Some(kept) => cluster.begin_kept(kept)?,
+            None => false,
+        };
         match founders {
+            _ if back => {}
             Some(founders) => cluster.begin_with(founders)?,
             None => cluster.form()?,
         }
@@ -316,16 +336,22 @@ impl Cluster {
         }
     }
 
-    /// Nobody is, or nobody who can be understood.
-    pub fn unmet(&mut self, now: Time, dial: DialId, why: String) {
+    /// Nobody is, or nobody who can be understood; or this node itself.
+    pub fn unmet(&mut self, now: Time, dial: DialId, why: &LinkEnd) {
         self.now = now;
-        self.meetings.ended(now, dial, Err(why));
+        let who = match why {
+            LinkEnd::Fault(LinkFault::Oneself) | LinkEnd::Refused(LinkFault::Oneself) => Ok(self.me.clone()),
+            why => Err(why.to_string()),
+        };
+        self.meetings.ended(now, dial, who);
     }
 
     /// The control plane of another node says this, over a link that is up.
     pub fn heard(&mut self, now: Time, life: Life, bytes: &Bytes) {
         self.now = now;
-        if let Some(message) = wire::decode(bytes) {
+        if self.failed.is_none()
+            && let Some(message) = wire::decode(bytes)
+        {
             self.heard_message(life, message);
         }
     }
@@ -333,6 +359,9 @@ impl Cluster {
     /// The time of [`Cluster::deadline`] has come. Harmless at any other.
     pub fn timeout(&mut self, now: Time) {
         self.now = now;
+        if self.failed.is_some() {
+            return self.changes.time_out(now, Duration::ZERO);
+        }
         if self
             .group
             .as_ref()
@@ -346,21 +375,9 @@ impl Cluster {
         }
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
-            self.restless = false;
+            (self.restless, self.expects_anew) = (false, true);
             self.look();
         }
-    }
-
-    /// All records up to this number are durable.
-    pub fn persisted(&mut self, now: Time, record: u64) {
-        self.now = now;
-        let _ = record;
-    }
-
-    /// The data directory has failed: nothing that is stored after this counts.
-    pub fn persist_failed(&mut self, now: Time, why: &str) {
-        self.now = now;
-        self.fail(format!("the data directory: {why}"));
     }
 
     // What is to be done.
@@ -379,10 +396,14 @@ impl Cluster {
 
     /// When [`Cluster::timeout`] is due, once there are no deeds left.
     pub fn deadline(&self) -> Option<Time> {
+        if self.failed.is_some() {
+            return None;
+        }
         let group = self.group.as_ref().filter(|_| !self.is_alone());
         let raft = group.and_then(|group| group.raft.deadline()).map(|at| Time::from_nanos(at.as_nanos()));
         let waits = self.restless || !self.is_alone() || self.joining.is_some() || !self.removing.is_empty();
-        let look = if waits { Some(self.next_look) } else { self.forming.next_probe() };
+        let look =
+            if waits { Some(self.next_look) } else { self.forming.next_probe().map(|at| at.max(self.next_look)) };
         let follows = self.leader.is_some_and(|leader| leader != self.me.node && self.can_send());
         let alive = follows.then_some(self.next_alive);
         let slice = self.snapshots.is_making().then_some(self.now);
@@ -440,7 +461,7 @@ impl Cluster {
 
     /// Until when this node may decide and read.
     pub fn lease_until(&self) -> Time {
-        self.lease.until()
+        self.lease.told()
     }
 
     /// How far the log is known to be agreed on, and how far it is applied here.
@@ -462,7 +483,7 @@ impl Cluster {
 
     /// Whether there is a data directory.
     fn is_kept(&self) -> bool {
-        false
+        self.disk.is_some()
     }
 
     fn is_live(&self) -> bool {
@@ -472,6 +493,7 @@ impl Cluster {
     fn look_soon(&mut self) {
         self.next_look = self.now;
         self.restless = true;
+        self.expects_anew = true;
     }
 
     /// Gives everything that has happened its effect.
@@ -482,7 +504,7 @@ impl Cluster {
             self.follow_role();
             self.lead();
             self.say_alive();
-            if !stirred && !(self.changes.has_unsent() && self.can_send()) {
+            if !(stirred || self.changes.has_unsent() && self.can_send()) {
                 break;
             }
         }
@@ -490,7 +512,9 @@ impl Cluster {
             self.deeds.push_back(Deed::Settle { shard, ticket, outcome });
         }
         self.tell_lease();
-        self.expect();
+        if std::mem::take(&mut self.expects_anew) {
+            self.expect();
+        }
         self.look_at_snapshots();
     }
 
@@ -503,7 +527,7 @@ impl Cluster {
                 None => {}
             }
         }
-        if let Some(until) = self.lease.news(self.is_live() && self.leaving.is_none()) {
+        if let Some(until) = self.lease.news(self.is_live() && self.leaving.is_none() && self.failed.is_none()) {
             self.deeds.push_back(Deed::Lease(until));
         }
     }
@@ -545,6 +569,10 @@ impl Cluster {
         self.complain();
         self.look_at_transfers();
         self.look_as_leader();
+        if self.now >= self.next_news {
+            self.next_news = self.now + MEET_EVERY;
+            self.tell_what_is_new();
+        }
         self.look_at_removing();
         self.look_at_leaving();
         self.look_at_joining();
@@ -564,6 +592,11 @@ impl Cluster {
             .filter(|(node, _)| *node != self.me.node && self.links.life_of(*node).is_none())
             .map(|(_, member)| member.address.clone())
             .collect();
+        let mut lost = lost;
+        if self.leader.is_none() && self.group.is_some() {
+            // All may be somewhere else than they were.
+            lost.extend(self.seeds());
+        }
         for address in lost {
             self.meet(&address, MEET_EVERY);
         }
@@ -632,6 +665,7 @@ impl Cluster {
     fn fail(&mut self, why: String) {
         if self.failed.is_none() {
             self.failed = Some(why.clone());
+            self.changes.life_lost();
             self.deeds.push_back(Deed::Fail(why));
         }
     }

@@ -48,7 +48,7 @@ impl Cluster {
         }
         let since = *self.recovery.since.get_or_insert(self.now);
         // By then every lease that the last leader gave has ended.
-        if self.now.since(since) < self.spans.lease * 2 || self.now < self.lease.until() {
+        if self.now.since(since) < self.spans.lease * 2 || self.now < self.lease.told() {
             return;
         }
         let Some((here, gone)) = self.voters() else { return };
@@ -104,7 +104,9 @@ impl Cluster {
         }
     }
 
-    pub(super) fn heard_survey(&mut self, node: NodeId, cluster: u64, term: u64, index: u64) {
+    pub(super) fn heard_survey(&mut self, life: Life, node: NodeId, log: (u64, u64, u64)) {
+        let (cluster, term, index) = log;
+        self.tell_reborn(life, cluster);
         if Some(cluster) == self.me.cluster && self.members.get(node).is_some() {
             self.recovery.logs.insert(node, (term, index, self.now));
         }

@@ -4,7 +4,7 @@
 //! Checked all the time: the same numbers mean the same changes everywhere; a change is told once; one that is told to be made
 //! is applied wherever a lease holds; one that is told not to be made is never applied; no life is ended while it holds a lease.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::action::Store;
 use crate::admission::TokenHash;
 use crate::catalogue::{Catalogue, Channel};
 use crate::id::ChannelId;
@@ -38,6 +39,7 @@ pub(super) struct Peer {
     pub(super) reports: Vec<Event>,
     pub(super) outs: u32,
     pub(super) left: bool,
+    pub(super) failed: Option<String>,
     /// When it looks again: true time.
     wakes: Option<Time>,
     paused_until: Time,
@@ -53,6 +55,51 @@ enum Mail {
     Met { node: usize, dial: DialId, address: NodeAddress },
     Resolved { node: usize, host: String },
     Probed { node: usize },
+    Stored { node: usize },
+}
+
+/// A data directory, and what is on its way there.
+#[derive(Default)]
+pub(super) struct Disk {
+    pub(super) files: BTreeMap<FileName, Vec<u8>>,
+    queue: VecDeque<Store>,
+    pub(super) full: bool,
+}
+
+impl Disk {
+    /// Does the first thing: the number to tell.
+    fn next(&mut self) -> Option<u64> {
+        match self.queue.pop_front()? {
+            Store::Append { file, bytes, record } => {
+                self.files.entry(file).or_default().extend_from_slice(&bytes);
+                record
+            }
+            Store::Replace { file, bytes, record } => {
+                self.files.insert(file, bytes.to_vec());
+                record
+            }
+            Store::Truncate { file, length } => {
+                self.files.get_mut(&file).unwrap().truncate(length as usize);
+                None
+            }
+            Store::Remove { file } => {
+                self.files.remove(&file);
+                None
+            }
+        }
+    }
+
+    /// A crash: some of what is on its way is done, and the next piece of the log is torn.
+    fn crash(&mut self, random: &mut Random) {
+        for _ in 0..random.below(self.queue.len() as u64 + 1) {
+            self.next();
+        }
+        if let Some(Store::Append { file, bytes, .. }) = self.queue.front() {
+            let length = random.below(bytes.len() as u64 + 1) as usize;
+            self.files.entry(*file).or_default().extend_from_slice(&bytes[..length]);
+        }
+        self.queue.clear();
+    }
 }
 
 use crate::id::DialId;
@@ -90,6 +137,7 @@ pub(super) struct Rig {
     /// Each cluster that was ever founded, and by whom.
     pub(super) founded: BTreeMap<u64, usize>,
     /// What a name resolves to.
+    pub(super) disks: BTreeMap<usize, Disk>,
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Who answers at the service's address, if anybody.
     pub(super) front: Vec<usize>,
@@ -123,6 +171,7 @@ impl Rig {
             last_ticket: 0,
             ended: BTreeSet::new(),
             founded: BTreeMap::new(),
+            disks: BTreeMap::new(),
             names: BTreeMap::new(),
             front: Vec::new(),
             trace: std::env::var("RIG_TRACE").is_ok(),
@@ -198,6 +247,7 @@ impl Rig {
             reports: Vec::new(),
             outs: 0,
             left: false,
+            failed: None,
             wakes: None,
             paused_until: Time::ZERO,
         };
@@ -209,6 +259,10 @@ impl Rig {
     /// Ends a node as `kill -9` does.
     pub(super) fn kill(&mut self, n: usize) {
         self.nodes.remove(&n);
+        if let Some(disk) = self.disks.get_mut(&n) {
+            disk.crash(&mut self.random);
+        }
+        self.mail.retain(|_, mail| !matches!(mail, Mail::Stored { node } if *node == n));
         self.relink();
     }
 
@@ -227,6 +281,14 @@ impl Rig {
             if other != n {
                 self.cut(n, other);
             }
+        }
+    }
+
+    /// Parts these nodes from all others.
+    pub(super) fn split(&mut self, some: &[usize]) {
+        let others: Vec<usize> = self.nodes.keys().copied().filter(|n| !some.contains(n)).collect();
+        for a in some {
+            others.iter().for_each(|b| self.cut(*a, *b));
         }
     }
 
@@ -389,6 +451,7 @@ impl Rig {
             Mail::Met { node, dial, address } => self.meet(node, dial, &address),
             Mail::Resolved { node, host } => self.resolve(node, host),
             Mail::Probed { node } => self.probe(node),
+            Mail::Stored { node } => self.stored(node),
         }
     }
 
@@ -485,7 +548,10 @@ impl Rig {
                 let twice = self.nodes.get_mut(&n).unwrap().answers.insert(ticket.0, answer);
                 assert!(twice.is_none(), "answered twice");
             }
-            Deed::Fail(why) => panic!("node {n} failed: {why}"),
+            Deed::Fail(why) => {
+                assert!(self.disks.get(&n).is_some_and(|disk| disk.full), "node {n} failed: {why}");
+                self.nodes.get_mut(&n).unwrap().failed = Some(why);
+            }
             Deed::Report(event) => self.nodes.get_mut(&n).unwrap().reports.push(event),
             Deed::Left => self.nodes.get_mut(&n).unwrap().left = true,
             Deed::Meet { dial, address } => {
@@ -496,7 +562,12 @@ impl Rig {
             Deed::Probe => self.send(millis(5), Mail::Probed { node: n }),
             Deed::Slice => self.slice(n),
             Deed::Restore(state) => self.restore(n, *state),
-            Deed::Store(_) => {}
+            Deed::Store(store) => {
+                let disk = self.disks.entry(n).or_default();
+                disk.queue.push_back(store);
+                let delay = Duration::from_micros(300 + self.random.below(3_000));
+                self.send(delay, Mail::Stored { node: n });
+            }
         }
         false
     }
@@ -595,6 +666,28 @@ impl Rig {
         }
     }
 
+    // Data directories.
+
+    fn stored(&mut self, n: usize) {
+        let Some(disk) = self.disks.get_mut(&n) else { return };
+        if !self.nodes.contains_key(&n) {
+            return;
+        }
+        if disk.full {
+            return self.with(n, |cluster, now| cluster.persist_failed(now, "the disk is full"));
+        }
+        if let Some(record) = disk.next() {
+            self.with(n, |cluster, now| cluster.persisted(now, record));
+        }
+    }
+
+    /// Starts a node with the data directory of its place.
+    pub(super) fn start_kept(&mut self, n: usize) {
+        let files = self.disks.entry(n).or_default().files.clone();
+        let files = files.into_iter().map(|(file, bytes)| (file, Bytes::from(bytes))).collect();
+        self.start_with(n, None, Some(files));
+    }
+
     // Meeting and finding.
 
     fn meet(&mut self, n: usize, dial: DialId, address: &NodeAddress) {
@@ -602,13 +695,21 @@ impl Rig {
             return;
         }
         let there = self.nodes.iter().find(|(_, peer)| peer.address == *address).map(|(other, _)| *other);
-        match there.filter(|other| *other == n || (self.can_reach(n, *other) && !self.is_paused(*other))) {
+        let reached = there.filter(|other| self.can_reach(n, *other) && !self.is_paused(*other));
+        match reached {
+            _ if there == Some(n) => {
+                let why = LinkEnd::Fault(LinkFault::Oneself);
+                self.with(n, |cluster, now| cluster.unmet(now, dial, &why));
+            }
             Some(other) => {
                 let peer = &self.nodes[&other];
                 let (introduction, from) = (peer.introduction.clone(), peer.from);
                 self.with(n, |cluster, now| cluster.met(now, dial, &introduction, from));
             }
-            None => self.with(n, |cluster, now| cluster.unmet(now, dial, "nobody".to_owned())),
+            None => {
+                let why = LinkEnd::Unreachable("nobody".to_owned());
+                self.with(n, |cluster, now| cluster.unmet(now, dial, &why));
+            }
         }
     }
 

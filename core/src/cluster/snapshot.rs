@@ -178,6 +178,8 @@ pub(super) struct Snapshots {
     making: Option<Making>,
     /// Whether somebody needs one that is newer.
     wanted: bool,
+    /// Whether one is on its way to the data directory.
+    pub(super) storing: bool,
     /// The newest: its number and bytes. None: nobody needed its bytes.
     pub(super) newest: Option<(u64, Bytes)>,
     /// Bytes of the one before, which the log must outgrow.
@@ -192,6 +194,12 @@ impl Snapshots {
     /// Whether a slice is due.
     pub(super) fn is_making(&self) -> bool {
         self.making.is_some()
+    }
+
+    /// The newest is this one.
+    pub(super) fn keep(&mut self, index: u64, bytes: Bytes) {
+        self.last_bytes = bytes.len() as u64;
+        self.newest = Some((index, bytes));
     }
 
     /// A change is handed to the shard.
@@ -221,8 +229,14 @@ impl Cluster {
         let Some(group) = &self.group else { return };
         let Some(meta) = group.raft.snapshot_meta(group.raft.log().applied()) else { return };
         self.snapshots.wanted = false;
-        self.snapshots.last_bytes = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.snapshots.newest = bytes.map(|bytes| (meta.index, bytes));
+        match bytes {
+            Some(bytes) if self.is_kept() => {
+                self.snapshots.storing = true;
+                return self.keep_snapshot(meta, bytes);
+            }
+            Some(bytes) => self.snapshots.keep(meta.index, bytes),
+            None => self.snapshots.newest = None,
+        }
         self.step(Input::SnapshotTaken { meta });
     }
 
@@ -232,7 +246,8 @@ impl Cluster {
         let (log, taken) = (group.raft.log(), group.raft.snapshot().index);
         let entries = log.applied().saturating_sub(taken);
         let long = entries >= self.config.snapshot_length && log.bytes() >= self.snapshots.last_bytes;
-        if self.snapshots.making.is_some() || !(long || self.snapshots.wanted) || entries == 0 {
+        let busy = self.snapshots.making.is_some() || self.snapshots.storing;
+        if busy || !(long || self.snapshots.wanted) || entries == 0 {
             return;
         }
         if self.is_alone() && !self.is_kept() {
@@ -352,8 +367,7 @@ impl Cluster {
         match read(&bytes) {
             Some(whole) => {
                 self.snapshots.making = None;
-                self.snapshots.newest = Some((meta.index, bytes.clone()));
-                self.snapshots.last_bytes = bytes.len() as u64;
+                self.snapshots.keep(meta.index, bytes.clone());
                 self.restore(meta.index, whole);
                 Some(bytes)
             }

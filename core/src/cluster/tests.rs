@@ -94,7 +94,8 @@ fn partitions_pauses_and_loss_break_no_promise_and_heal() {
         for _ in 0..6 {
             let count = rig.nodes.len() as u64;
             let (a, b) = (rig.random.below(count) as usize, rig.random.below(count) as usize);
-            match rig.random.below(5) {
+            match rig.random.below(6) {
+                5 => rig.split(&[a, b]),
                 0 => rig.isolate(a),
                 1 => rig.cut(a, b),
                 2 => rig.pause(a, millis(4_000)),
@@ -205,6 +206,7 @@ fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
         }
         rig.kill(n);
         rig.settle_within(millis(4_000));
+        assert!(rig.nodes.values().all(|peer| peer.outs == 0), "nobody else has lost its life");
         work(&mut rig, millis(1_000));
         rig.pass(millis(500));
         assert!(rig.nodes.values().all(|peer| peer.cluster.members().iter().count() == 2));
@@ -245,4 +247,153 @@ fn an_operator_removes_a_dead_node_and_hears_of_it() {
     assert_eq!(rig.nodes[&n].answers[&1], Ok(Done::Removed));
     assert_eq!(rig.nodes[&n].answers[&2], Err(Refused::NoSuchNode));
     assert_eq!(rig.nodes[&n].cluster.members().iter().count(), 2);
+}
+
+#[test]
+fn two_nodes_that_cannot_reach_each_other_do_not_both_stay() {
+    for seed in 0..seeds(10) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let leader = rig.leader().unwrap();
+        let (a, b) = ((leader + 1) % 3, (leader + 2) % 3);
+        rig.cut(a, b);
+        rig.pass(millis(9_000));
+        assert_eq!(rig.nodes[&leader].cluster.members().live_count(), 2, "{}", rig.describe());
+        let epoch = rig.nodes[&leader].cluster.members().epoch();
+        work(&mut rig, millis(10_000));
+        assert_eq!(rig.nodes[&leader].cluster.members().epoch(), epoch, "it does not come back before it reaches all");
+        rig.heal();
+        rig.settle_within(millis(4_000));
+    }
+}
+
+#[test]
+fn the_clients_of_an_ended_life_linger_until_it_lives_again_or_has_surely_noticed() {
+    let mut rig = Rig::of(6, 3);
+    rig.settle_within(millis(4_000));
+    let leader = rig.leader().unwrap();
+    let (a, b) = ((leader + 1) % 3, (leader + 2) % 3);
+    rig.isolate(a);
+    rig.pass(millis(2_500));
+    let lingering = |rig: &Rig| rig.nodes[&leader].cluster.members().lingering().count();
+    assert_eq!(lingering(&rig), 1);
+    rig.heal();
+    rig.settle_within(millis(4_000));
+    rig.pass(millis(200));
+    assert_eq!(lingering(&rig), 0, "it lives again");
+    rig.kill(b);
+    rig.pass(millis(2_500));
+    assert_eq!(lingering(&rig), 1);
+    rig.pass(millis(4_000));
+    assert_eq!(lingering(&rig), 1);
+    rig.pass(millis(4_000));
+    assert_eq!(lingering(&rig), 0, "it is out by its own clock");
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_out_in_time_and_begins_another_life() {
+    let mut rig = Rig::of(7, 3);
+    rig.settle_within(millis(4_000));
+    let n = (rig.leader().unwrap() + 1) % 3;
+    let life = rig.nodes[&n].cluster.life();
+    rig.isolate(n);
+    rig.pass(millis(1_600));
+    assert!(!rig.has_lease(n));
+    let refused = rig.create(n);
+    assert_eq!(rig.told(n, refused), Some(Outcome::NoLeader));
+    rig.pass(millis(5_000));
+    assert_eq!(rig.nodes[&n].outs, 0, "it may be back in time");
+    rig.pass(millis(2_200));
+    assert_eq!(rig.nodes[&n].outs, 1);
+    assert_ne!(rig.nodes[&n].cluster.life(), life);
+    rig.heal();
+    rig.settle_within(millis(4_000));
+}
+
+#[test]
+fn nodes_that_come_and_go_break_no_promise() {
+    for seed in 0..seeds(15) {
+        let mut rig = Rig::new(seed);
+        rig.config.seeds = (0..3).map(Rig::address).collect();
+        rig.config.snapshot_length = 20;
+        rig.drift = true;
+        for _ in 0..3 {
+            rig.start();
+        }
+        rig.settle_within(millis(20_000));
+        rig.pass(millis(1_500));
+        for _ in 0..8 {
+            let n = rig.random.below(6) as usize;
+            let there = rig.nodes.contains_key(&n);
+            match rig.random.below(5) {
+                0 | 1 if !there => rig.add(n, None),
+                2 if there && rig.nodes.len() > 3 => rig.kill(n),
+                3 if there && rig.nodes.len() > 3 => rig.with(n, |cluster, now| cluster.drain(now)),
+                4 if there => rig.pause(n, millis(2_500)),
+                _ => {}
+            }
+            let span = rig.random.below(3_000);
+            work(&mut rig, millis(span));
+            let left: Vec<usize> = rig.nodes.iter().filter(|(_, peer)| peer.left).map(|(n, _)| *n).collect();
+            left.into_iter().for_each(|n| rig.kill(n));
+            // One fault at a time, so that a majority is always there.
+            let begin = rig.now;
+            while !rig.is_whole() {
+                rig.pass(millis(50));
+                assert!(rig.now.since(begin) < millis(40_000), "seed {seed}: {}", rig.describe());
+                let left: Vec<usize> = rig.nodes.iter().filter(|(_, peer)| peer.left).map(|(n, _)| *n).collect();
+                left.into_iter().for_each(|n| rig.kill(n));
+            }
+            rig.pass(millis(1_500));
+        }
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn a_minority_with_the_old_leader_decides_nothing_when_the_majority_ends_its_lives() {
+    for seed in 0..seeds(40) {
+        let mut rig = Rig::new(seed);
+        rig.drift = true;
+        rig.found(5);
+        rig.settle_within(millis(4_000));
+        let pause = rig.random.below(600);
+        rig.pass(millis(pause));
+        let leader = rig.leader().unwrap();
+        let follower = (leader + 1 + rig.random.below(4) as usize) % 5;
+        // Links that break say so at once, and those that only stall do not.
+        rig.split(&[leader, follower]);
+        work(&mut rig, millis(6_000));
+        assert!(!rig.has_lease(leader) && !rig.has_lease(follower));
+        rig.heal();
+        rig.settle_within(millis(15_000));
+        rig.pass(millis(6_000));
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn leases_of_a_leader_that_hands_over_are_waited_for() {
+    for seed in 0..seeds(30) {
+        let mut rig = Rig::new(seed);
+        rig.drift = true;
+        rig.found(5);
+        rig.settle_within(millis(4_000));
+        let pause = rig.random.below(600);
+        rig.pass(millis(pause));
+        let leader = rig.leader().unwrap();
+        let cut_off = (leader + 1) % 5;
+        rig.with(leader, |cluster, now| cluster.drain(now));
+        let pause = rig.random.below(3);
+        rig.pass(millis(pause));
+        // It has a lease of the old leader, and the new one has never heard of it.
+        rig.split(&[cut_off]);
+        work(&mut rig, millis(5_000));
+        rig.heal();
+        if rig.nodes[&leader].left {
+            rig.kill(leader);
+        }
+        rig.pass(millis(10_000));
+        rig.check_nothing_lost();
+    }
 }

@@ -399,3 +399,114 @@ fn read_refusal(reader: &mut Reader) -> Option<JoinRefusal> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::super::codec::tests::{address, member};
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..60).prop_map(Bytes::from)
+    }
+
+    fn life() -> impl Strategy<Value = Life> {
+        (1..u64::MAX).prop_map(Life)
+    }
+
+    fn node() -> impl Strategy<Value = NodeId> {
+        (1..u64::MAX).prop_map(NodeId)
+    }
+
+    fn request() -> impl Strategy<Value = JoinRequest> {
+        let numbers = (node(), any::<u64>(), any::<u16>(), any::<u16>(), any::<u8>(), any::<(u8, u8)>());
+        (numbers, option::of(address()), option::of(address())).prop_map(|(numbers, address, reached)| {
+            let (node, incarnation, port, shards, id_length, versions) = numbers;
+            JoinRequest { node, incarnation, address, port, shards, id_length, versions, reached }
+        })
+    }
+
+    fn refusal() -> impl Strategy<Value = JoinRefusal> {
+        prop_oneof![
+            Just(JoinRefusal::IdLength),
+            Just(JoinRefusal::Version),
+            Just(JoinRefusal::NotLoopback),
+            Just(JoinRefusal::NoCluster),
+            Just(JoinRefusal::NoLeader),
+            Just(JoinRefusal::Full),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = ControlMessage> {
+        let raft = prop_oneof![
+            bytes().prop_map(ControlMessage::Raft),
+            (bytes(), bytes()).prop_map(|(message, part)| ControlMessage::Part { message, part }),
+        ];
+        let leader = prop_oneof![
+            any::<(u64, u64, bool)>().prop_map(|(round, applied, linked)| ControlMessage::Alive {
+                round,
+                applied,
+                linked
+            }),
+            any::<(u64, u64)>()
+                .prop_map(|(round, nanos)| ControlMessage::Lease { round, length: Duration::from_nanos(nanos) }),
+            any::<u64>().prop_map(ControlMessage::Everywhere),
+            vec((any::<u64>(), bytes()), 0..4).prop_map(ControlMessage::Propose),
+            (vec(any::<u64>(), 0..4), any::<bool>()).prop_map(|(changes, overloaded)| ControlMessage::Refused {
+                changes,
+                why: if overloaded { Refusal::Overloaded } else { Refusal::NotLeader }
+            }),
+            life().prop_map(ControlMessage::Complaint),
+            any::<bool>().prop_map(|returns| ControlMessage::Leaving { returns }),
+            node().prop_map(ControlMessage::Remove),
+            Just(ControlMessage::Farewell),
+        ];
+        let joining = prop_oneof![
+            (life(), request()).prop_map(|(asker, request)| ControlMessage::Join { asker, request: Box::new(request) }),
+            (life(), node(), any::<u64>(), vec((node(), member()), 0..4))
+                .prop_map(|(asker, node, cluster, members)| ControlMessage::Joined { asker, node, cluster, members }),
+            (life(), refusal()).prop_map(|(asker, why)| ControlMessage::JoinRefused { asker, why }),
+        ];
+        let forming = prop_oneof![
+            any::<(u64, u32, u64)>().prop_map(|(cluster, nodes, channels)| {
+                ControlMessage::Greeting(Greeting { cluster, nodes, channels })
+            }),
+            Just(ControlMessage::Ask),
+            Just(ControlMessage::Promise),
+            node().prop_map(ControlMessage::Promised),
+            Just(ControlMessage::Release),
+            any::<(u64, u64, u64)>().prop_map(|(cluster, term, index)| ControlMessage::Survey { cluster, term, index }),
+            any::<(u64, u64)>().prop_map(|(cluster, into)| ControlMessage::Reborn { cluster, into }),
+        ];
+        prop_oneof![raft, leader, joining, forming]
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_reads_what_it_writes(message in message()) {
+            prop_assert_eq!(decode(&encode(&message)), Some(message));
+        }
+
+        #[test]
+        fn bytes_that_read_as_a_message_are_its_only_encoding(kind in 0..30u8, rest in vec(any::<u8>(), 0..120)) {
+            let mut bytes = vec![VERSION, kind];
+            bytes.extend(rest);
+            let bytes = Bytes::from(bytes);
+            if let Some(message) = decode(&bytes) {
+                prop_assert_eq!(encode(&message), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn another_version_and_too_many_changes_are_refused() {
+        let mut bytes = encode(&ControlMessage::Farewell).to_vec();
+        bytes[0] = VERSION + 1;
+        assert_eq!(decode(&bytes.into()), None);
+        let changes = vec![(1, Bytes::new()); CHANGES_MAX + 1];
+        assert_eq!(decode(&encode(&ControlMessage::Propose(changes))), None);
+    }
+}

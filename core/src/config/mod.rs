@@ -202,7 +202,8 @@ pub struct Config {
     /// How long what a client still sends is read and discarded after an answer that ends its connection.
     pub discard_timeout: Duration,
     /// Bytes per second that the reader of an answer must take, on an average over each `keepalive_timeout`; one that
-    /// takes less is cut off. Less than any modem brings, so that only who means it is hit.
+    /// takes less is cut off. Less than any modem brings, so that only who means it is hit. What the socket takes is what
+    /// counts: the system's buffers come first, and empty in lumps.
     pub answer_rate_min: u64,
     /// Channels in one piece of a streamed `GET /channels`.
     pub list_chunk: usize,

@@ -21,8 +21,10 @@ pub enum LinkFault {
         /// Its.
         theirs: u8,
     },
-    /// It is this very node, or one with a copy of its data directory.
+    /// It is this very node.
     Oneself,
+    /// It is another node with this one's id: one with a copy of its data directory.
+    Double,
     /// A frame is none of this protocol's.
     Malformed,
     /// A frame is longer than it may be.
@@ -58,6 +60,7 @@ impl LinkFault {
             LinkFault::Crowded => 11,
             LinkFault::Full => 12,
             LinkFault::Superfluous => 13,
+            LinkFault::Double => 14,
         }
     }
 
@@ -76,6 +79,7 @@ impl LinkFault {
             11 => LinkFault::Crowded,
             12 => LinkFault::Full,
             13 => LinkFault::Superfluous,
+            14 => LinkFault::Double,
             _ => LinkFault::Malformed,
         }
     }
@@ -92,7 +96,8 @@ impl fmt::Display for LinkFault {
             LinkFault::Secret => f.write_str("it has another WRS_CLUSTER_SECRET"),
             LinkFault::IdLength { theirs: 0 } => f.write_str("it has another WRS_ID_LENGTH"),
             LinkFault::IdLength { theirs } => write!(f, "its WRS_ID_LENGTH is {theirs}"),
-            LinkFault::Oneself => f.write_str("it is this node itself, or one with a copy of its data directory"),
+            LinkFault::Oneself => f.write_str("it is this node itself"),
+            LinkFault::Double => f.write_str("it has this node's id: a copy of its data directory, maybe"),
             LinkFault::Malformed => f.write_str("it sent a frame that is none of the protocol"),
             LinkFault::TooLong => f.write_str("it sent a frame that is too long"),
             LinkFault::OutOfTurn => f.write_str("it sent a frame out of turn"),
@@ -132,7 +137,9 @@ impl LinkEnd {
     /// Whether somebody should look at it: another node, or a stranger, does what it should not.
     pub(super) fn is_fault(&self) -> bool {
         match self {
-            LinkEnd::Fault(fault) | LinkEnd::Refused(fault) => *fault != LinkFault::Superfluous,
+            LinkEnd::Fault(fault) | LinkEnd::Refused(fault) => {
+                !matches!(fault, LinkFault::Superfluous | LinkFault::Oneself)
+            }
             LinkEnd::Broken(_) => true,
             LinkEnd::Unreachable(_)
             | LinkEnd::Ended
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_one_end_says_of_a_fault_the_other_understands() {
-        for code in 1..=13 {
+        for code in 1..=14 {
             assert_eq!(LinkFault::from_code(code).code(), code);
         }
         assert_eq!(LinkFault::from_code(0), LinkFault::Malformed);

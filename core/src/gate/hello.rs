@@ -238,8 +238,10 @@ impl Handshake {
         let version = common.ok_or(LinkFault::Version { oldest, newest })?;
         let rest = reader.bytes(NONCE_BYTES).and_then(|_| Some((reader.number()?, Introduction::read(&mut reader)?)));
         let (frame_bytes_max, introduction) = rest.ok_or(LinkFault::Malformed)?;
-        if introduction.node == self.ours.node || introduction.life == self.ours.life {
-            return Err(LinkFault::Oneself);
+        // A life is drawn by chance: two processes never have the same one, whatever their disks say. If both are this node's
+        // it is this node, once it has proven that it does not only say again what it heard.
+        if (introduction.node == self.ours.node) != (introduction.life == self.ours.life) {
+            return Err(LinkFault::Double);
         }
         if introduction.id_length != self.ours.id_length {
             return Err(LinkFault::IdLength { theirs: introduction.id_length });

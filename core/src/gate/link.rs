@@ -16,7 +16,7 @@ use crate::peer::PeerMessage;
 use crate::time::Time;
 
 /// While so many bytes are queued on a connection no more mail is, so that a word that is sent once is not long behind it.
-const SOCKET_BYTES_MAX: usize = 1 << 20;
+pub(super) const SOCKET_BYTES_MAX: usize = 1 << 20;
 /// While so many bytes are queued on a connection, words that are sent once are dropped as if it were down.
 const POSTS_BYTES_MAX: usize = 16 << 20;
 /// How long what was received may stay unacknowledged if nothing else is to be said.

@@ -89,7 +89,8 @@ pub enum Heard {
     Post(Life, Bytes),
     /// A piece of mail: each once, in order.
     Mail(Life, PeerMessage),
-    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now.
+    /// [`Gate::meet`] has found somebody. The link with it is up, or (both dialed at once) comes up about now; unless it is
+    /// this node itself, which its life tells.
     Met {
         /// The dial.
         dial: DialId,
@@ -261,6 +262,9 @@ impl Gate {
     /// all mail is dropped, and those whom a link is wanted with are dialed again. Anything else is told to those who are
     /// linked.
     pub fn set_introduction(&mut self, now: Time, introduction: Introduction, out: &mut Actions) {
+        if introduction == self.introduction {
+            return;
+        }
         let reborn = introduction.life != self.introduction.life;
         self.introduction = introduction;
         if reborn {
@@ -451,15 +455,20 @@ impl Gate {
         Ok(())
     }
 
-    /// A write was tried on a connection; `unsent` bytes are left.
-    pub fn flushed(&mut self, conn: ConnId, unsent: usize) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
-        entry.unsent = unsent;
-        if let Phase::Up(life) = entry.phase
-            && self.peers.get(&life).and_then(|peer| peer.mail.as_ref()).is_some_and(|mail| mail.outbox.is_waiting())
-        {
+    /// A write was tried on a connection; `unsent` bytes are left. True: there is room again for what was held back, and
+    /// [`Gate::flush`] is to be called.
+    #[must_use]
+    pub fn flushed(&mut self, conn: ConnId, unsent: usize) -> bool {
+        let Some(entry) = self.conns.get_mut(&conn) else { return false };
+        let was_full = std::mem::replace(&mut entry.unsent, unsent) >= link::SOCKET_BYTES_MAX;
+        let Phase::Up(life) = entry.phase else { return false };
+        let Some(peer) = self.peers.get(&life) else { return false };
+        let waits = was_full || peer.mail.as_ref().is_some_and(|mail| mail.outbox.is_waiting());
+        let resumes = waits && unsent < link::SOCKET_BYTES_MAX;
+        if resumes {
             self.mark(life);
         }
+        resumes
     }
 
     /// The other end has sent all that it will: a link has two directions or none.
@@ -489,7 +498,8 @@ impl Gate {
 
     fn wake_conn(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
         let Some(entry) = self.conns.get_mut(&conn) else { return };
-        entry.timer = None;
+        // Whoever slept (the machine was suspended, the thread held up) has not listened either: the silence is its own.
+        let slept = entry.timer.take().is_some_and(|due| now.since(due) > self.config.heartbeat);
         match entry.phase {
             Phase::Shaking(_) => {
                 self.end(now, conn, LinkEnd::Fault(LinkFault::Slow), How::Tell(LinkFault::Slow), out);
@@ -497,7 +507,11 @@ impl Gate {
             Phase::Leaving => self.end(now, conn, LinkEnd::Ended, How::Close, out),
             Phase::Up(life) => {
                 let Some(peer) = self.peers.get_mut(&life) else { return };
-                if peer.link.as_ref().is_some_and(|link| now.since(link.heard_at) >= self.config.election_timeout_min) {
+                let Some(link) = &mut peer.link else { return };
+                if slept {
+                    link.heard_at = now;
+                }
+                if now.since(link.heard_at) >= self.config.election_timeout_min {
                     return self.end(now, conn, LinkEnd::Silent, How::Close, out);
                 }
                 peer.wake(now, self.config.heartbeat);

@@ -88,7 +88,7 @@ impl Gate {
             let proven = handshake.heard(kind, body, &self.secret, &mut words)?;
             self.bytes_out += entry.send(conn, words.freeze(), out);
             if proven {
-                self.proven(conn, out);
+                self.proven(now, conn, out);
             }
             return Ok(());
         };
@@ -112,12 +112,17 @@ impl Gate {
     }
 
     /// The other end has proven itself: the lower life offers the connection.
-    fn proven(&mut self, conn: ConnId, out: &mut Actions) {
+    fn proven(&mut self, now: Time, conn: ConnId, out: &mut Actions) {
         let Some(entry) = self.conns.get(&conn) else { return };
         let Phase::Shaking(handshake) = &entry.phase else { return };
         let Some(theirs) = handshake.proven() else { return };
         let life = theirs.introduction.life;
-        if life > self.introduction.life {
+        if life == self.introduction.life {
+            // The end that dialed knows what for, and closes; the other waits for that.
+            if entry.dial.is_some() {
+                self.end(now, conn, LinkEnd::Fault(LinkFault::Oneself), How::Close, out);
+            }
+        } else if life > self.introduction.life {
             let have = self.have(life);
             let holds = self.link(life).map_or(0, |link| link.serial);
             let mut words = BytesMut::new();
@@ -212,9 +217,12 @@ impl Gate {
     /// A connection has ended before it was a link.
     pub(super) fn unmade(&mut self, now: Time, entry: &Conn, why: LinkEnd) {
         let Phase::Shaking(handshake) = &entry.phase else { return };
-        let superfluous =
-            matches!(why, LinkEnd::Fault(LinkFault::Superfluous) | LinkEnd::Refused(LinkFault::Superfluous));
-        if let Some(theirs) = handshake.proven().filter(|_| superfluous) {
+        // No link came of it, but there is one, or none is needed.
+        let known = matches!(
+            why,
+            LinkEnd::Fault(LinkFault::Superfluous | LinkFault::Oneself) | LinkEnd::Refused(LinkFault::Superfluous)
+        );
+        if let Some(theirs) = handshake.proven().filter(|_| known) {
             return self.made(now, entry.dial, theirs.introduction.clone(), entry.from);
         }
         match entry.dial {

@@ -13,7 +13,7 @@ use crate::boot::Boot;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
-use crate::gate::{Gate, Heard, LinkEnd, LinkFault};
+use crate::gate::{Gate, Heard};
 use crate::id::{ConnId, DialId, Life, ShardId};
 use crate::metrics::Limit;
 use crate::peer::{PeerId, PeerMessage, Ticket};
@@ -159,7 +159,7 @@ impl Shard {
     /// A write on a connection that is no client's.
     pub(super) fn link_flushed(&mut self, conn: ConnId, unsent: usize) {
         if let Some(control) = &mut self.control {
-            control.gate.flushed(conn, unsent);
+            control.stirred |= control.gate.flushed(conn, unsent);
         }
     }
 
@@ -215,6 +215,7 @@ impl Shard {
             } else if let Some(control) = &mut self.control {
                 control.stirred = false;
                 control.gate.flush(now, out);
+                control.gate.count(&mut self.router.metrics);
             }
         }
         self.router.flush(out);
@@ -247,14 +248,9 @@ impl Shard {
                 }
             }
             Heard::Unmet { dial, why } => {
-                let Some(dial) = control.meetings.remove(&dial) else { return };
-                if matches!(why, LinkEnd::Fault(LinkFault::Oneself) | LinkEnd::Refused(LinkFault::Oneself)) {
-                    // A node's own address is among its seeds.
-                    let own = control.gate.introduction();
-                    let from = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, own.port));
-                    return cluster.met(now, dial, own, from);
+                if let Some(dial) = control.meetings.remove(&dial) {
+                    cluster.unmet(now, dial, &why);
                 }
-                cluster.unmet(now, dial, why.to_string());
             }
         }
     }

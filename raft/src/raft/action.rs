@@ -9,7 +9,7 @@ use crate::record::Record;
 use crate::{Index, NodeId, ReadToken, Term, Ticket};
 
 /// What the driver must do, in this order. [`Raft::handle`](super::Raft::handle) appends actions and never reads them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Who leads, or this node's part, has changed.
     Role(RoleChange),
@@ -35,7 +35,7 @@ pub enum Action {
         /// The index of the change, or of the snapshot that brought the configuration.
         index: Index,
         /// The configuration.
-        conf: Conf,
+        conf: Box<Conf>,
         /// Why the change at `index` was ignored, if it was: then `conf` is the old one.
         refused: Option<ConfError>,
     },
@@ -99,7 +99,7 @@ pub enum Action {
 }
 
 /// This node's part, and who leads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RoleChange {
     /// The term.
     pub term: Term,
@@ -110,7 +110,7 @@ pub struct RoleChange {
 }
 
 /// The part that a node plays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It follows a leader, or waits for one. Learners too.
     #[default]
@@ -124,7 +124,7 @@ pub enum Role {
 }
 
 /// Why a proposal was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// This node does not lead; nothing was appended.
     NotLeader {
@@ -159,7 +159,7 @@ pub enum DropReason {
 }
 
 /// Why a leader refuses a membership change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfRefusal {
     /// A change before it may not be applied yet (study id M1).
     Pending {
@@ -218,7 +218,7 @@ impl fmt::Display for Ignored {
 }
 
 /// Why a machine stopped. The node's operator must act; the process need not end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fatal {
     /// A write failed (study id D3).
     WriteFailed,

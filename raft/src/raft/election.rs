@@ -334,6 +334,7 @@ impl Raft {
     }
 
     /// Hears the leader of this term.
+    #[inline]
     pub(super) fn follow(&mut self, leader: NodeId) {
         if self.role != Role::Follower {
             self.become_follower(self.term, Some(leader));

@@ -23,9 +23,14 @@ impl Raft {
     /// Its other words are heard, since they rest on nothing that it has forgotten: those of a leader rest on its election, and a later
     /// term is a later term. This node's configuration may be an old one, and the member be in a later stay: were nothing heard from
     /// it, this node could never learn of that.
+    #[inline]
     pub(super) fn check_incarnation(&mut self, message: &Message) -> Result<(), Ignored> {
+        if message.incarnation == Incarnation(0) { Ok(()) } else { self.check_told_incarnation(message) }
+    }
+
+    fn check_told_incarnation(&mut self, message: &Message) -> Result<(), Ignored> {
         let Message { from, incarnation, session, term, .. } = *message;
-        let Some(stay) = self.conf.stay(from).filter(|_| incarnation != Incarnation(0)) else { return Ok(()) };
+        let Some(stay) = self.conf.stay(from) else { return Ok(()) };
         let told = Some(stay).filter(|stay| stay.incarnation != Incarnation(0));
         let known = told.or_else(|| self.heard.iter().find(|heard| heard.node == from).copied());
         match known {
@@ -53,16 +58,17 @@ impl Raft {
         }
     }
 
+    #[inline]
     pub(super) fn on_append(
         &mut self,
         from: NodeId,
         session: Index,
         prev: EntryId,
         commit: Index,
-        entries: &Entries,
+        entries: Entries,
     ) -> Result<(), Ignored> {
         let newest = entries.last().map_or(0, |entry| entry.term);
-        if check_chain(prev, entries).is_err() || newest > self.term || prev.term > self.term {
+        if check_chain(prev, &entries).is_err() || newest > self.term || prev.term > self.term {
             return Err(Ignored::Malformed);
         }
         // Below the commit index, and so below a snapshot too, all is known to match (study id R2).
@@ -167,7 +173,7 @@ impl Raft {
 
     /// Notes a snapshot that the application has taken, and forgets the log behind it but for the tail.
     pub(super) fn snapshot_taken(&mut self, meta: SnapshotMeta) -> Result<(), Ignored> {
-        if meta.index <= self.snapshot.index || self.snapshot_meta(meta.index).as_ref() != Some(&meta) {
+        if meta.index <= self.snapshot.index || self.snapshot_meta(meta.index).as_deref() != Some(&meta) {
             return Err(Ignored::Malformed);
         }
         while self.confs.get(1).is_some_and(|(from, _)| *from <= meta.index) {

@@ -65,7 +65,7 @@ pub enum Input {
     /// [`Config::log_tail_entries`](crate::Config::log_tail_entries).
     SnapshotTaken {
         /// What it stands for, from [`Raft::snapshot_meta`](super::Raft::snapshot_meta). Any other is ignored.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
     },
     /// Forget entries up to `upto`, as far as the newest snapshot holds them.
     Compact {

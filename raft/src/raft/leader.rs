@@ -18,7 +18,21 @@ impl Raft {
         if mutant!(LeaderCountsUnwritten) {
             self.progress.get_mut(self.config.id).map(|own| own.maybe_update(index));
         }
-        self.send(self.config.id, 0, Body::Appended { index });
+        if self.config.in_memory {
+            // Nothing to wait for but the end of this step.
+            self.own_uncounted = true;
+        } else {
+            self.send(self.config.id, 0, Body::Appended { index });
+        }
+    }
+
+    /// Counts what this leader has appended itself, where nothing is written.
+    pub(super) fn count_own(&mut self) {
+        self.own_uncounted = false;
+        if self.role == Role::Leader {
+            // It is known, and a member or else not counted.
+            let _ = self.on_appended(self.config.id, 0, self.log.last_index());
+        }
     }
 
     pub(super) fn broadcast_append(&mut self) {
@@ -100,12 +114,14 @@ impl Raft {
     }
 
     /// Commits what a quorum holds, if it is of this term. The index is found anew from all voters (study id R7).
+    #[inline]
     pub(super) fn maybe_commit(&mut self) -> bool {
         let matched = |node| self.progress.get(node).map(|progress| progress.matched);
         let index = quorum::joint_committed(&self.conf.voters, &self.conf.outgoing, matched);
         self.log.maybe_commit(EntryId { term: self.term, index })
     }
 
+    #[inline]
     /// The peer's progress, if the answer belongs to the peer's present stay (study id R4).
     fn progress_of(&mut self, from: NodeId, session: Index) -> Result<&mut Progress, Ignored> {
         let own = from == self.config.id;
@@ -137,9 +153,11 @@ impl Raft {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn on_appended(&mut self, from: NodeId, session: Index, index: Index) -> Result<(), Ignored> {
         let (first, last) = (self.log.first_index(), self.log.last_index());
         let own = from == self.config.id;
+        let commit = self.log.committed();
         let progress = self.progress_of(from, session)?;
         progress.recent_active = true;
         if index > last {
@@ -160,19 +178,21 @@ impl Raft {
             ProgressState::Snapshot => {}
             ProgressState::Replicate => progress.free_inflights(index),
         }
-        if index > self.log.committed() && self.maybe_commit() {
+        let behind = !own && progress.can_bump_commit(commit);
+        if index > commit && self.maybe_commit() {
             self.release_pending_reads();
             self.broadcast_append();
-        } else if !own && self.progress.get(from).is_some_and(|peer| peer.can_bump_commit(self.log.committed())) {
+        } else if behind {
             self.send_append(from, true);
         }
         if own {
             return Ok(());
         }
-        // The window has room again: send as much as fits.
-        while self.send_append(from, false) {}
-        let caught_up = self.progress.get(from).is_some_and(|peer| peer.matched == self.log.last_index());
-        if self.transferring_to == Some(from) && caught_up {
+        if index < last {
+            // The window has room again: send as much as fits.
+            while self.send_append(from, false) {}
+        } else if self.transferring_to == Some(from) {
+            // It has caught up.
             self.send_timeout_now(from);
         }
         Ok(())

@@ -32,6 +32,7 @@ impl Raft {
     }
 
     /// Everything up to `index` is applied; membership changes among it are in force.
+    #[inline]
     pub(super) fn applied(&mut self, index: Index) -> Result<(), Ignored> {
         if index > self.log.applying() {
             self.stop(Fatal::Driver { reported: index });
@@ -42,14 +43,21 @@ impl Raft {
         }
         self.activate_upto(index);
         let bytes = self.log.applied_to(index);
-        self.uncommitted_bytes =
-            self.uncommitted_bytes.saturating_sub(if mutant!(UncommittedNeverFalls) { 0 } else { bytes });
+        self.uncount(bytes);
         self.after_applied();
         Ok(())
     }
 
+    /// Payload bytes of a leader's entries are applied.
+    #[inline]
+    pub(super) fn uncount(&mut self, bytes: u64) {
+        self.uncommitted_bytes =
+            self.uncommitted_bytes.saturating_sub(if mutant!(UncommittedNeverFalls) { 0 } else { bytes });
+    }
+
     /// Leaves a joint configuration that wants to be left (study id M3). Tried after each application, so that neither a
     /// transfer nor a change of leader can lose it; the entry has no payload, so that no limit refuses it.
+    #[inline]
     pub(super) fn after_applied(&mut self) {
         if self.log.bytes() > self.config.log_bytes_max {
             self.want_snapshot();
@@ -70,7 +78,16 @@ impl Raft {
         }
     }
 
-    fn activate_upto(&mut self, index: Index) {
+    #[inline]
+    pub(super) fn activate_upto(&mut self, index: Index) {
+        if self.log.confs_are_applied() {
+            self.activated = self.activated.max(index);
+        } else {
+            self.activate_some(index);
+        }
+    }
+
+    fn activate_some(&mut self, index: Index) {
         while self.fatal.is_none() && self.activated < index {
             let next = self.log.next_conf(self.activated, index);
             let Some((at, payload)) = next.map(|entry| (entry.index, entry.payload.clone())) else {
@@ -85,7 +102,7 @@ impl Raft {
                 Ok(Changed { conf, .. }) => self.switch_conf(conf, at),
                 // Every node refuses it alike, since it depends on nothing but the log.
                 Err(error) => {
-                    let conf = self.conf.clone();
+                    let conf = Box::new(self.conf.clone());
                     self.events.push(Action::Configured { index: at, conf, refused: Some(error) });
                 }
             }
@@ -107,7 +124,7 @@ impl Raft {
         self.confs.push_back((index, self.conf.clone()));
         let members = &self.conf;
         self.heard.retain(|heard| members.stay(heard.node).is_some_and(|stay| stay.since == heard.since));
-        self.events.push(Action::Configured { index, conf: self.conf.clone(), refused: None });
+        self.events.push(Action::Configured { index, conf: Box::new(self.conf.clone()), refused: None });
 
         let own = self.progress.get(self.config.id);
         let votes = own.is_some_and(|progress| !progress.learner);

@@ -37,8 +37,9 @@ const READ_NUMBERS: u64 = 1 << 60;
 
 /// One group on one node: a state machine that is given what happens and says what to do.
 ///
-/// See the crate's front page for the run loop.
-#[derive(Clone, Debug)]
+/// See the crate's front page for the run loop. Two machines of one group that hash alike do alike until chance is drawn: what a search
+/// of all states needs.
+#[derive(Clone, Debug, Hash)]
 pub struct Raft {
     config: Config,
     random: Random,
@@ -74,6 +75,8 @@ pub struct Raft {
     pending_conf_index: Index,
     transferring_to: Option<NodeId>,
     uncommitted_bytes: u64,
+    /// Without a disk: whether this leader has entries that it does not count itself for yet.
+    own_uncounted: bool,
     /// The newest snapshot.
     snapshot: SnapshotMeta,
     /// Whether the application was asked for one that is newer.
@@ -144,6 +147,7 @@ impl Raft {
             pending_conf_index: 0,
             transferring_to: None,
             uncommitted_bytes: 0,
+            own_uncounted: false,
             confs: VecDeque::new(),
             snapshot_wanted: false,
             proposals: Proposals::default(),
@@ -152,7 +156,9 @@ impl Raft {
             events: Vec::new(),
             waiting: VecDeque::new(),
             told_role: (Role::Follower, None),
-            told_hard: HardState { commit, ..hard },
+            // What the application holds shows that more is committed than the disk says: the next record says it too, since this
+            // application may be older at the next start (study id M2).
+            told_hard: if mutant!(CommitOfApplicationIsKept) { HardState { commit, ..hard } } else { hard },
             next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
@@ -196,7 +202,7 @@ impl Raft {
             return self.refuse(input);
         }
         match input {
-            Input::Receive(mut message) => self.receive(&mut message),
+            Input::Receive(message) => self.receive(message),
             Input::Timeout => {
                 self.tick();
                 Ok(())
@@ -216,7 +222,7 @@ impl Raft {
             }
             Input::Activate { index } => self.activate(index),
             Input::Applied { index } => self.applied(index),
-            Input::SnapshotTaken { meta } => self.snapshot_taken(meta),
+            Input::SnapshotTaken { meta } => self.snapshot_taken(*meta),
             Input::Compact { upto } => self.compact(upto),
             Input::SnapshotSent { to, delivered } => self.snapshot_sent(to, delivered),
             Input::Unreachable { peer } => self.unreachable(peer),
@@ -232,6 +238,9 @@ impl Raft {
             self.spread_reads();
             if self.config.in_memory {
                 self.log.skip_writing();
+                if self.own_uncounted {
+                    self.count_own();
+                }
             }
             if self.waiting.back().is_some_and(|(record, _)| *record == self.next_record) {
                 self.place_promises();
@@ -249,11 +258,26 @@ impl Raft {
             if !self.events.is_empty() {
                 out.append(&mut self.events);
             }
-            if !handed {
+            if !handed || self.is_flushed() {
                 return;
             }
         }
         self.flush_fatal(out);
+    }
+
+    /// Whether nothing has come up since the actions were drawn, so that another round would draw none.
+    #[inline]
+    fn is_flushed(&self) -> bool {
+        let quiet = self.sends.is_empty() && self.events.is_empty() && !self.own_uncounted && !self.reads.is_unspread();
+        let placed = self.waiting.back().is_none_or(|(record, _)| *record != self.next_record);
+        let told = (self.role, self.leader) == self.told_role && self.fatal.is_none();
+        let saved = self.config.in_memory || self.log.committed() == self.told_hard.commit;
+        quiet
+            && placed
+            && told
+            && saved
+            && !self.must_write()
+            && !self.log.has_committed(self.config.apply_before_persisted)
     }
 
     fn flush_messages(&mut self, out: &mut Vec<Action>) {
@@ -275,11 +299,19 @@ impl Raft {
         if !self.log.has_committed(self.config.apply_before_persisted) {
             return false;
         }
-        out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
-        let index = self.log.applying();
+        if !self.config.apply_at_once {
+            out.push(Action::Apply(self.log.take_committed(self.config.apply_before_persisted)));
+            self.proposals.settle(&self.log, out);
+            return false;
+        }
+        let (entries, bytes) = self.log.take_at_once(self.config.apply_before_persisted);
+        out.push(Action::Apply(entries));
         self.proposals.settle(&self.log, out);
-        // What was handed out just now is no news to this machine.
-        self.config.apply_at_once && self.applied(index).is_ok()
+        self.activate_upto(self.log.applying());
+        self.log.applied_at_once();
+        self.uncount(bytes);
+        self.after_applied();
+        true
     }
 
     fn flush_record(&mut self, out: &mut Vec<Action>) {
@@ -353,10 +385,10 @@ impl Raft {
         }
     }
 
-    fn release(&mut self, mut message: Message) {
+    fn release(&mut self, message: Message) {
         if message.to == self.config.id {
             // A vote for oneself, or entries of one's own: they count from now on.
-            let _ = self.by_term(&mut message);
+            let _ = self.by_term(message);
         } else {
             self.sends.push(Action::Send(message));
         }
@@ -396,7 +428,9 @@ impl Raft {
 
     // Messages in.
 
-    fn receive(&mut self, message: &mut Message) -> Result<(), Ignored> {
+    // These three are one path, inlined so that no message is moved along it.
+    #[inline(always)]
+    fn receive(&mut self, message: Message) -> Result<(), Ignored> {
         let strange = message.cluster.0 != 0 && self.config.cluster.0 != 0 && message.cluster != self.config.cluster;
         if strange {
             return Err(Ignored::OtherCluster);
@@ -409,7 +443,7 @@ impl Raft {
         if !foreign || (message.term == 0) != termless || message.term >= NUMBER_MAX {
             return Err(Ignored::Malformed);
         }
-        self.check_incarnation(message)?;
+        self.check_incarnation(&message)?;
         if message.body.is_answer() && self.progress.get(message.from).is_none() {
             return Err(Ignored::UnknownPeer);
         }
@@ -417,12 +451,13 @@ impl Raft {
     }
 
     /// The rule of terms (thesis section 3.3, etcd `Step`), then the table.
-    fn by_term(&mut self, message: &mut Message) -> Result<(), Ignored> {
+    #[inline(always)]
+    fn by_term(&mut self, message: Message) -> Result<(), Ignored> {
         if !message.body.is_termless() {
             if message.term > self.term {
-                self.newer_term(message)?;
+                self.newer_term(&message)?;
             } else if message.term < self.term {
-                return self.older_term(message);
+                return self.older_term(&message);
             }
         }
         self.dispatch(message)
@@ -430,8 +465,19 @@ impl Raft {
 
     fn newer_term(&mut self, message: &Message) -> Result<(), Ignored> {
         match message.body {
-            Body::Vote { transfer: true, .. } => self.become_follower(message.term, None),
-            Body::Vote { .. } | Body::PreVote { .. } if self.hears_leader() => return Err(Ignored::LeaderAlive),
+            Body::Vote { transfer: false, .. } | Body::PreVote { .. } if self.hears_leader() => {
+                return Err(Ignored::LeaderAlive);
+            }
+            Body::Vote { .. } => {
+                // Only a vote that is given, or a leader, puts off this node's own election: one that nobody can elect must not
+                // keep all others from asking (thesis section 3.4).
+                let timer = (self.election_since, self.election_after);
+                let waits = self.role == Role::Follower;
+                self.become_follower(message.term, None);
+                if waits {
+                    (self.election_since, self.election_after) = timer;
+                }
+            }
             // A question about a later term is not a later term; nor is a yes to it.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
@@ -464,14 +510,15 @@ impl Raft {
     }
 
     /// What each role does with each message. The term is this node's, but for pre-votes and what belongs to no term.
-    fn dispatch(&mut self, message: &mut Message) -> Result<(), Ignored> {
+    #[inline(always)]
+    fn dispatch(&mut self, message: Message) -> Result<(), Ignored> {
         let (from, term, session) = (message.from, message.term, message.session);
-        match (&mut message.body, self.role) {
+        match (message.body, self.role) {
             (Body::Vote { last_index, last_term, transfer, committed }, _) => {
-                self.on_vote(from, term, EntryId { term: *last_term, index: *last_index }, *committed, *transfer)
+                self.on_vote(from, term, EntryId { term: last_term, index: last_index }, committed, transfer)
             }
             (Body::PreVote { last_index, last_term, committed }, _) => {
-                self.on_pre_vote(from, term, EntryId { term: *last_term, index: *last_index }, *committed)
+                self.on_pre_vote(from, term, EntryId { term: last_term, index: last_index }, committed)
             }
 
             // There is one leader in a term: another one's word cannot be true.
@@ -481,33 +528,33 @@ impl Raft {
             (Body::Append { prev_index, prev_term, commit, entries }, _) => {
                 self.check_session(session)?;
                 self.follow(from);
-                let prev = EntryId { term: *prev_term, index: *prev_index };
-                self.on_append(from, session, prev, *commit, entries)
+                let prev = EntryId { term: prev_term, index: prev_index };
+                self.on_append(from, session, prev, commit, entries)
             }
             (Body::Heartbeat { commit, round }, _) => {
                 self.check_session(session)?;
                 self.follow(from);
-                self.on_heartbeat(from, session, *commit, *round)
+                self.on_heartbeat(from, session, commit, round)
             }
             (Body::Snapshot { meta }, _) => {
                 self.check_session(session)?;
                 self.follow(from);
-                self.on_snapshot(from, session, meta)
+                self.on_snapshot(from, session, &meta)
             }
 
-            (Body::Appended { index }, Role::Leader) => self.on_appended(from, session, *index),
+            (Body::Appended { index }, Role::Leader) => self.on_appended(from, session, index),
             (Body::Rejected { index, hint_index, hint_term }, Role::Leader) => {
-                self.on_rejected(from, session, *index, EntryId { term: *hint_term, index: *hint_index })
+                self.on_rejected(from, session, index, EntryId { term: hint_term, index: hint_index })
             }
-            (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, *round),
+            (Body::HeartbeatEcho { round }, Role::Leader) => self.on_echo(from, session, round),
             (Body::Appended { .. } | Body::Rejected { .. } | Body::HeartbeatEcho { .. }, _) => Err(Ignored::NotNow),
 
             (Body::PreVoteReply { granted }, Role::Candidate) if mutant!(CountsStaleWords) => {
-                self.on_word(from, *granted);
+                self.on_word(from, granted);
                 Ok(())
             }
             (Body::VoteReply { granted }, Role::Candidate) | (Body::PreVoteReply { granted }, Role::PreCandidate) => {
-                self.on_word(from, *granted);
+                self.on_word(from, granted);
                 Ok(())
             }
             // Answers to an election that is over (study id E7).
@@ -516,36 +563,41 @@ impl Raft {
             (Body::TimeoutNow, Role::Follower) => self.hup(election::Campaign::Transfer),
             (Body::TimeoutNow, _) => Err(Ignored::NotNow),
 
-            (Body::Propose { payloads }, _) => self.on_propose(core::mem::take(payloads)),
-            (Body::ProposeConf { change }, _) => self.on_propose_conf(change),
-            (Body::TransferLeader { to }, _) => self.transfer_leader(*to),
-            (Body::Read { number }, _) => self.on_read(from, *number),
-            (Body::ReadReply { number, index }, _) => self.on_read_reply(*number, *index),
-            (Body::Committed { index, term }, _) => self.on_committed(EntryId { term: *term, index: *index }),
+            (Body::Propose { payloads }, _) => self.on_propose(payloads),
+            (Body::ProposeConf { change }, _) => self.on_propose_conf(&change),
+            (Body::TransferLeader { to }, _) => self.transfer_leader(to),
+            (Body::Read { number }, _) => self.on_read(from, number),
+            (Body::ReadReply { number, index }, _) => self.on_read_reply(number, index),
+            (Body::Committed { index, term }, _) => self.on_committed(EntryId { term, index }),
         }
     }
 
     // Messages out.
 
     /// Sends `body`, or holds it where it promises something that is not durable yet.
+    #[inline]
     fn send(&mut self, to: NodeId, session: Index, body: Body) {
         let term = if body.is_termless() { 0 } else { self.term };
         self.send_at(to, term, session, body);
     }
 
+    #[inline]
     fn send_at(&mut self, to: NodeId, term: Term, session: Index, body: Body) {
-        // One's own word is not counted in the middle of another step, even where it rests on nothing.
-        let waits =
-            body.is_promise() && (to == self.config.id || self.must_write() || self.log.newest_write().is_some());
         let Config { id, cluster, incarnation, .. } = self.config;
-        let message = Message { cluster, from: id, incarnation, to, term, session, body };
-        if waits && self.waiting.len() >= self.config.held_messages_max && to != id {
-            // The disk stalls: as if lost on the way.
-        } else if waits {
-            self.waiting.push_back((self.next_record, message));
-        } else {
-            self.sends.push(Action::Send(message));
+        // One's own word is not counted in the middle of another step, even where it rests on nothing.
+        if body.is_promise() && (to == id || self.must_write() || self.log.newest_write().is_some()) {
+            return self.hold(Message { cluster, from: id, incarnation, to, term, session, body });
         }
+        self.sends.push(Action::Send(Message { cluster, from: id, incarnation, to, term, session, body }));
+    }
+
+    /// Keeps a promise until what it rests on is durable.
+    fn hold(&mut self, message: Message) {
+        if self.waiting.len() >= self.config.held_messages_max && message.to != self.config.id {
+            // The disk stalls: as if lost on the way.
+            return;
+        }
+        self.waiting.push_back((self.next_record, message));
     }
 
     // What can be seen.
@@ -635,13 +687,13 @@ impl Raft {
     /// What a snapshot of the application's state as of `index` stands for: the entry's term, and the configuration as of it
     /// (study id M5). `None` where `index` is not applied, or lies before the newest snapshot.
     #[must_use]
-    pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
+    pub fn snapshot_meta(&self, index: Index) -> Option<Box<SnapshotMeta>> {
         if index > self.log.applied() {
             return None;
         }
         let (_, conf) = self.confs.iter().rev().find(|(from, _)| *from <= index)?;
         let conf = if mutant!(SnapshotHasNewestConf) { &self.conf } else { conf };
-        Some(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() })
+        Some(Box::new(SnapshotMeta { index, term: self.log.term(index)?, conf: conf.clone() }))
     }
 
     /// Why the machine has stopped, if it has.

@@ -12,7 +12,7 @@ use crate::message::Body;
 use crate::{Index, Term, Ticket};
 
 /// A proposal in the log, not yet committed as far as is known here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Proposal {
     ticket: Ticket,
     term: Term,
@@ -21,7 +21,7 @@ struct Proposal {
 }
 
 /// The proposals whose fate is open.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Proposals {
     /// Those in the log, in the order of their entries.
     open: VecDeque<Proposal>,
@@ -36,7 +36,14 @@ impl Proposals {
     }
 
     /// What is handed out of `log` to be applied is committed.
+    #[inline]
     pub(super) fn settle(&mut self, log: &Log, out: &mut Vec<Action>) {
+        if !self.open.is_empty() || !self.cut.is_empty() {
+            self.settle_some(log, out);
+        }
+    }
+
+    fn settle_some(&mut self, log: &Log, out: &mut Vec<Action>) {
         let index = log.applying();
         if !self.cut.is_empty() {
             self.cut.retain(|proposal| !settle_cut(proposal, log, index, out));
@@ -85,6 +92,7 @@ fn settle_cut(proposal: &Proposal, log: &Log, index: Index, out: &mut Vec<Action
 }
 
 impl Raft {
+    #[inline]
     pub(super) fn propose_one(&mut self, ticket: Ticket, payload: Bytes) -> Result<(), Ignored> {
         if let Err(reason) = self.may_propose(payload.len() as u64) {
             return match (reason, self.forward_to(reason)) {
@@ -160,6 +168,7 @@ impl Raft {
         Ok(())
     }
 
+    #[inline]
     fn accepted(&mut self, ticket: Option<Ticket>, first: Index) {
         let (term, last) = (self.term, self.log.last_index());
         if let Some(ticket) = ticket {

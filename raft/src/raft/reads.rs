@@ -14,13 +14,13 @@ use crate::{Index, NodeId, ReadToken, Time, quorum};
 const ROUNDS_KEPT: usize = 64;
 
 /// Who asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Asker {
     Here(ReadToken),
     Peer { node: NodeId, number: u64 },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Waiting {
     asker: Asker,
     index: Index,
@@ -28,14 +28,14 @@ struct Waiting {
 }
 
 /// A read that this follower passed to its leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Passed {
     number: u64,
     token: ReadToken,
     since: Time,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Reads {
     /// The newest round of heartbeats in this leader's term.
     round: u64,
@@ -54,6 +54,12 @@ pub(super) struct Reads {
 impl Reads {
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.early.len() + self.passed.len()
+    }
+
+    /// Whether a read waits for a round that is not sent.
+    #[inline]
+    pub(super) fn is_unspread(&self) -> bool {
+        self.unspread
     }
 
     /// Numbers this life's reads from `number` on.

@@ -621,7 +621,7 @@ impl World {
 
     fn send_snapshot(&mut self, from: usize, to: usize) {
         let status = self.node(from).raft.status();
-        let meta = Box::new(self.node(from).raft.snapshot_meta(status.applied).unwrap());
+        let meta = self.node(from).raft.snapshot_meta(status.applied).unwrap();
         let message = Message {
             cluster: ClusterId(0),
             from: status.id,

@@ -133,7 +133,9 @@ impl World {
         for slot in up {
             sizes.push((self.view(slot).map_or(0, |view| view.nodes.len()), slot));
         }
-        let Some((_, first)) = sizes.iter().copied().max_by_key(|(size, slot)| (*size, usize::MAX - slot)) else { return };
+        let Some((_, first)) = sizes.iter().copied().max_by_key(|(size, slot)| (*size, usize::MAX - slot)) else {
+            return;
+        };
         for (size, slot) in sizes {
             if slot != first && size <= 1 {
                 self.ask_to_join(slot, first);
@@ -219,9 +221,12 @@ impl World {
             }
         }
         let timeout = self.state.plan.config.drain_timeout.as_nanos() as u64 + 4 * SECOND;
-        let stopped = |world: &World| world.state.nodes.iter().all(|node| node.life != Life::Up || !node.draining || world.has_room(node));
+        let stopped = |world: &World| {
+            world.state.nodes.iter().all(|node| node.life != Life::Up || !node.draining || world.has_room(node))
+        };
         if !self.pass_until(timeout, stopped) && !self.is_broken() {
-            let slow: Vec<usize> = self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].draining).collect();
+            let slow: Vec<usize> =
+                self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].draining).collect();
             self.state.model.break_off(format!("nodes {slow:?} do not stop in time"));
         }
         let spare = self.state.plan.memory && !self.state.model.loss && self.state.random.below(3) == 0;
@@ -263,7 +268,9 @@ impl World {
         }
         self.pass(6 * SECOND);
         self.state.model.calm = Some(self.state.now());
-        for check in [World::check_catalogues, World::check_answers, World::check_counts, super::probes::all, World::check_lives] {
+        for check in
+            [World::check_catalogues, World::check_answers, World::check_counts, super::probes::all, World::check_lives]
+        {
             if self.is_broken() {
                 return;
             }
@@ -319,9 +326,8 @@ impl World {
 
     /// Whoever asked has been answered, or its connection has ended.
     fn check_answers(&mut self) {
-        let waits = |client: &super::model::Client| {
-            client.lasts() && client.asked.iter().any(|asked| asked.since.is_some())
-        };
+        let waits =
+            |client: &super::model::Client| client.lasts() && client.asked.iter().any(|asked| asked.since.is_some());
         if let Some(number) = self.state.model.clients.iter().position(waits) {
             let client = &self.state.model.clients[number];
             let what = format!("conn {number} at node {} still has no answer to {:?}", client.slot, client.asked);

@@ -33,7 +33,11 @@ impl Model {
                         message.channel,
                         channel.id,
                         taken.time as f64 / 1e9,
-                        message.got.iter().map(|(n, at)| (*n, self.clients[*n].slot, at.time / 1_000_000)).collect::<Vec<_>>(),
+                        message
+                            .got
+                            .iter()
+                            .map(|(n, at)| (*n, self.clients[*n].slot, at.time / 1_000_000))
+                            .collect::<Vec<_>>(),
                     );
                     self.broken.get_or_insert(what);
                     return;
@@ -116,20 +120,26 @@ impl Model {
                 if !message.got.is_empty() {
                     return Ok(None);
                 }
-                if lasts && !self.somebody_left(message, time) && let Some(other) = self.stood_there(message, tick) {
+                if lasts
+                    && !self.somebody_left(message, time)
+                    && let Some(other) = self.stood_there(message, tick)
+                {
                     return Err(format!("lost, though conn {other} was queued"));
                 }
                 Ok(Some((1, self.was_alone(message, time))))
             }
             (_, Verb::Reply(to)) => {
                 self.at_most_once(message)?;
-                let origin = to.filter(|to| self.clients[*to].channel == Some(message.channel)).map(|to| &self.clients[to]);
+                let origin =
+                    to.filter(|to| self.clients[*to].channel == Some(message.channel)).map(|to| &self.clients[to]);
                 let gone_before = match origin {
                     None => true,
                     Some(origin) => origin.ended.is_some_and(|(at, _)| at.time + NEWS < time),
                 };
                 match (message.got.is_empty(), origin) {
-                    (true, Some(origin)) if lasts && origin.lasts() && was_there(origin) => Err("the reply is lost".to_owned()),
+                    (true, Some(origin)) if lasts && origin.lasts() && was_there(origin) => {
+                        Err("the reply is lost".to_owned())
+                    }
                     (true, _) => Ok(Some((2, gone_before))),
                     (false, _) => Ok(None),
                 }

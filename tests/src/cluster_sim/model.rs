@@ -556,7 +556,8 @@ impl Model {
             match timeout {
                 None => self.break_off(format!("channel {id} has no timeout and times out")),
                 Some(timeout) if calm && idle > grace && idle < timeout / 100 * 98 => {
-                    let what = format!("channel {id} times out after {} ms of {}", idle / 1_000_000, timeout / 1_000_000);
+                    let what =
+                        format!("channel {id} times out after {} ms of {}", idle / 1_000_000, timeout / 1_000_000);
                     self.break_off(what);
                 }
                 Some(_) => {}
@@ -659,8 +660,12 @@ impl Model {
             (Pattern::PubSub, _) => (own && !client.echo).then_some("that is its own"),
             (Pattern::PushPull, _) => (!client.pull && !own).then_some("though it is not queued"),
             (Pattern::ReqRepl, Verb::Request) => own.then_some("that is its own"),
-            (Pattern::FanInOut, Verb::Request) => (own || !client.pull).then_some("that is its own, or it is not queued"),
-            (Pattern::ReqRepl | Pattern::FanInOut, Verb::Reply(to)) => (to != Some(number)).then_some("for somebody else"),
+            (Pattern::FanInOut, Verb::Request) => {
+                (own || !client.pull).then_some("that is its own, or it is not queued")
+            }
+            (Pattern::ReqRepl | Pattern::FanInOut, Verb::Reply(to)) => {
+                (to != Some(number)).then_some("for somebody else")
+            }
             (Pattern::ReqRepl | Pattern::FanInOut, Verb::Plain) => Some("that is none"),
         }
     }

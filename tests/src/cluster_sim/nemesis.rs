@@ -17,7 +17,9 @@ impl World {
             match node.life {
                 Life::Never => false,
                 Life::Down => true,
-                Life::Up => node.paused.is_some() || node.draining || node.failed.is_some() || now < node.started + SETTLING,
+                Life::Up => {
+                    node.paused.is_some() || node.draining || node.failed.is_some() || now < node.started + SETTLING
+                }
             }
         };
         (0..self.state.nodes.len()).filter(is_away).count()

@@ -151,7 +151,15 @@ impl Plan {
         };
         let forming = pick(
             random,
-            &[Forming::Given, Forming::Given, Forming::Given, Forming::Seeds, Forming::Dns, Forming::ByHand, Forming::Domain],
+            &[
+                Forming::Given,
+                Forming::Given,
+                Forming::Given,
+                Forming::Seeds,
+                Forming::Dns,
+                Forming::ByHand,
+                Forming::Domain,
+            ],
         );
         let calm = random.below(6) == 0;
         let weight = |random: &mut Random, heavy: u32| if random.below(3) > 0 { heavy } else { 0 };

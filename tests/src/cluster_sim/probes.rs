@@ -69,7 +69,8 @@ fn old_channel(world: &mut World, at: usize) {
     let Some(number) = seat(world, slot, at, false) else {
         if !is_full && !world.is_broken() {
             let there = world.state.model.there(at);
-            let what = format!("channel {at} has {there} clients of {:?}, and is full", world.state.model.channels[at].limit);
+            let what =
+                format!("channel {at} has {there} clients of {:?}, and is full", world.state.model.channels[at].limit);
             world.state.model.break_off(what);
         }
         return;
@@ -160,7 +161,8 @@ fn new_channel(world: &mut World, pattern: Pattern) {
     });
     let statuses: Vec<Option<u16>> =
         racing.iter().map(|number| world.state.model.clients[*number].answer.as_ref().map(|a| a.status)).collect();
-    let seated: Vec<usize> = racing.into_iter().filter(|number| world.state.model.clients[*number].is_there()).collect();
+    let seated: Vec<usize> =
+        racing.into_iter().filter(|number| world.state.model.clients[*number].is_there()).collect();
     if seated.len() as u64 != limit {
         if !world.is_broken() {
             world.state.model.break_off(format!("channel {at} of limit {limit} gave {statuses:?}"));
@@ -201,7 +203,8 @@ fn new_channel(world: &mut World, pattern: Pattern) {
             _ => 1,
         };
         if message.got.len() != expected && !world.is_broken() {
-            let what = format!("message {mark} on the new {pattern:?} channel {at} got to {:?}, not {expected}", message.got);
+            let what =
+                format!("message {mark} on the new {pattern:?} channel {at} got to {:?}, not {expected}", message.got);
             return world.state.model.break_off(what);
         }
     }

@@ -32,7 +32,11 @@ impl World {
         let run = self.state.nodes[slot].run;
         let (far, conn) = self.state.accept(slot, shard, wire, 1);
         let number = self.state.model.connect(wire, slot, run, prompt);
-        self.state.wires.push(Wire::new([End::Program(number), far], if prompt { WINDOW_PROMPT } else { WINDOW }, None));
+        self.state.wires.push(Wire::new(
+            [End::Program(number), far],
+            if prompt { WINDOW_PROMPT } else { WINDOW },
+            None,
+        ));
         let from = IpAddr::V4(Ipv4Addr::new(172, 16, (number >> 8) as u8, number as u8));
         self.state.fact(slot, shard, Fact::Opened { conn, from });
         Some(number)
@@ -47,7 +51,8 @@ impl World {
     /// A program wants to be on a channel.
     pub fn join(&mut self, slot: usize, channel: usize, pull: bool, echo: bool, prompt: bool) -> Option<usize> {
         let number = self.connect(slot, prompt)?;
-        let (id, token) = (self.state.model.channels[channel].id.clone(), self.state.model.channels[channel].token.clone());
+        let (id, token) =
+            (self.state.model.channels[channel].id.clone(), self.state.model.channels[channel].token.clone());
         let client = &mut self.state.model.clients[number];
         (client.channel, client.pull, client.echo) = (Some(channel), pull, echo);
         let mut query = String::new();
@@ -186,7 +191,8 @@ impl State {
             (1, _) => {
                 let to = self.random.below(self.model.clients.len() as u64 + 1) as usize;
                 let to = Some(to).filter(|to| self.model.clients.get(*to).is_some_and(|client| !client.id.is_empty()));
-                let id = to.map_or("0123456789abcdef0000000000000001".to_owned(), |to| self.model.clients[to].id.clone());
+                let id =
+                    to.map_or("0123456789abcdef0000000000000001".to_owned(), |to| self.model.clients[to].id.clone());
                 let text = format!("{{\"type\":\"reply\",\"origin\":\"{id}\",\"m\":\"{tag}\"}}");
                 (Verb::Reply(to), text.clone(), text)
             }
@@ -210,10 +216,13 @@ pub fn act(world: &mut World) {
     let clients = &world.state.model.clients;
     world.users.retain(|number| clients[*number].lasts());
     world.members.retain(|number| clients[*number].lasts());
-    let places: Vec<usize> = (0..world.open.len()).filter(|slot| world.open[*slot] && world.state.is_up(*slot)).collect();
+    let places: Vec<usize> =
+        (0..world.open.len()).filter(|slot| world.open[*slot] && world.state.is_up(*slot)).collect();
     let Some(slot) = world.state.random.pick(&places).copied() else { return };
     let channels: Vec<usize> = (0..world.state.model.channels.len())
-        .filter(|at| world.state.model.channels[*at].gone.is_none() && world.state.model.channels[*at].timed_out.is_none())
+        .filter(|at| {
+            world.state.model.channels[*at].gone.is_none() && world.state.model.channels[*at].timed_out.is_none()
+        })
         .collect();
     let room = world.members.len() < world.state.plan.conns_max;
     match world.state.random.below(100) {

@@ -187,7 +187,13 @@ mod tests {
 
     #[test]
     fn names_survive_their_numbers() {
-        for name in [FileName::Identity, FileName::Segment(0), FileName::Segment(7), FileName::Snapshot(0), FileName::Snapshot(9)] {
+        for name in [
+            FileName::Identity,
+            FileName::Segment(0),
+            FileName::Segment(7),
+            FileName::Snapshot(0),
+            FileName::Snapshot(9),
+        ] {
             assert_eq!(name_of(number_of(name)), name);
         }
     }

@@ -49,11 +49,7 @@ impl World {
         let root = Random::new(seed);
         let plan = Plan::of(seed, &mut root.branch(1));
         let mut random = root.branch(2);
-        let faults = LinkFaults {
-            delay_min: plan.delay.0,
-            delay_mean: plan.delay.1,
-            ..LinkFaults::none(plan.delay.0)
-        };
+        let faults = LinkFaults { delay_min: plan.delay.0, delay_mean: plan.delay.1, ..LinkFaults::none(plan.delay.0) };
         let nodes = (0..plan.slots)
             .map(|slot| Node {
                 life: Life::Never,
@@ -368,7 +364,11 @@ impl World {
         }
         for (wire, side) in ready {
             let most = self.state.plan.config.read_buffer_bytes;
-            let most = if self.state.random.below(8) == 0 { 1 + self.state.random.below(most.min(200) as u64) as usize } else { most };
+            let most = if self.state.random.below(8) == 0 {
+                1 + self.state.random.below(most.min(200) as u64) as usize
+            } else {
+                most
+            };
             let Some(sock) = self.state.wires[wire].ends[side].sock() else { continue };
             sock.listed = false;
             let conn = sock.id;
@@ -505,7 +505,9 @@ impl World {
             Over::Link => address.host.strip_prefix("10.0.0.").and_then(|n| n.parse::<usize>().ok()).map(|n| n - 1),
             Over::Api => self.somebody_who_listens(),
         };
-        let target = target.filter(|target| *target < self.state.nodes.len() && (over == Over::Api || address.port == Some(NODE_PORT)));
+        let target = target.filter(|target| {
+            *target < self.state.nodes.len() && (over == Over::Api || address.port == Some(NODE_PORT))
+        });
         let refused = self.state.now() < self.state.refuse_until && self.state.random.coin();
         let Some(target) = target.filter(|target| self.state.is_up(*target) && !refused) else {
             return self.state.fact(slot, 0, Fact::DialFailed(dial, "connection refused".to_owned()));
@@ -542,8 +544,12 @@ impl World {
 
     /// Whom the load balancer picks.
     fn somebody_who_listens(&mut self) -> Option<usize> {
-        let up: Vec<usize> =
-            self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].desks.iter().any(|desk| desk.listening)).collect();
+        let up: Vec<usize> = self
+            .state
+            .up()
+            .into_iter()
+            .filter(|slot| self.state.nodes[*slot].desks.iter().any(|desk| desk.listening))
+            .collect();
         self.state.random.pick(&up).copied()
     }
 
@@ -552,7 +558,10 @@ impl World {
             return;
         }
         let addresses: Result<Vec<IpAddr>, String> = match host.as_str() {
-            DNS_NAME => Ok((0..self.state.plan.slots).filter(|n| *n < self.state.plan.nodes || self.state.is_up(*n)).map(ip).collect()),
+            DNS_NAME => Ok((0..self.state.plan.slots)
+                .filter(|n| *n < self.state.plan.nodes || self.state.is_up(*n))
+                .map(ip)
+                .collect()),
             _ => Err("no such name".to_owned()),
         };
         self.state.fact(slot, 0, Fact::Resolved(host, addresses));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use wrs_raft::{Action, Body, Boot, Conf, EntryKind, Message, NodeId, ProgressState, Raft, Record, Role};
 
+use super::history::Shadow;
 use super::node::{Saved, View};
 use super::plan::NODES;
 use super::world::World;
@@ -171,13 +172,13 @@ impl World {
         let earlier = self.history.conf_at(before.conf_from);
         let mut confs = vec![machine.conf().clone(), earlier.clone(), self.history.conf_at(before.applied).clone()];
         confs.extend(actions.iter().filter_map(|action| match action {
-            Action::Configured { conf, .. } => Some(conf.clone()),
+            Action::Configured { conf, .. } => Some((**conf).clone()),
             _ => None,
         }));
         let durable = |id: NodeId| {
             let place = &self.nodes[id.0 as usize - 1];
-            let mark_there = if place.stranger { place.former.at(view.commit) } else { place.durable.at(view.commit) };
-            mark_there.is_some_and(|there| there.chain == mark.chain)
+            let same = |log: &Shadow| log.at(view.commit).is_some_and(|there| there.chain == mark.chain);
+            same(&place.former) || (!place.stranger && same(&place.durable))
         };
         if !confs.iter().any(|conf| holds_quorum(conf, durable)) {
             let holders: Vec<u64> = (1..=NODES as u64).filter(|id| durable(NodeId(*id))).collect();
@@ -307,7 +308,7 @@ impl World {
                 }
             }
             Action::Configured { index, conf, .. } => {
-                if self.history.conf_at(*index) != conf {
+                if self.history.conf_at(*index) != &**conf {
                     let known = self.history.conf_at(*index);
                     let detail = format!("node {} at {index}: {conf}, by the log {known}", slot + 1);
                     return self.fail("the configuration is the log's", detail);

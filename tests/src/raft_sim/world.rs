@@ -718,14 +718,14 @@ impl World {
         node.saving = true;
         node.snapshot_wanted = false;
         let life = node.life;
-        let saved = Rc::new(Saved { meta, app: node.app.clone(), own: true });
+        let saved = Rc::new(Saved { meta: *meta, app: node.app.clone(), own: true });
         self.check_snapshot(slot, &saved);
         self.agenda.after(delay, Event::Saved { node: slot, life, saved });
     }
 
     fn saved(&mut self, slot: usize, saved: Rc<Saved>) {
         self.coverage.hit("snapshots taken");
-        let meta = saved.meta.clone();
+        let meta = Box::new(saved.meta.clone());
         let node = &mut self.nodes[slot];
         node.saving = false;
         node.snapshots.push(saved);
@@ -820,11 +820,12 @@ impl World {
         node.app = App::default();
         node.unsynced.clear();
         node.written = Shadow::default();
-        node.durable = Shadow::default();
+        let former = std::mem::take(&mut node.durable);
         node.durable_hard = HardState::default();
         node.rotten = false;
-        node.stranger = false;
-        node.former = Shadow::default();
+        if !std::mem::take(&mut node.stranger) {
+            node.former = former;
+        }
         self.start(slot, Boot::empty());
     }
 
@@ -837,12 +838,8 @@ impl World {
     /// Starts a node that has lost its disk before the group has removed it: what an operator in a hurry does.
     fn join_as_stranger(&mut self, slot: usize) {
         self.coverage.hit("strangers");
-        let node = &mut self.nodes[slot];
-        let former = std::mem::take(if node.stranger { &mut node.former } else { &mut node.durable });
         self.join(slot);
-        let node = &mut self.nodes[slot];
-        node.stranger = true;
-        node.former = former;
+        self.nodes[slot].stranger = true;
     }
 
     /// A node's disk is gone.

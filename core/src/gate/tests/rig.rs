@@ -188,7 +188,8 @@ impl Rig {
         }
         for conn in written {
             let unsent = self.random.below(self.unsent_max + 1) as usize;
-            self.gates[node].flushed(conn, unsent);
+            let more = self.gates[node].flushed(conn, unsent);
+            assert!(!more || unsent < 1 << 20);
             if unsent > 0 {
                 let at = self.now + self.delay();
                 self.soon(at, Next::Written { wire: conn.index, end: conn.generation as usize });
@@ -294,7 +295,11 @@ impl Rig {
             Next::Fin { .. } => {}
             Next::Written { wire, end } => {
                 if let Some((node, conn)) = self.socket(wire, end) {
-                    self.at(node + 1, |gate, _, _| gate.flushed(conn, 0));
+                    let (mut out, now) = (Actions::new(), self.now);
+                    if self.gates[node].flushed(conn, 0) {
+                        self.gates[node].flush(now, &mut out);
+                    }
+                    self.perform(node, &mut out);
                 }
             }
         }
