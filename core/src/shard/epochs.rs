@@ -273,8 +273,9 @@ impl Shard {
     /// control plane says so; after a pause of the process its word may come later than what sockets say.
     pub(super) fn check_out(&mut self, now: Time, out: &mut Actions) {
         let lease = self.router.lease;
-        let had_one = lease > Time::ZERO && lease < Time::MAX;
-        if had_one && self.router.opened > 0 && now >= lease + self.config.out_after() {
+        // An epoch may open before the first lease has come.
+        let has_had = lease > Time::ZERO && lease < Time::MAX;
+        if has_had && self.router.opened > 0 && now >= lease + self.config.out_after() {
             self.router.opened = 0;
             self.let_all_clients_go(now, out);
         }
@@ -298,6 +299,8 @@ impl Shard {
         }
         let paused = self.router.asks.clear();
         self.resume_all(paused, out);
+        // What was asked of other nodes is lost with this life.
+        self.forget_surveyed(now, |_| true, out);
         let lives: Vec<Life> = self.router.links.nodes().collect();
         for life in lives {
             let (resumed, credits) = self.router.links.remove_node(life);
