@@ -386,6 +386,9 @@ impl Raft {
         if message.to == self.config.id {
             // A vote for oneself, or entries of one's own: they count from now on.
             let _ = self.by_term(message);
+        } else if matches!(message.body, Body::Vote { .. }) && (self.role, self.term) != (Role::Candidate, message.term)
+        {
+            // A candidacy that is over asks nobody: the log that it boasts of may be cut by now.
         } else {
             self.sends.push(Action::Send(message));
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use wrs_raft::{Boot, HardState, Incarnation, NodeId, Raft, Stay, Time};
+use wrs_raft::{Boot, Conf, HardState, Incarnation, NodeId, Raft, Stay, Time};
 
 use super::app::App;
 use super::history::Shadow;
@@ -176,8 +176,11 @@ impl World {
 
     /// Whether the group knows this node by a name that it has lost with its disk.
     pub(super) fn is_known_otherwise(&self, slot: usize) -> bool {
-        let stay = self.history.confs.last().and_then(|(_, conf)| conf.stay(NodeId(slot as u64 + 1)));
-        stay.is_some_and(|stay| ![0, self.nodes[slot].reborn].contains(&stay.incarnation.0))
+        let (id, reborn) = (NodeId(slot as u64 + 1), self.nodes[slot].reborn);
+        let known = |conf: &Conf| conf.stay(id).is_none_or(|stay| ![0, reborn].contains(&stay.incarnation.0));
+        let member = self.history.confs.last().is_some_and(|(_, conf)| conf.contains(id));
+        // Where a name is not in force yet, nobody can tell.
+        member && self.confs_in_force().iter().all(known)
     }
 
     /// Starts a node that has lost its disk before the group has removed it: what an operator in a hurry does.
