@@ -76,6 +76,24 @@
 //! | [`Input::Campaign`], [`Input::TransferLeader`], [`Input::ForgetLeader`] | an operator, or a node that shuts down, wants it |
 //! | [`Input::Activate`], [`Input::Compact`] | seldom: see there |
 //!
+//! # Adding a node, and replacing its disk
+//!
+//! 1. Start the node with [`Boot::empty`] and an [`Incarnation`] drawn at random, kept with its disk. It waits.
+//! 2. Tell the leader that incarnation, and propose `ConfChange::of(Change::new(ChangeKind::AddLearner, id).named(incarnation))`.
+//! 3. Once `status().progress` shows it close to the commit index, and [`Raft::keeps_quorum`] says yes, propose
+//!    [`ChangeKind::AddVoter`] for it.
+//!
+//! A node whose disk is lost is a new node under an old name: remove it, and once that is applied, go through the same steps. Until
+//! then nothing that it promises counts. Founders are not named at first; the leader may name each, once, with
+//! [`ChangeKind::Update`] and [`Raft::incarnation_of`].
+//!
+//! # Tracing
+//!
+//! There are no events for tracing beside the rest: whatever changes a machine is an [`Input`] and an instant, whatever follows is an
+//! [`Action`], and an input without effect says why ([`Ignored`], from [`Raft::step`]). A driver that writes down the inputs, with the
+//! settings and the [`Boot`] it began with, can replay the machine to the byte; one that writes down the actions has every change of
+//! role, term, log and configuration. The simulator's `trace` does both.
+//!
 //! # What it guarantees
 //!
 //! - At most one leader in a term; committed entries are the same on all nodes, for ever, in one order.

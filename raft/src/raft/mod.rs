@@ -158,7 +158,7 @@ impl Raft {
             told_role: (Role::Follower, None),
             // What the application holds shows that more is committed than the disk says: the next record says it too, since this
             // application may be older at the next start (study id M2).
-            told_hard: if mutant!(CommitOfApplicationIsKept) { HardState { commit, ..hard } } else { hard },
+            told_hard: hard,
             next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
