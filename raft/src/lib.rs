@@ -140,6 +140,11 @@
 //!   may rest on a lease that counts from the sending of a heartbeat (L3).
 //! - A node that was removed tells one whose election it refuses what is committed ([`Body::Committed`]): else a removal that only
 //!   it knows to be committed could lock the group (raft-rs does alike).
+//! - A follower's election is put off by a leader, and by a vote that it gives, not by every later term: else a candidate that nobody may
+//!   elect keeps all others from asking.
+//! - After a pipelined append is refused, few are on the way at once for a while: on a link that reorders, whole windows sent anew are
+//!   refused again.
+//! - A node that its configuration knows under another incarnation neither votes nor asks for votes.
 //! - A node that is added anew takes no snapshot from before its present stay, in which its own vote may have been a quorum (R5);
 //!   the leader asks for a newer one ([`Action::SnapshotWanted`]).
 //! - A snapshot that does not name this node is taken. etcd refuses it, and is sent it again for ever.
