@@ -50,7 +50,7 @@ use crate::action::FileName;
 use crate::catalogue::{Command, Outcome};
 use crate::config::{Config, NodeAddress};
 use crate::event::Event;
-use crate::gate::Introduction;
+use crate::gate::{Introduction, LinkEnd, LinkFault};
 use crate::id::{DialId, Life, NodeId, ShardId};
 use crate::members::{Member, Members, NodeChange};
 use crate::peer::Ticket;
@@ -336,10 +336,14 @@ impl Cluster {
         }
     }
 
-    /// Nobody is, or nobody who can be understood.
-    pub fn unmet(&mut self, now: Time, dial: DialId, why: String) {
+    /// Nobody is, or nobody who can be understood; or this node itself.
+    pub fn unmet(&mut self, now: Time, dial: DialId, why: &LinkEnd) {
         self.now = now;
-        self.meetings.ended(now, dial, Err(why));
+        let who = match why {
+            LinkEnd::Fault(LinkFault::Oneself) | LinkEnd::Refused(LinkFault::Oneself) => Ok(self.me.clone()),
+            why => Err(why.to_string()),
+        };
+        self.meetings.ended(now, dial, who);
     }
 
     /// The control plane of another node says this, over a link that is up.

@@ -284,6 +284,14 @@ impl Rig {
         }
     }
 
+    /// Parts these nodes from all others.
+    pub(super) fn split(&mut self, some: &[usize]) {
+        let others: Vec<usize> = self.nodes.keys().copied().filter(|n| !some.contains(n)).collect();
+        for a in some {
+            others.iter().for_each(|b| self.cut(*a, *b));
+        }
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
         self.relink();
@@ -602,6 +610,7 @@ impl Rig {
         assert!(number > peer.number, "numbers grow");
         peer.number = number;
         let outcome = peer.catalogue.apply(here, &command, |_, _| ());
+        assert_ne!(outcome, Outcome::Taken, "a change is applied twice");
         peer.cluster.outcome(number, outcome);
         if slow {
             peer.applying.push((now + delay, number));
@@ -687,13 +696,21 @@ impl Rig {
             return;
         }
         let there = self.nodes.iter().find(|(_, peer)| peer.address == *address).map(|(other, _)| *other);
-        match there.filter(|other| *other == n || (self.can_reach(n, *other) && !self.is_paused(*other))) {
+        let reached = there.filter(|other| self.can_reach(n, *other) && !self.is_paused(*other));
+        match reached {
+            _ if there == Some(n) => {
+                let why = LinkEnd::Fault(LinkFault::Oneself);
+                self.with(n, |cluster, now| cluster.unmet(now, dial, &why));
+            }
             Some(other) => {
                 let peer = &self.nodes[&other];
                 let (introduction, from) = (peer.introduction.clone(), peer.from);
                 self.with(n, |cluster, now| cluster.met(now, dial, &introduction, from));
             }
-            None => self.with(n, |cluster, now| cluster.unmet(now, dial, "nobody".to_owned())),
+            None => {
+                let why = LinkEnd::Unreachable("nobody".to_owned());
+                self.with(n, |cluster, now| cluster.unmet(now, dial, &why));
+            }
         }
     }
 

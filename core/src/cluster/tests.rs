@@ -94,7 +94,8 @@ fn partitions_pauses_and_loss_break_no_promise_and_heal() {
         for _ in 0..6 {
             let count = rig.nodes.len() as u64;
             let (a, b) = (rig.random.below(count) as usize, rig.random.below(count) as usize);
-            match rig.random.below(5) {
+            match rig.random.below(6) {
+                5 => rig.split(&[a, b]),
                 0 => rig.isolate(a),
                 1 => rig.cut(a, b),
                 2 => rig.pause(a, millis(4_000)),
@@ -345,6 +346,54 @@ fn nodes_that_come_and_go_break_no_promise() {
             }
             rig.pass(millis(1_500));
         }
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn a_minority_with_the_old_leader_decides_nothing_when_the_majority_ends_its_lives() {
+    for seed in 0..seeds(40) {
+        let mut rig = Rig::new(seed);
+        rig.drift = true;
+        rig.found(5);
+        rig.settle_within(millis(4_000));
+        let pause = rig.random.below(600);
+        rig.pass(millis(pause));
+        let leader = rig.leader().unwrap();
+        let follower = (leader + 1 + rig.random.below(4) as usize) % 5;
+        // Links that break say so at once, and those that only stall do not.
+        rig.split(&[leader, follower]);
+        work(&mut rig, millis(6_000));
+        assert!(!rig.has_lease(leader) && !rig.has_lease(follower));
+        rig.heal();
+        rig.settle_within(millis(15_000));
+        rig.pass(millis(6_000));
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn leases_of_a_leader_that_hands_over_are_waited_for() {
+    for seed in 0..seeds(30) {
+        let mut rig = Rig::new(seed);
+        rig.drift = true;
+        rig.found(5);
+        rig.settle_within(millis(4_000));
+        let pause = rig.random.below(600);
+        rig.pass(millis(pause));
+        let leader = rig.leader().unwrap();
+        let cut_off = (leader + 1) % 5;
+        rig.with(leader, |cluster, now| cluster.drain(now));
+        let pause = rig.random.below(3);
+        rig.pass(millis(pause));
+        // It has a lease of the old leader, and the new one has never heard of it.
+        rig.split(&[cut_off]);
+        work(&mut rig, millis(5_000));
+        rig.heal();
+        if rig.nodes[&leader].left {
+            rig.kill(leader);
+        }
+        rig.pass(millis(10_000));
         rig.check_nothing_lost();
     }
 }

@@ -249,7 +249,7 @@ impl Shard {
             }
             Heard::Unmet { dial, why } => {
                 if let Some(dial) = control.meetings.remove(&dial) {
-                    cluster.unmet(now, dial, why.to_string());
+                    cluster.unmet(now, dial, &why);
                 }
             }
         }

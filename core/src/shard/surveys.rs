@@ -9,7 +9,7 @@ use super::Shard;
 use super::operate::About;
 use crate::action::Actions;
 use crate::catalogue::{Channel, Command, Outcome, Removal};
-use crate::id::{ChannelId, ConnId, GATE, ShardId};
+use crate::id::{ChannelId, ConnId, GATE, Life, ShardId};
 use crate::metrics::Metrics;
 use crate::peer::{PeerId, PeerMessage, Tally, Ticket};
 use crate::time::Time;
@@ -162,12 +162,17 @@ impl Shard {
 
     /// Nodes whose lives have ended answer no more, and have no clients.
     pub(super) fn forget_dead_surveyed(&mut self, now: Time, out: &mut Actions) {
-        let members = &self.router.members;
+        let members = self.router.members.clone();
+        self.forget_surveyed(now, |life| members.node_of(life).is_none(), out);
+    }
+
+    /// Who answers no more: whom this node has asked, or all once its own life has ended.
+    pub(super) fn forget_surveyed(&mut self, now: Time, is_dead: impl Fn(Life) -> bool, out: &mut Actions) {
         let mut silent: Vec<(Ticket, PeerId)> = Vec::new();
         for (ticket, asked) in &self.asked {
             if let Asked::Survey(survey) = asked {
                 let dead = survey.questions.keys().filter(|peer| match peer {
-                    PeerId::Node(life) => members.node_of(*life).is_none(),
+                    PeerId::Node(life) => is_dead(*life),
                     PeerId::Shard(_) => false,
                 });
                 silent.extend(dead.map(|peer| (*ticket, *peer)));

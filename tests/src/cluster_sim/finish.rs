@@ -152,12 +152,19 @@ impl World {
 
     /// Starts the nodes and waits until they are one cluster.
     pub fn form(&mut self) {
+        let bound = 30 * SECOND + 10 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
         for slot in 0..self.state.plan.nodes {
             let after = self.state.random.below(300 * MILLI);
             self.state.agenda.after(after, Event::Start { slot });
+            if self.state.plan.forming == Forming::Domain {
+                // Two clusters of several nodes do not join each other, so nodes that look for one come one by one.
+                self.pass(310 * MILLI);
+                if let Err(why) = self.become_whole(bound) {
+                    return self.state.model.break_off(format!("node {slot} finds no cluster: {why}"));
+                }
+            }
         }
         self.pass(310 * MILLI);
-        let bound = 30 * SECOND + 10 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
         if let Err(why) = self.become_whole(bound) {
             self.state.model.break_off(format!("no cluster is formed: {why}"));
         }
@@ -295,7 +302,7 @@ impl World {
             }
             let known = |id: &&String| !self.state.model.channels.iter().any(|channel| channel.id == **id);
             let strangers = ids.iter().filter(known).count() as u64;
-            if strangers > self.state.model.unknown && !self.state.model.loss {
+            if strangers > self.state.model.unknown_creations() && !self.state.model.loss {
                 return self.state.model.break_off(format!("node {slot} has {strangers} channels that nobody made"));
             }
             let mortal = |id: &String| self.state.model.channels.iter().any(|c| c.id == *id && c.is_mortal());

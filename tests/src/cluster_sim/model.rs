@@ -211,11 +211,6 @@ impl Client {
     pub fn lasts(&self) -> bool {
         self.ended.is_none()
     }
-
-    /// Whether its end was its node's, and not its own.
-    pub fn lost_its_node(&self) -> bool {
-        matches!(self.ended, Some((_, Why::Died | Why::Closed(1012 | 1001))))
-    }
 }
 
 /// The model.
@@ -498,10 +493,15 @@ impl Model {
         self.clients[number].seated = Some(self.at);
         self.channels[at].clients.push(number);
         let there = self.there(at) as u64;
+        let who = |number: &&usize| self.clients[**number].is_there();
+        let ids: Vec<(usize, String)> =
+            self.channels[at].clients.iter().filter(who).map(|n| (*n, self.clients[*n].id.clone())).collect();
         let channel = &mut self.channels[at];
         channel.most = channel.most.max(there);
         match channel.limit {
-            Some(limit) if there > limit => Err(format!("channel {at} has {there} clients of at most {limit}")),
+            Some(limit) if there > limit => {
+                Err(format!("channel {at} has {there} clients of at most {limit}: {ids:?}"))
+            }
             _ => Ok(()),
         }
     }
@@ -512,19 +512,12 @@ impl Model {
         let client = &mut self.clients[number];
         client.ended.get_or_insert((at, why));
         client.done = true;
-        if !matches!(why, Why::Died) {
-            return;
-        }
-        self.forget_asked(number);
     }
 
-    /// What a program asked is never answered.
-    fn forget_asked(&mut self, number: usize) {
-        for asked in std::mem::take(&mut self.clients[number].asked) {
-            if asked.since.is_some() && matches!(asked.want, Want::Create(..)) {
-                self.unknown += 1;
-            }
-        }
+    /// Creations whose fate nobody knows: those that were told so, and those that were never answered.
+    pub fn unknown_creations(&self) -> u64 {
+        let creates = |asked: &&Asked| matches!(asked.want, Want::Create(..));
+        self.unknown + self.clients.iter().flat_map(|client| &client.asked).filter(creates).count() as u64
     }
 
     /// A node's process has ended: so have its connections.
@@ -547,7 +540,6 @@ impl Model {
             return self.break_off(format!("conn {number} is cut off and has no answer to {asked:?}"));
         }
         self.end(number, Why::Cut);
-        self.forget_asked(number);
     }
 
     /// A node tells that a channel has timed out.

@@ -16,6 +16,8 @@ use crate::sim::MICRO;
 const INBOUND_MAX: usize = 20_000;
 /// Bytes that a client's socket takes.
 const WINDOW: usize = 16_000;
+/// The same of one that reads at once.
+const WINDOW_PROMPT: usize = 1 << 20;
 
 impl World {
     /// A program connects to a shard of a node; `None`: nobody listens there.
@@ -30,7 +32,11 @@ impl World {
         let run = self.state.nodes[slot].run;
         let (far, conn) = self.state.accept(slot, shard, wire, 1);
         let number = self.state.model.connect(wire, slot, run, prompt);
-        self.state.wires.push(Wire::new([End::Program(number), far], WINDOW, None));
+        self.state.wires.push(Wire::new(
+            [End::Program(number), far],
+            if prompt { WINDOW_PROMPT } else { WINDOW },
+            None,
+        ));
         let from = IpAddr::V4(Ipv4Addr::new(172, 16, (number >> 8) as u8, number as u8));
         self.state.fact(slot, shard, Fact::Opened { conn, from });
         Some(number)

@@ -436,7 +436,7 @@ impl World {
     fn flush(&mut self, slot: usize, here: usize) {
         for (wire, side) in std::mem::take(&mut self.state.nodes[slot].desks[here].dirty) {
             let mut room = self.state.wires[wire].room(side);
-            if self.state.random.below(16) == 0 {
+            if self.state.wires[wire].route.is_some() && self.state.random.below(16) == 0 {
                 room = room.min(1 + self.state.random.below(300) as usize);
             }
             let Some(sock) = self.state.wires[wire].ends[side].sock() else { continue };
