@@ -99,7 +99,7 @@ impl Cluster {
         let index = self.nodes.len();
         let port = self.links.add();
         let mut own = vec![
-            format!("WRS_NODE_ADDRESS=127.0.0.1:{port}"),
+            format!("WRS_NODE_ADDRESS={}", super::links::address(port)),
             "WRS_NODE_HEARTBEAT=100".to_owned(),
             format!("WRS_NODE_MIN_ELECTION_TIMEOUT={}", ELECTION_MIN.as_millis()),
             format!("WRS_NODE_MAX_ELECTION_TIMEOUT={}", ELECTION_MAX.as_millis()),
@@ -141,14 +141,14 @@ impl Cluster {
 
     /// Where others reach a node.
     pub fn address(&self, index: usize) -> String {
-        format!("127.0.0.1:{}", self.links.port(index))
+        super::links::address(self.links.port(index))
     }
 
     /// Starts a node, which may not be ready for long.
     pub fn start(&mut self, index: usize) {
         let settings: Vec<&str> = self.settings[index].iter().map(String::as_str).collect();
         let server = self.runtimes[index].start(&settings);
-        self.links.place(index, Some((server.node_port, server.pid())));
+        self.links.place(index, Some(server.node_port));
         self.nodes[index] = Some(server);
     }
 

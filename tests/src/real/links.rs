@@ -1,18 +1,22 @@
 //! The wires between the nodes of a cluster: each node is dialed through a relay here, which knows who dials and cuts
 //! what a scenario wants cut.
 //!
-//! It copies bytes and never reads them: who dials is told by the kernel, which knows the process behind a port. Rule
-//! guarded: a cut is what a network does (a reset, or silence), never a word that a node could tell from one.
+//! It changes no byte. Who dials stands in the hello that a link begins with, in the clear as long as links have no TLS: the
+//! address at which the node wants to be dialed. Rule guarded: a cut is what a network does (an end, or silence), never a
+//! word that a node could tell from one.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a relay that carries nothing for now waits before it looks again.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How long one who dials may take to say who it is.
+const HELLO: Duration = Duration::from_secs(5);
 
 /// One relayed connection.
 struct Wire {
@@ -24,7 +28,7 @@ struct Wire {
 #[derive(Clone, Copy, Default)]
 struct Place {
     relay: u16,
-    node: Option<(u16, u32)>,
+    node: Option<u16>,
 }
 
 #[derive(Default)]
@@ -39,6 +43,11 @@ struct State {
 /// All wires of one cluster.
 #[derive(Clone, Default)]
 pub struct Links(Arc<Mutex<State>>);
+
+/// The address of a relay, as nodes are told it.
+pub(super) fn address(relay: u16) -> String {
+    format!("127.0.0.1:{relay}")
+}
 
 fn pair(one: usize, other: usize) -> (usize, usize) {
     (one.min(other), one.max(other))
@@ -60,14 +69,15 @@ impl Links {
                 if links.0.lock().unwrap().over {
                     return;
                 }
-                links.carry(to, incoming);
+                let links = links.clone();
+                thread::spawn(move || links.carry(to, incoming));
             }
         });
         port
     }
 
-    /// Says where a node listens and what process it is; `None` once it has ended.
-    pub(super) fn place(&self, index: usize, node: Option<(u16, u32)>) {
+    /// Says where a node listens; `None` once it has ended.
+    pub(super) fn place(&self, index: usize, node: Option<u16>) {
         self.0.lock().unwrap().places[index].node = node;
     }
 
@@ -108,8 +118,8 @@ impl Links {
 
     /// Connects what dialed a node to it, if the two may speak.
     fn carry(&self, to: usize, incoming: TcpStream) {
-        let Some(from) = self.dialer(&incoming, to) else { return };
-        let port = self.0.lock().unwrap().places[to].node.map(|(port, _)| port);
+        let Some(from) = self.dialer(&incoming) else { return };
+        let port = self.0.lock().unwrap().places[to].node;
         let Some(outgoing) = port.and_then(|port| TcpStream::connect(("127.0.0.1", port)).ok()) else { return };
         let pair = pair(from, to);
         let mut state = self.0.lock().unwrap();
@@ -139,23 +149,22 @@ impl Links {
         let _ = sink.shutdown(Shutdown::Both);
     }
 
-    /// Which node opened a connection to a relay: the one that holds the socket of that port.
-    fn dialer(&self, incoming: &TcpStream, to: usize) -> Option<usize> {
-        let port = incoming.peer_addr().ok()?.port();
-        let places = self.0.lock().unwrap().places.clone();
-        let (local, remote) = (format!("0100007F:{port:04X}"), format!("0100007F:{:04X}", places[to].relay));
-        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-        let inode = table.lines().find_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            (fields.get(1) == Some(&local.as_str()) && fields.get(2) == Some(&remote.as_str())).then(|| fields[9])
-        })?;
-        let wanted = format!("socket:[{inode}]");
-        let holds = |pid: u32| {
-            let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok();
-            let mut files = files.into_iter().flatten().flatten();
-            files.any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
-        };
-        places.iter().position(|place| place.node.is_some_and(|(_, pid)| holds(pid)))
+    /// Which node opened a connection to a relay: the one whose address stands in its first words.
+    fn dialer(&self, incoming: &TcpStream) -> Option<usize> {
+        let relays: Vec<_> = self.0.lock().unwrap().places.iter().map(|place| address(place.relay)).collect();
+        incoming.set_read_timeout(Some(HELLO)).ok()?;
+        let start = Instant::now();
+        let mut hello = [0; 1024];
+        while start.elapsed() < HELLO {
+            let count = incoming.peek(&mut hello).ok().filter(|count| *count > 0)?;
+            let found = relays.iter().position(|relay| hello[..count].windows(relay.len()).any(|at| at == relay.as_bytes()));
+            if found.is_some() {
+                incoming.set_read_timeout(None).ok()?;
+                return found;
+            }
+            thread::sleep(LOOK);
+        }
+        None
     }
 
     /// Ends every relay.

@@ -5,10 +5,10 @@
 // A scenario fails by panicking, with what it saw.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod cluster;
 mod http;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod links;
 mod runtime;
 mod server;
@@ -18,10 +18,10 @@ mod ws;
 
 use std::time::{Duration, Instant};
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub use cluster::{Answer, Cluster, ELECTION_MAX, ELECTION_MIN, attempt, view};
 pub use http::{Http, Response, upgrade_request};
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub use links::Links;
 pub use runtime::{Kind, Runtime};
 pub use server::{Channel, Server, exit_of};

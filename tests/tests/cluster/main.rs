@@ -4,7 +4,7 @@
 //! Each scenario has a cluster of its own, whose nodes run several shards and one in turn, and whose links pass through
 //! relays that can cut them. To add one, write a `pub fn name(runtime: &Runtime)` in its group's file and its name in the
 //! list. Figures (gaps, times) are printed: `--show-output` shows them.
-#![cfg(target_os = "linux")]
+#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
