@@ -89,7 +89,6 @@ mod switch {
         ChangesBeforeOwnTerm, "M1", "a new leader proposes a change before the one in its log is applied";
         CampaignsWithUnappliedChange, "M2", "a node campaigns although a committed change is unapplied";
         VolatileCommit, "M2", "the commit index is not written";
-        CommitOfApplicationIsKept, "M2", "what the application shows to be committed at a start is not written";
         NeverLeavesJoint, "M3", "a joint configuration is not left by itself";
         LearnersRefuseVotes, "M4", "a learner gives no vote";
         LearnersCampaign, "M4", "a learner campaigns";
@@ -97,7 +96,6 @@ mod switch {
         RestoreKeepsConf, "M5", "a received snapshot leaves the configuration as it was";
         RemovedLeaderStays, "M6", "a removed leader goes on leading";
         RemovalLocksGroup, "M6", "who refuses an election does not tell what is committed";
-        PromotionLocksGroup, "M4", "who refuses an election does not heed what the candidate knows to be committed";
         TwoChangesAtOnce, "M1", "a change is proposed while another is not applied";
         JumpsWithoutJoint, "M1", "several voters change in one step";
         SnapshotKeepsTail, "S1", "a snapshot keeps a log that contradicts it";

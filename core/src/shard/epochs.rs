@@ -25,7 +25,7 @@ const REPORT_ITEMS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// What the shards of this node knew at the end of the last epoch.
-    sealed: BTreeMap<ShardId, Ledger>,
+    sealed: BTreeMap<ShardId, (u64, Ledger)>,
     /// What others have reported, by epoch: some may be ahead of this node.
     reports: BTreeMap<u64, Reports>,
     /// The lives that know all channels that this node has clients on.
@@ -165,12 +165,14 @@ impl Shard {
             // A newer one has begun; the shard will seal that, too.
             return;
         }
-        self.epochs.sealed.insert(shard, ledger);
+        // What a shard said before this node fell out, or of an epoch that another followed at once, is none of this one.
+        self.epochs.sealed.retain(|_, (of, _)| *of == epoch);
+        self.epochs.sealed.insert(shard, (epoch, ledger));
         if self.epochs.sealed.len() < usize::from(self.config.shards.max(1)) {
             return;
         }
         let mut all = Ledger::default();
-        for ledger in std::mem::take(&mut self.epochs.sealed).into_values() {
+        for (_, ledger) in std::mem::take(&mut self.epochs.sealed).into_values() {
             all.append(ledger);
         }
         let mut parts = all.by_life(&self.router.members);
@@ -256,9 +258,24 @@ impl Shard {
             let resumed = self.router.asks.settle(ask.number);
             self.resume_all(resumed, out);
         }
+        self.let_overtaken_go(now, out);
         self.ask_for_seats_again(out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
+    }
+
+    /// Nodes may have ended the old epoch at different moments, so that of two messages of one client the later was given and
+    /// the earlier was not. It cannot be given in its order any more: its sender is told so.
+    fn let_overtaken_go(&mut self, now: Time, out: &mut Actions) {
+        for client in self.router.asks.overtaken() {
+            let resumed = self.router.asks.drop_of(client);
+            self.resume_all(resumed, out);
+            let conn = self.router.roster.member(client.serial).map(|member| member.conn);
+            if let Some(mut session) = conn.and_then(|conn| self.sessions.take(conn)) {
+                self.close_client(now, &mut session, CloseCode::RESTART, "a message could not be settled", out);
+                self.put_back(session);
+            }
+        }
     }
 
     /// The node may decide until then.
@@ -321,7 +338,8 @@ impl Shard {
         let epoch = self.router.members.epoch();
         let before: Vec<Life> = self.router.members.lives().collect();
         self.router.members = members;
-        if self.router.members.epoch() != epoch {
+        // Another cluster's epochs have the same numbers.
+        if self.router.members.epoch() != epoch || !self.router.members.lives().eq(before.iter().copied()) {
             self.lives_changed(now, &before, out);
         }
     }

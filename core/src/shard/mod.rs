@@ -194,7 +194,9 @@ impl Shard {
 
     /// When [`Input::Timeout`] is due; `None` while nothing waits for a time.
     pub fn deadline(&self) -> Option<Time> {
-        let control = self.control.as_ref().and_then(|control| control.deadline());
+        // Once the node has left its cluster and stopped, nothing is due any more.
+        let control = self.control.as_ref().filter(|_| self.drain != Drain::Done);
+        let control = control.and_then(|control| control.deadline());
         [self.timers.first(), control].into_iter().flatten().min()
     }
 

@@ -493,10 +493,15 @@ impl Model {
         self.clients[number].seated = Some(self.at);
         self.channels[at].clients.push(number);
         let there = self.there(at) as u64;
+        let who = |number: &&usize| self.clients[**number].is_there();
+        let ids: Vec<(usize, String)> =
+            self.channels[at].clients.iter().filter(who).map(|n| (*n, self.clients[*n].id.clone())).collect();
         let channel = &mut self.channels[at];
         channel.most = channel.most.max(there);
         match channel.limit {
-            Some(limit) if there > limit => Err(format!("channel {at} has {there} clients of at most {limit}")),
+            Some(limit) if there > limit => {
+                Err(format!("channel {at} has {there} clients of at most {limit}: {ids:?}"))
+            }
             _ => Ok(()),
         }
     }

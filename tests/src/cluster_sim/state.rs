@@ -429,7 +429,7 @@ pub(super) fn shown(input: &Input<'_>) -> String {
         Input::Peer { peer, message } => format!("from shard {}: {message:?}", peer.0),
         other => format!("{other:?}"),
     };
-    text.chars().take(100_000).collect()
+    text.chars().take(400).collect()
 }
 
 /// What performs one shard's actions.
@@ -510,7 +510,7 @@ impl Host for Hands<'_> {
 
     fn forward(&mut self, peer: ShardId, message: PeerMessage) {
         let (from, to) = (self.shard, usize::from(peer.0));
-        self.say(|| format!("to shard {to}: {}", format!("{message:?}").chars().take(100_000).collect::<String>()));
+        self.say(|| format!("to shard {to}: {}", format!("{message:?}").chars().take(400).collect::<String>()));
         if to == from || to >= self.state.nodes[self.slot].desks.len() {
             return self.state.model.break_off(format!("shard {from} of node {} forwards to {to}", self.slot));
         }
