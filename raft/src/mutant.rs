@@ -79,7 +79,6 @@ mod switch {
         CutKeepsStable, "R8", "a cut leaves the durable mark where it was";
         CutKeepsWritten, "R8", "what replaces cut entries is not written";
         LeaderCountsUnwritten, "R9", "a leader counts its own entries before they are durable";
-        AcksWholeLog, "D4", "an append is acknowledged with the last index";
         SkipsPrevTerm, "R1", "an append is taken without a look at the term before it";
         KeepsConflicts, "R1", "an entry that is here under another term is taken for the same";
         WindowNeverFrees, "S2", "the window of a peer is never freed";

@@ -200,6 +200,8 @@ impl World {
         }
         node.app = saved.app.clone();
         node.applying.clear();
+        // It may be what reads wait for.
+        self.serve_reads(slot);
     }
 
     pub(super) fn apply(&mut self, slot: usize, entries: Entries) {
