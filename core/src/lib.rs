@@ -122,6 +122,9 @@
 //! read and written in [`wire`], requests mean what [`rest`] says, patterns are in [`pattern`].
 #![forbid(unsafe_code)]
 
+#[macro_use]
+pub mod mutant;
+
 pub mod action;
 pub mod admission;
 pub mod asks;

@@ -119,6 +119,9 @@ impl Links {
 
     /// A message of `bytes` from `peer` has been dealt with: says what credit to give once a quarter of a window is owed.
     pub fn dealt(&mut self, peer: PeerId, leg: Leg, bytes: usize) -> Option<Credit> {
+        if mutant!(ForgetsCredit) && matches!(peer, PeerId::Node(_)) {
+            return None;
+        }
         let quarter = self.window / 4;
         let owed = self.link(peer)?.owed.of(leg);
         *owed += bytes;

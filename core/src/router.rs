@@ -169,7 +169,8 @@ impl Router {
 
     /// Whether homes on this shard may decide: their epoch is the present one and open, and the lease lasts.
     pub fn may_decide(&self, now: Time) -> bool {
-        self.opened > 0 && self.opened == self.members.epoch() && now < self.lease
+        let open = self.opened == self.members.epoch() || mutant!(DecidesInSealedEpoch);
+        self.opened > 0 && open && (now < self.lease || mutant!(ServesWithoutLease))
     }
 
     /// The next hop to a shard of a live node; `None` if the life has ended.
@@ -202,6 +203,7 @@ impl Router {
     /// where nobody is left to take it.
     pub fn next_hop(&self, message: &PeerMessage) -> Option<PeerId> {
         let hop = match message {
+            PeerMessage::Leave(client, _) if mutant!(DropsLeave) && client.life == self.life => None,
             PeerMessage::Seat { channel, .. } | PeerMessage::Ask { channel, .. } | PeerMessage::Leave(_, channel) => {
                 self.home(*channel)
             }
@@ -378,7 +380,7 @@ impl Router {
         let nodes = self.roster.find(channel).and_then(|slot| self.roster.at(slot)?.nodes.as_deref_mut());
         // Lent, not copied, as above.
         let interested = nodes.map(|nodes| std::mem::take(&mut nodes.interested)).unwrap_or_default();
-        if interested.is_empty() {
+        if interested.is_empty() || mutant!(ForgetsTellAbroad) {
             return None;
         }
         let mut full = None;
@@ -487,6 +489,9 @@ impl Router {
     /// The homes of a new epoch are open: all that is open is asked again, in order.
     pub fn ask_again(&mut self, out: &mut Actions) {
         self.asks.hold(false);
+        if mutant!(AsksNothingAgain) {
+            return;
+        }
         let open: Vec<(u64, Ask)> = self.asks.open().map(|(number, ask)| (number, ask.clone())).collect();
         for (number, ask) in open {
             self.send_ask(number, ask, None, out);
@@ -575,7 +580,7 @@ impl Router {
     /// At the receiver's shard: no further hop. What was decided in another epoch is dropped, since it is asked again.
     pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
         if let Some(Decision { epoch, number, stamp }) = decision {
-            if epoch != self.members.epoch() {
+            if epoch != self.members.epoch() && !mutant!(TakesAnyDecision) {
                 return;
             }
             let id = AskId { life: way.from.life, shard: way.from.shard, number };

@@ -203,7 +203,7 @@ impl Cluster {
         let mut own = None;
         if let Some((life, seq)) = logged.from {
             // Whoever proposed it is not live any more, or it is here already.
-            if self.members.node_of(life).is_none() || !self.changes.is_new(life, seq) {
+            if self.members.node_of(life).is_none() || !(self.changes.is_new(life, seq) || mutant!(AppliesRepeats)) {
                 return;
             }
             if life == self.me.life {

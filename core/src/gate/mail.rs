@@ -124,6 +124,9 @@ impl Outbox {
     /// It has mail that was never sent.
     pub(super) fn resume(&mut self, have: u64) -> Result<u64, LinkFault> {
         self.acknowledged(have)?;
+        if mutant!(DropsMailOnReconnect) {
+            self.kept.clear();
+        }
         self.sent = 0;
         let first = self.kept.front().map(|segment| segment.first);
         Ok(first.unwrap_or(self.last - self.open_count + 1))
@@ -196,7 +199,7 @@ impl Inbox {
     pub(super) fn take(&mut self, now: Time, body: Bytes, version: u8) -> Result<Option<PeerMessage>, LinkFault> {
         let number = self.next.ok_or(LinkFault::OutOfTurn)?;
         self.owed = self.owed.saturating_add(body.len());
-        let message = if number > self.have {
+        let message = if number > self.have || mutant!(TakesMailTwice) {
             let message = peer::decode(body, now, version).ok_or(LinkFault::Malformed)?;
             self.have = number;
             Some(message)

@@ -68,7 +68,7 @@ impl Shard {
                 false
             }
         };
-        if known {
+        if known || mutant!(SeatsUnannounced) {
             self.say(shard, PeerMessage::InterestNoted(channel), out);
         }
     }
@@ -132,7 +132,7 @@ impl Shard {
     pub(super) fn node_interested(&mut self, life: Life, channel: ChannelId, out: &mut Actions) {
         self.note_node(life, channel, out);
         match self.local(channel).map(Local::nodes) {
-            Some(nodes) if nodes.siblings_left > 0 => nodes.to_note.push(life),
+            Some(nodes) if nodes.siblings_left > 0 && !mutant!(NotesInterestEarly) => nodes.to_note.push(life),
             _ => self.router.forward(PeerId::Node(life), PeerMessage::InterestNoted(channel), None, out),
         }
     }

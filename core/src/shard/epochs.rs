@@ -113,14 +113,17 @@ impl Shard {
         router.given.retain(|life| members.node_of(life).is_some());
         router.decided.retain(|life| members.node_of(life).is_some());
         let mut ledger = Ledger {
-            given: router.given.iter().map(|(ask, ())| ask).collect(),
+            given: router.given.iter().map(|(ask, ())| ask).filter(|_| !mutant!(ForgetsGiven)).collect(),
             decided: router.decided.iter().collect(),
             ..Ledger::default()
         };
         for local in router.roster.locals() {
             for (serial, member) in local.members.iter().filter(|(_, member)| member.seated) {
                 let client = crate::id::ClientId { life: router.life, shard: self.here, serial: *serial };
-                ledger.seats.push(Seat { client, channel: local.id, stamp: member.stamp });
+                let stamp = member.stamp.filter(|_| !mutant!(ForgetsStamps));
+                if !mutant!(ForgetsSeats) {
+                    ledger.seats.push(Seat { client, channel: local.id, stamp });
+                }
             }
         }
         let epoch = router.members.epoch();
@@ -140,7 +143,9 @@ impl Shard {
             self.catalogue.range(None).map(|(id, _)| id).filter(|id| self.router.is_home(*id)).collect();
         for id in here {
             self.router.homes.insert(id, Home::default());
-            self.start_countdown(now, id);
+            if !mutant!(NeverExpires) {
+                self.start_countdown(now, id);
+            }
         }
     }
 
@@ -186,7 +191,7 @@ impl Shard {
                 reports.complete.insert(own);
                 continue;
             }
-            if self.epochs.introduced.insert(*life) {
+            if self.epochs.introduced.insert(*life) && !mutant!(HidesInterestFromNewcomers) {
                 part.interests = self.router.roster.locals().filter(|l| l.is_wanted_here()).map(|l| l.id).collect();
             }
             loop {
@@ -224,7 +229,8 @@ impl Shard {
         let epoch = self.router.members.epoch();
         self.epochs.reports.retain(|of, _| *of >= epoch);
         let Some(reports) = self.epochs.reports.get(&epoch) else { return };
-        if !self.router.members.lives().all(|life| reports.complete.contains(&life)) {
+        let early = mutant!(OpensEarly) && reports.complete.len() > 1;
+        if !early && !self.router.members.lives().all(|life| reports.complete.contains(&life)) {
             return;
         }
         let Some(Reports { sum, .. }) = self.epochs.reports.remove(&epoch) else { return };
@@ -300,7 +306,7 @@ impl Shard {
 
     /// Whether reads and connects are answered: the node is in a cluster, and its lease lasts.
     pub(super) fn is_serving(&self, now: Time) -> bool {
-        self.router.opened > 0 && now < self.router.lease
+        self.router.opened > 0 && (now < self.router.lease || mutant!(ServesWithoutLease))
     }
 
     /// The node was counted out: its clients go, and nothing of its life counts any more.
@@ -358,6 +364,9 @@ impl Shard {
 
     /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.
     pub(super) fn let_all_clients_go(&mut self, now: Time, out: &mut Actions) {
+        if mutant!(KeepsClientsWhenOut) {
+            return;
+        }
         let joining: Vec<_> = self.joining.values().map(|joining| joining.client()).collect();
         for client in joining {
             self.seated(now, client, Verdict::Undecided, None, true, out);

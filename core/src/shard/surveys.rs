@@ -94,6 +94,8 @@ impl Shard {
         let (siblings, nodes) = match purpose {
             Purpose::Peer { peer: PeerId::Shard(_), .. } => (false, true),
             Purpose::Peer { peer: PeerId::Node(_), .. } => (true, false),
+            Purpose::Get { .. } | Purpose::List { .. } if mutant!(CountsOnlyHere) => (true, false),
+            Purpose::Expire if mutant!(ExpiresByOwnClockAlone) => (false, false),
             Purpose::Get { .. } | Purpose::List { .. } | Purpose::Expire => (true, true),
         };
         let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();

@@ -38,6 +38,7 @@ impl World {
         let now = self.state.now();
         self.state.trouble = now;
         self.state.model.calm = None;
+        self.state.model.upheaval = self.state.model.upheaval.max(now);
         for slot in slots {
             self.state.nodes[*slot].trouble = now;
         }
@@ -88,6 +89,7 @@ impl World {
         let most = *self.state.random.pick(&[200, 2_000, 8_000, 60_000]).unwrap_or(&200);
         let until = self.state.now() + MILLI + self.state.random.below(most * MILLI);
         self.state.say(|| format!("node {slot} pauses until {:.3}", until as f64 / 1e9));
+        self.state.model.upheaval = self.state.model.upheaval.max(until);
         let node = &mut self.state.nodes[slot];
         node.paused = Some(until);
         let run = node.run;
@@ -115,6 +117,7 @@ impl World {
         self.state.network.partition(&partition);
         let all: Vec<usize> = (0..slots).collect();
         self.trouble(&all);
+        self.state.model.upheaval = self.state.model.upheaval.max(self.state.now() + span);
         self.state.agenda.after(span, Event::Mend);
     }
 
@@ -132,8 +135,11 @@ impl World {
         self.state.say(|| format!("wire {wire} is cut"));
         let side = self.state.random.below(2) as usize;
         for side in [side, 1 - side] {
-            let garbage = self.state.random.below(3) == 0;
-            let keep = self.state.random.below(self.state.wires[wire].pipes[side].flight_bytes as u64 + 1) as usize;
+            let all = self.state.wires[wire].pipes[side].flight_bytes;
+            // Behind whole frames only: what a message holds is for TCP and TLS to guard.
+            let whole = self.state.wires[wire].ends[side].sock().is_some_and(|sock| sock.line.unsent() == 0);
+            let garbage = whole && self.state.random.below(3) == 0;
+            let keep = if garbage { all } else { self.state.random.below(all as u64 + 1) as usize };
             let mut noise = vec![0; 1 + self.state.random.below(40) as usize];
             noise.iter_mut().for_each(|byte| *byte = self.state.random.bits() as u8);
             let pipe = &mut self.state.wires[wire].pipes[side];
@@ -159,6 +165,7 @@ impl World {
         self.state.say(|| format!("from node {from} to {to} nothing comes for {} ms", span / MILLI));
         self.trouble(&[from, to]);
         let until = self.state.now() + span;
+        self.state.model.upheaval = self.state.model.upheaval.max(until);
         self.state.network.clog(from, to, until);
     }
 
