@@ -157,7 +157,8 @@ impl Links {
         let mut hello = [0; 1024];
         while start.elapsed() < HELLO {
             let count = incoming.peek(&mut hello).ok().filter(|count| *count > 0)?;
-            let found = relays.iter().position(|relay| hello[..count].windows(relay.len()).any(|at| at == relay.as_bytes()));
+            let found =
+                relays.iter().position(|relay| hello[..count].windows(relay.len()).any(|at| at == relay.as_bytes()));
             if found.is_some() {
                 incoming.set_read_timeout(None).ok()?;
                 return found;
