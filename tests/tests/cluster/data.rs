@@ -51,6 +51,20 @@ pub fn pub_sub_gives_each_client_each_message_once_and_in_order(runtime: &Runtim
     }
 }
 
+pub fn a_message_after_the_101_arrives(runtime: &Runtime) {
+    let cluster = Cluster::of(runtime, 3, &[]);
+    for round in 0..40 {
+        let channel = cluster.node(round % 3).channel("pub-sub");
+        let mut sender = cluster.node((round + 1) % 3).join(&channel);
+        let mut receiver = cluster.node((round + 2) % 3).join(&channel);
+        sender.send("first");
+        receiver.send("second");
+        let mut got: Vec<_> = (0..2).map(|_| receiver.text()).collect();
+        got.sort();
+        assert_eq!(got, ["first", "second"]);
+    }
+}
+
 pub fn echo_gives_a_message_back_to_its_sender_alone(runtime: &Runtime) {
     let cluster = Cluster::of(runtime, 3, &[]);
     let channel = cluster.node(1).channel("echo");

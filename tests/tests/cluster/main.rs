@@ -79,6 +79,7 @@ scenarios! {
     }
     data {
         pub_sub_gives_each_client_each_message_once_and_in_order
+        a_message_after_the_101_arrives
         echo_gives_a_message_back_to_its_sender_alone
         push_pull_is_exact_over_nodes
         fan_in_out_is_exact_over_nodes_and_replies_come_back
