@@ -19,8 +19,8 @@ pub const POST_MANY: &str = "POST /channels, 100,000 channels and up";
 pub const CASES: &[Case] = &[
     Case { name: GET_ONE, unit: "request", turns: 2_000, allocations_max: 13.0, ..Case::of(|| get(1)) },
     Case { name: GET_MANY, unit: "request", turns: 2_000, allocations_max: 13.0, ..Case::of(|| get(MANY)) },
-    Case { name: POST_FEW, unit: "request", turns: 1_000, allocations_max: 20.5, ..Case::of(|| post(1)) },
-    Case { name: POST_MANY, unit: "request", turns: 1_000, allocations_max: 20.5, ..Case::of(|| post(MANY)) },
+    Case { name: POST_FEW, unit: "request", turns: 1_000, allocations_max: 27.0, ..Case::of(|| post(1)) },
+    Case { name: POST_MANY, unit: "request", turns: 1_000, allocations_max: 27.0, ..Case::of(|| post(MANY)) },
     Case { name: "connect to 101, and leave", unit: "client", turns: 1_000, allocations_max: 13.0, ..Case::of(join) },
 ];
 
