@@ -97,26 +97,45 @@ fn path_segment(text: &str) -> Result<&str, Failure> {
 
 /// The cluster for a person: what the node says of itself, then a line for each node.
 fn describe(cluster: &Value) -> String {
+    const TITLES: [&str; 6] = ["node", "role", "live", "applied", "link", "address"];
     let mut out = String::new();
     let members = cluster.as_object().into_iter().flatten();
-    for (member, _) in members.filter(|(name, _)| *name != "nodes") {
+    for (member, _) in members.filter(|(name, _)| *name != "nodes" && *name != "links") {
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{:<8} {}", printable(member), word(cluster, member));
+        let _ = writeln!(out, "{:<9} {}", printable(member), word(cluster, member));
     }
-    let nodes: Vec<[String; 3]> = cluster
-        .get("nodes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|node| ["id", "role", "address"].map(|member| word(node, member)))
-        .collect();
-    let width = |column: usize| nodes.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let (ids, roles) = (width(0).max("node".len()), width(1).max("role".len()));
-    let _ = write!(out, "\n{:<ids$}  {:<roles$}  address", "node", "role");
-    for [id, role, address] in &nodes {
-        let _ = write!(out, "\n{id:<ids$}  {role:<roles$}  {address}");
+    let rows = elements(cluster, "nodes").map(|node| {
+        let [id, role, applied, address] = ["id", "role", "applied", "address"].map(|member| word(node, member));
+        let live = if node.get("live") == Some(&Value::Bool(true)) { "yes" } else { "no" };
+        let link = link_to(cluster, &id);
+        [id, role, live.to_owned(), applied, link, address]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(TITLES.map(str::to_owned)).chain(rows).collect();
+    let widths = [0, 1, 2, 3, 4].map(|column| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    });
+    for [id, role, live, applied, link, address] in &rows {
+        let [a, b, c, d, e] = widths;
+        let _ = write!(out, "\n{id:<a$}  {role:<b$}  {live:<c$}  {applied:>d$}  {link:<e$}  {address}");
     }
     out
+}
+
+/// The link of the node that answers to another: down, or how long an answer takes.
+fn link_to(cluster: &Value, id: &str) -> String {
+    if word(cluster, "id") == id {
+        return "itself".to_owned();
+    }
+    let Some(link) = elements(cluster, "links").find(|link| word(link, "node") == id) else { return "-".to_owned() };
+    match (link.get("up").and_then(Value::as_bool), link.get("roundTripUs").and_then(Value::as_u64)) {
+        (Some(true), Some(microseconds)) => format!("{microseconds} us"),
+        (Some(true), None) => "up".to_owned(),
+        _ => "down".to_owned(),
+    }
+}
+
+fn elements<'a>(of: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
+    of.get(member).and_then(Value::as_array).into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -127,14 +146,20 @@ mod tests {
     #[test]
     fn a_cluster_is_shown_in_columns() {
         let nodes = json!([
-            {"id": "0a1b", "address": "10.0.0.1:4000", "role": "leader"},
-            {"id": "2c", "address": null, "role": "follower"}
+            {"id": "0a1b", "address": "10.0.0.1:4000", "role": "leader", "live": true, "applied": 12},
+            {"id": "2c", "address": "10.0.0.2:4000", "role": "follower", "live": true, "applied": 9},
+            {"id": "3d", "address": null, "role": "learner", "live": false, "applied": null}
         ]);
-        let cluster = json!({"id": "0a1b", "role": "leader", "term": 3, "leader": "0a1b", "nodes": nodes});
-        let text = "id       0a1b\nleader   0a1b\nrole     leader\nterm     3\n\n\
-                    node  role      address\n0a1b  leader    10.0.0.1:4000\n2c    follower  -";
+        let links = json!([{"node": "2c", "up": true, "roundTripUs": 140}, {"node": "3d", "up": false}]);
+        let cluster =
+            json!({"id": "0a1b", "role": "leader", "term": 3, "leader": "0a1b", "nodes": nodes, "links": links});
+        let text = "id        0a1b\nleader    0a1b\nrole      leader\nterm      3\n\n\
+                    node  role      live  applied  link    address\n\
+                    0a1b  leader    yes        12  itself  10.0.0.1:4000\n\
+                    2c    follower  yes         9  140 us  10.0.0.2:4000\n\
+                    3d    learner   no          -  down    -";
         assert_eq!(describe(&cluster), text);
-        assert_eq!(describe(&Value::Null), "\nnode  role  address");
+        assert_eq!(describe(&Value::Null), "\nnode  role  live  applied  link  address");
     }
 
     #[test]

@@ -27,11 +27,26 @@ pub struct Ask {
     pub wish: Wish,
 }
 
+#[derive(Debug)]
+enum State {
+    Open(Ask),
+    Over(ClientId),
+}
+
+impl State {
+    fn open(&self) -> Option<&Ask> {
+        match self {
+            State::Open(ask) => Some(ask),
+            State::Over(_) => None,
+        }
+    }
+}
+
 /// The open asks of one shard, by number.
 #[derive(Debug)]
 pub struct Asks {
-    /// From the oldest open one; what is settled in between is `None`.
-    open: VecDeque<Option<Ask>>,
+    /// From the oldest open one; what is settled in between is only its sender.
+    open: VecDeque<State>,
     /// The number of the first in `open`.
     first: u64,
     bytes: usize,
@@ -52,7 +67,7 @@ impl Asks {
     /// Adds one: its number.
     pub fn add(&mut self, ask: Ask) -> u64 {
         self.bytes += WEIGHT + ask.frame.len();
-        self.open.push_back(Some(ask));
+        self.open.push_back(State::Open(ask));
         self.first + self.open.len() as u64 - 1
     }
 
@@ -79,10 +94,13 @@ impl Asks {
     /// One is over. Says which sockets may go on.
     pub fn settle(&mut self, number: u64) -> BTreeSet<ConnId> {
         let place = number.checked_sub(self.first).and_then(|index| self.open.get_mut(usize::try_from(index).ok()?));
-        if let Some(ask) = place.and_then(Option::take) {
+        if let Some(state) = place
+            && let State::Open(ask) = state
+        {
             self.bytes = self.bytes.saturating_sub(WEIGHT + ask.frame.len());
+            *state = State::Over(ask.from);
         }
-        while self.open.front().is_some_and(Option::is_none) {
+        while self.open.front().is_some_and(|state| state.open().is_none()) {
             self.open.pop_front();
             self.first += 1;
         }
@@ -92,7 +110,26 @@ impl Asks {
 
     /// Those that are open, in the order of their numbers.
     pub fn open(&self) -> impl Iterator<Item = (u64, &Ask)> {
-        (self.first..).zip(&self.open).filter_map(|(number, ask)| Some((number, ask.as_ref()?)))
+        (self.first..).zip(&self.open).filter_map(|(number, state)| Some((number, state.open()?)))
+    }
+
+    /// The senders one of whose messages is open although a later one was given: asked again, it would come out of order.
+    pub fn overtaken(&self) -> BTreeSet<ClientId> {
+        let (mut given, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
+        for state in self.open.iter().rev() {
+            match state {
+                State::Over(from) => drop(given.insert(*from)),
+                State::Open(ask) if given.contains(&ask.from) => drop(overtaken.insert(ask.from)),
+                State::Open(_) => {}
+            }
+        }
+        overtaken
+    }
+
+    /// Settles all that a client has open: it goes, and its messages with it.
+    pub fn drop_of(&mut self, client: ClientId) -> BTreeSet<ConnId> {
+        let numbers: Vec<u64> = self.open().filter(|(_, ask)| ask.from == client).map(|(number, _)| number).collect();
+        numbers.into_iter().flat_map(|number| self.settle(number)).collect()
     }
 
     /// Whether any is open.
@@ -195,6 +232,23 @@ mod tests {
         assert!(asks.settle(7).is_empty());
         assert!(asks.settle(1).is_empty(), "528 of 1000 are open");
         assert_eq!(asks.settle(2).into_iter().collect::<Vec<_>>(), [conn]);
+    }
+
+    #[test]
+    fn a_message_that_a_later_one_has_overtaken_is_known_by_its_sender() {
+        let of = |serial| Ask { from: ClientId { serial, ..CLIENT }, ..ask(1) };
+        let mut asks = Asks::new(1_000_000, 100);
+        for serial in [1, 2, 1, 2, 3] {
+            asks.add(of(serial));
+        }
+        assert!(asks.overtaken().is_empty());
+        asks.settle(3);
+        asks.settle(5);
+        let overtaken: Vec<u64> = asks.overtaken().into_iter().map(|client| client.serial).collect();
+        assert_eq!(overtaken, [1]);
+        asks.drop_of(ClientId { serial: 1, ..CLIENT });
+        assert!(asks.overtaken().is_empty());
+        assert_eq!(asks.open().map(|(number, _)| number).collect::<Vec<_>>(), [2, 4]);
     }
 
     #[test]

@@ -446,7 +446,8 @@ impl Router {
             Choice::To { client: to, stamp, passed } => {
                 self.pass(from, passed, out);
                 let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
-                if self.toward(to.life, to.shard).is_some_and(|peer| peer != PeerId::Shard(self.here)) {
+                let is_here = self.toward(to.life, to.shard).is_none_or(|peer| peer == PeerId::Shard(self.here));
+                if !is_here {
                     let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
                     self.pause_if_full(conn, out);
                     self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
@@ -455,6 +456,11 @@ impl Router {
                 } else {
                     if let Some(stamp) = stamp {
                         self.roster.stamp(to.serial, stamp);
+                    }
+                    if !self.asks.is_empty() {
+                        // If an earlier one has to be asked again, it is known that this one came before it.
+                        let number = self.asks.add(Ask { channel, frame: Bytes::new(), from, wish });
+                        self.asks.settle(number);
                     }
                     self.give(way, frame, out);
                 }

@@ -76,6 +76,24 @@
 //! | [`Input::Campaign`], [`Input::TransferLeader`], [`Input::ForgetLeader`] | an operator, or a node that shuts down, wants it |
 //! | [`Input::Activate`], [`Input::Compact`] | seldom: see there |
 //!
+//! # Adding a node, and replacing its disk
+//!
+//! 1. Start the node with [`Boot::empty`] and an [`Incarnation`] drawn at random, kept with its disk. It waits.
+//! 2. Tell the leader that incarnation, and propose `ConfChange::of(Change::new(ChangeKind::AddLearner, id).named(incarnation))`.
+//! 3. Once `status().progress` shows it close to the commit index, and [`Raft::keeps_quorum`] says yes, propose
+//!    [`ChangeKind::AddVoter`] for it.
+//!
+//! A node whose disk is lost is a new node under an old name: remove it, and once that is applied, go through the same steps. Until
+//! then nothing that it promises counts. Founders are not named at first; the leader may name each, once, with
+//! [`ChangeKind::Update`] and [`Raft::incarnation_of`].
+//!
+//! # Tracing
+//!
+//! There are no events for tracing beside the rest: whatever changes a machine is an [`Input`] and an instant, whatever follows is an
+//! [`Action`], and an input without effect says why ([`Ignored`], from [`Raft::step`]). A driver that writes down the inputs, with the
+//! settings and the [`Boot`] it began with, can replay the machine to the byte; one that writes down the actions has every change of
+//! role, term, log and configuration. The simulator's `trace` does both.
+//!
 //! # What it guarantees
 //!
 //! - At most one leader in a term; committed entries are the same on all nodes, for ever, in one order.
@@ -122,6 +140,11 @@
 //!   may rest on a lease that counts from the sending of a heartbeat (L3).
 //! - A node that was removed tells one whose election it refuses what is committed ([`Body::Committed`]): else a removal that only
 //!   it knows to be committed could lock the group (raft-rs does alike).
+//! - A follower's election is put off by a leader, and by a vote that it gives, not by every later term: else a candidate that nobody may
+//!   elect keeps all others from asking.
+//! - After a pipelined append is refused, few are on the way at once for a while: on a link that reorders, whole windows sent anew are
+//!   refused again.
+//! - A node that its configuration knows under another incarnation neither votes nor asks for votes.
 //! - A node that is added anew takes no snapshot from before its present stay, in which its own vote may have been a quorum (R5);
 //!   the leader asks for a newer one ([`Action::SnapshotWanted`]).
 //! - A snapshot that does not name this node is taken. etcd refuses it, and is sent it again for ever.

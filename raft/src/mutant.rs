@@ -79,7 +79,6 @@ mod switch {
         CutKeepsStable, "R8", "a cut leaves the durable mark where it was";
         CutKeepsWritten, "R8", "what replaces cut entries is not written";
         LeaderCountsUnwritten, "R9", "a leader counts its own entries before they are durable";
-        AcksWholeLog, "D4", "an append is acknowledged with the last index";
         SkipsPrevTerm, "R1", "an append is taken without a look at the term before it";
         KeepsConflicts, "R1", "an entry that is here under another term is taken for the same";
         WindowNeverFrees, "S2", "the window of a peer is never freed";
@@ -89,7 +88,6 @@ mod switch {
         ChangesBeforeOwnTerm, "M1", "a new leader proposes a change before the one in its log is applied";
         CampaignsWithUnappliedChange, "M2", "a node campaigns although a committed change is unapplied";
         VolatileCommit, "M2", "the commit index is not written";
-        CommitOfApplicationIsKept, "M2", "what the application shows to be committed at a start is not written";
         NeverLeavesJoint, "M3", "a joint configuration is not left by itself";
         LearnersRefuseVotes, "M4", "a learner gives no vote";
         LearnersCampaign, "M4", "a learner campaigns";
@@ -97,7 +95,6 @@ mod switch {
         RestoreKeepsConf, "M5", "a received snapshot leaves the configuration as it was";
         RemovedLeaderStays, "M6", "a removed leader goes on leading";
         RemovalLocksGroup, "M6", "who refuses an election does not tell what is committed";
-        PromotionLocksGroup, "M4", "who refuses an election does not heed what the candidate knows to be committed";
         TwoChangesAtOnce, "M1", "a change is proposed while another is not applied";
         JumpsWithoutJoint, "M1", "several voters change in one step";
         SnapshotKeepsTail, "S1", "a snapshot keeps a log that contradicts it";

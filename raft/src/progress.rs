@@ -8,6 +8,11 @@ use std::collections::VecDeque;
 use crate::confchange::Conf;
 use crate::{Index, NodeId, Time};
 
+/// Appends on the way at once after one was refused.
+const WINDOW_AFTER_REFUSAL: usize = 16;
+/// Where a window has grown so wide that the refusal is forgotten.
+const WINDOW_FORGOTTEN: usize = 1024;
+
 /// How the leader sends to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProgressState {
@@ -89,6 +94,8 @@ pub struct Progress {
     pub paused: bool,
     /// The appends on the way.
     pub inflights: Inflights,
+    /// Appends that may be on the way since the peer refused one; grows with each answer. 0: as many as the configuration allows.
+    pub window: usize,
     /// Whether the peer replicates without counting.
     pub learner: bool,
     /// Which stay in the group this is: the index of the change that added the peer. Answers that carry another session
@@ -143,7 +150,20 @@ impl Progress {
     }
 
     pub(crate) fn is_full(&self, limits: InflightLimits) -> bool {
-        self.inflights.count() >= limits.messages || self.inflights.bytes >= limits.bytes
+        let narrow = self.window > 0 && self.inflights.count() >= self.window;
+        narrow || self.inflights.count() >= limits.messages || self.inflights.bytes >= limits.bytes
+    }
+
+    /// A pipelined append was refused: the link loses or reorders. Sent anew all at once, what is on the way would be refused again, and
+    /// the more is sent the more is refused.
+    pub(crate) fn narrow(&mut self) {
+        self.window = WINDOW_AFTER_REFUSAL;
+    }
+
+    fn widen(&mut self) {
+        if self.window > 0 {
+            self.window = if self.window >= WINDOW_FORGOTTEN { 0 } else { self.window + 1 };
+        }
     }
 
     /// Notes an append of `entries` entries and `bytes` payload bytes that was just sent.
@@ -174,6 +194,7 @@ impl Progress {
         self.matched = if mutant!(BelievesNext) { index.max(self.next.saturating_sub(1)) } else { index };
         self.next = self.next.max(index + 1);
         self.paused = false;
+        self.widen();
         true
     }
 

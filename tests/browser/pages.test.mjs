@@ -28,6 +28,53 @@ describe('pages', { skip: withoutChromium }, () => {
     await leave();
   });
 
+  test('the landing page shows a lone node as the leader of its own cluster', async () => {
+    const { page, leave } = await visit(browser, node.origin, '/');
+    const { data } = await (await fetch(`${node.origin}/cluster`)).json();
+    await eventually(() => page.locator('#cluster-nodes tr').count(), 1);
+    assert.ok(await page.locator('#cluster').isVisible());
+    const cells = await page.locator('#cluster-nodes td').allTextContents();
+    assert.deepEqual([cells[0], cells[2], cells[4]], [data.id, 'leader', 'this node']);
+    assert.match(cells[3], /^live/);
+    await leave();
+  });
+
+  test('the landing page shows each node of a cluster and says when one is gone', async () => {
+    const settings = { WRS_DRAIN_TIMEOUT: '3000' };
+    const [one, two] = await Promise.all([startNode(settings), startNode(settings)]);
+    try {
+      const { data: first } = await (await fetch(`${one.origin}/cluster`)).json();
+      const joined = await fetch(`${two.origin}/cluster/join/${first.nodes[0].address}`, { method: 'POST' });
+      assert.equal(joined.status, 200, await joined.text());
+      const { page, leave } = await visit(browser, one.origin, '/');
+      const states = () => page.locator('#cluster-nodes td:nth-child(4)').allTextContents();
+      await eventually(async () => (await states()).filter((text) => text.startsWith('live')).length, 2);
+      const links = await page.locator('#cluster-nodes td:nth-child(5)').allTextContents();
+      assert.ok(links.includes('this node') && links.some((text) => text.startsWith('up')), links.join());
+      assert.match(await page.textContent('#cluster-words'), /^2 nodes, 2 of them live/);
+      await two.stop();
+      await eventually(async () => (await states()).length, 1, 10000);
+      await leave();
+    } finally {
+      await two.stop();
+      await one.stop();
+    }
+  });
+
+  test('where the cluster is guarded, the landing page shows none and stays quiet', async () => {
+    const guarded = await startNode({ WRS_AUTH: 'true', WRS_AUTH_TOKEN: 'open+sesame/=', WRS_AUTH_RESOURCES: '*:/cluster' });
+    try {
+      const { page, asked, leave } = await visit(browser, guarded.origin, '/', { allowed: /401/ });
+      await eventually(() => page.textContent('#count-channels'), '0');
+      await eventually(() => asked.filter((url) => url.endsWith('/metrics')).length >= 2, true);
+      assert.ok(!await page.locator('#cluster').isVisible());
+      assert.equal(asked.filter((url) => url.endsWith('/cluster')).length, 1);
+      await leave();
+    } finally {
+      await guarded.stop();
+    }
+  });
+
   test('the first steps on the landing page work as they stand', async () => {
     const { page, leave } = await visit(browser, node.origin, '/', { permissions: ['clipboard-read', 'clipboard-write'] });
     const request = await page.textContent('#s-create');
@@ -40,7 +87,7 @@ describe('pages', { skip: withoutChromium }, () => {
     const heard = await page.evaluate(`new Promise((done) => { ${script.replace('console.log', 'done')} })`);
     assert.equal(heard, 'hello');
     await page.click('[data-copy=s-delete]');
-    assert.equal(await page.textContent('[data-copy=s-delete]'), 'Copied');
+    await eventually(() => page.textContent('[data-copy=s-delete]'), 'Copied');
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `curl -X DELETE ${node.origin}/channels/ID`);
     await leave();
   });

@@ -41,7 +41,7 @@ fn seeds_that_once_broke_a_rule_break_none() {
     use wrs_tests::sim::{Scenario, Spec};
     for seed in [
         6_102, 9_452, 103_998, 1_000_329, 1_002_615, 1_005_198, 1_006_108, 1_016_181, 1_023_241, 1_027_991, 2_003_234,
-        3_008_707, 3_020_239,
+        3_008_707, 3_020_239, 5_022_622,
     ] {
         assert_eq!(RaftCluster.run(&Spec::new(seed, 20_000), false).violation, None, "seed {seed}");
     }
@@ -56,4 +56,15 @@ fn a_seed_replays_to_the_byte() {
         assert_eq!(once.digest, again.digest);
         assert_eq!(once, again);
     }
+}
+
+/// Every interleaving of three nodes through one election and one entry, each message delivered in any order or never. The command
+/// `raft_sim exhaust` goes further.
+#[test]
+fn no_interleaving_of_a_tiny_cluster_breaks_a_rule() {
+    use wrs_tests::raft_sim::exhaust::{Bounds, explore};
+    let explored = explore(&Bounds { terms: 1, entries: 1, crashes: 0, states_max: 1_000_000 });
+    println!("{} states, {} steps", explored.states, explored.steps);
+    assert_eq!((explored.violation, explored.complete), (None, true));
+    assert!(explored.states > 10_000, "{} states", explored.states);
 }

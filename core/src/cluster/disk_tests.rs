@@ -165,3 +165,38 @@ fn an_operator_lets_a_survivor_with_a_data_directory_go_on() {
     assert!(rig.has_lease(2), "{}", rig.describe());
     rig.check_nothing_lost();
 }
+
+#[test]
+fn a_node_that_was_removed_while_it_was_away_learns_it_and_begins_anew() {
+    let mut rig = kept(4);
+    let n = (rig.leader().unwrap() + 1) % 3;
+    let node = rig.nodes[&n].cluster.node();
+    rig.kill(n);
+    rig.settle_within(millis(5_000));
+    let leader = rig.leader().unwrap();
+    rig.with(leader, |cluster, now| cluster.remove(now, Ticket(1), node));
+    rig.pass(millis(3_000));
+    assert_eq!(rig.nodes[&leader].answers[&1], Ok(Done::Removed));
+    rig.start_kept(n);
+    rig.pass(millis(4_000));
+    rig.settle_within(millis(20_000));
+    assert_ne!(rig.nodes[&n].cluster.node(), node, "it has joined as another");
+    rig.check_nothing_lost();
+}
+
+#[test]
+fn a_node_that_comes_back_before_it_was_let_go_stays_a_member() {
+    for seed in 0..seeds(10) {
+        let mut rig = kept(seed);
+        let n = seed as usize % 3;
+        let node = rig.nodes[&n].cluster.node();
+        rig.with(n, |cluster, now| cluster.drain(now));
+        let pause = rig.random.below(400);
+        rig.pass(millis(pause));
+        rig.kill(n);
+        rig.start_kept(n);
+        rig.settle_within(millis(20_000));
+        assert_eq!(rig.nodes[&n].cluster.node(), node);
+        rig.check_nothing_lost();
+    }
+}

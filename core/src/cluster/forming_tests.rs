@@ -238,3 +238,21 @@ fn an_operator_lets_a_survivor_go_on_and_hears_who_is_missing() {
     assert_eq!(rig.told(1, ticket), Some(Outcome::Created));
     rig.check_nothing_lost();
 }
+
+#[test]
+fn a_majority_that_lives_elects_and_does_not_begin_anew() {
+    for seed in 0..seeds(20) {
+        let mut rig = seeded(seed, 3);
+        for _ in 0..3 {
+            rig.start();
+        }
+        rig.settle_within(millis(15_000));
+        rig.pass(millis(1_500));
+        let leader = rig.leader().unwrap();
+        rig.kill(leader);
+        rig.pass(millis(100));
+        rig.add(leader, None);
+        rig.settle_within(millis(20_000));
+        assert_eq!(clusters(&rig), 1);
+    }
+}

@@ -180,7 +180,7 @@ impl Cluster {
         }
         if self.members.get(from).is_none() && self.leads_fully() && self.is_strange_to_raft(from) {
             // It was removed while nobody could tell it.
-            self.post_to(from, &ControlMessage::Farewell);
+            self.post_to(from, &ControlMessage::Farewell { member: false });
             return;
         }
         let handed = matches!(message.body, wrs_raft::Body::TimeoutNow);

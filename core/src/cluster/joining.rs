@@ -320,10 +320,10 @@ impl Cluster {
         }
     }
 
-    pub(super) fn heard_farewell(&mut self) {
+    pub(super) fn heard_farewell(&mut self, member: bool) {
         if self.leaving.is_some() {
             self.left();
-        } else if !self.is_kept() || self.members.get(self.me.node).is_none() {
+        } else if !member && self.group.is_some() {
             self.removed();
         }
     }

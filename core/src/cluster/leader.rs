@@ -38,9 +38,9 @@ impl Cluster {
                 self.heard_joined(asker, node, cluster, members);
             }
             ControlMessage::JoinRefused { asker, why } => self.heard_join_refused(asker, why),
-            ControlMessage::Leaving { returns } => self.heard_leaving(node, returns),
+            ControlMessage::Leaving { returns } => self.heard_leaving(node, life, returns),
             ControlMessage::Remove(node) => self.heard_remove(node),
-            ControlMessage::Farewell => self.heard_farewell(),
+            ControlMessage::Farewell { member } => self.heard_farewell(member),
             ControlMessage::Ask => self.heard_ask(node, life),
             ControlMessage::Promise => self.heard_promise(node),
             // It asks again when that one has given it back.
@@ -120,6 +120,7 @@ impl Cluster {
         }
         self.end_lingering_of(node);
         let Some(leading) = &mut self.leading else { return };
+        leading.comings.is_back(node, life);
         let Some(member) = self.members.get(node).filter(|_| !leading.comings.is_going(node)) else { return };
         let ends = member.life.filter(|old| leading.end_now(*old, &self.spans));
         let begins = member.life.is_none() && linked && leading.asks(node, life, applied, commit);

@@ -42,8 +42,8 @@ struct Newcomer {
 #[derive(Debug, Default)]
 pub(super) struct Comings {
     newcomers: Vec<Newcomer>,
-    /// Nodes that leave, and whether they come back.
-    leaving: BTreeMap<NodeId, bool>,
+    /// Nodes that leave, as which life they said so, and whether they come back.
+    leaving: BTreeMap<NodeId, (Life, bool)>,
     /// Nodes that are to be removed.
     removing: BTreeSet<NodeId>,
     /// Whose end of membership is proposed.
@@ -55,6 +55,14 @@ pub(super) struct Comings {
 }
 
 impl Comings {
+    /// A node lives: if it had left under another life, it is back.
+    pub(super) fn is_back(&mut self, node: NodeId, life: Life) {
+        if self.leaving.get(&node).is_some_and(|(left, _)| *left != life) {
+            self.leaving.remove(&node);
+            self.proposed.remove(&node);
+        }
+    }
+
     /// Whether a node is on its way out.
     pub(super) fn is_going(&self, node: NodeId) -> bool {
         self.leaving.contains_key(&node) || self.removing.contains(&node)
@@ -186,9 +194,9 @@ impl Cluster {
     // Leaving.
 
     /// A node stops, and its clients are gone.
-    pub(super) fn heard_leaving(&mut self, node: NodeId, returns: bool) {
+    pub(super) fn heard_leaving(&mut self, node: NodeId, life: Life, returns: bool) {
         if let Some(leading) = &mut self.leading {
-            leading.comings.leaving.insert(node, returns);
+            leading.comings.leaving.insert(node, (life, returns));
             self.look_soon();
         }
     }
@@ -212,7 +220,7 @@ impl Cluster {
             .removing
             .iter()
             .map(|node| (*node, (false, false)))
-            .chain(comings.leaving.iter().map(|(node, returns)| (*node, (*returns, true))))
+            .chain(comings.leaving.iter().map(|(node, (_, returns))| (*node, (*returns, true))))
             .collect();
         for (node, (returns, closed)) in going {
             if node == self.me.node {
@@ -221,7 +229,7 @@ impl Cluster {
             }
             match self.members.get(node).map(|member| member.life) {
                 Some(Some(life)) => self.end_life_of_leaver(life, closed),
-                Some(None) if returns => self.bid_farewell(node),
+                Some(None) if returns => self.bid_farewell(node, true),
                 Some(None) => {
                     let news = self.leading.as_mut().is_some_and(|leading| leading.comings.proposed.insert(node));
                     if news {
@@ -231,7 +239,7 @@ impl Cluster {
                 None => {
                     let in_conf = self.group.as_ref().is_some_and(|group| group.raft.conf().contains(raft_id(node)));
                     if !in_conf {
-                        self.bid_farewell(node);
+                        self.bid_farewell(node, false);
                     }
                 }
             }
@@ -249,8 +257,8 @@ impl Cluster {
         }
     }
 
-    fn bid_farewell(&mut self, node: NodeId) {
-        self.post_to(node, &ControlMessage::Farewell);
+    fn bid_farewell(&mut self, node: NodeId, member: bool) {
+        self.post_to(node, &ControlMessage::Farewell { member });
         if let Some(leading) = &mut self.leading {
             leading.comings.leaving.remove(&node);
             leading.comings.removing.remove(&node);

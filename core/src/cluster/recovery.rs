@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wrs_raft::quorum::{self, VoteResult};
 use wrs_raft::{Boot, EntryKind, HardState, Role, SnapshotMeta};
 
 use super::deed::{Done, Refused};
@@ -52,7 +53,8 @@ impl Cluster {
             return;
         }
         let Some((here, gone)) = self.voters() else { return };
-        if gone == 0 {
+        // Those who are here elect a leader as ever, if they can.
+        if gone == 0 || self.are_a_quorum(&here) {
             return;
         }
         self.survey(&here);
@@ -87,6 +89,12 @@ impl Cluster {
             gone += 1;
         }
         Some((here, gone))
+    }
+
+    fn are_a_quorum(&self, here: &[NodeId]) -> bool {
+        let Some(conf) = self.group.as_ref().map(|group| group.raft.conf()) else { return false };
+        let is_here = |node: wrs_raft::NodeId| Some(here.contains(&NodeId(node.0)));
+        quorum::joint_vote(&conf.voters, &conf.outgoing, is_here) == VoteResult::Won
     }
 
     fn own_log(&self) -> (u64, u64) {

@@ -610,6 +610,7 @@ impl Rig {
         assert!(number > peer.number, "numbers grow");
         peer.number = number;
         let outcome = peer.catalogue.apply(here, &command, |_, _| ());
+        assert_ne!(outcome, Outcome::Taken, "a change is applied twice");
         peer.cluster.outcome(number, outcome);
         if slow {
             peer.applying.push((now + delay, number));

@@ -156,8 +156,11 @@ pub enum ControlMessage {
     },
     /// To the leader: that node is to be a member no more.
     Remove(NodeId),
-    /// From the leader: this node is no member, or is away: it may go.
-    Farewell,
+    /// From the leader: whoever leaves may go; whoever does not and is no member is told so.
+    Farewell {
+        /// Whether the node is a member still, which is away.
+        member: bool,
+    },
     /// Before there is a cluster: let me found it, and nobody else.
     Ask,
     /// I do.
@@ -269,7 +272,10 @@ pub fn encode(message: &ControlMessage) -> Bytes {
             out.put_u8(u8::from(*returns));
         }
         ControlMessage::Remove(node) => put_numbers(&mut out, REMOVE, &[node.0]),
-        ControlMessage::Farewell => out.put_u8(FAREWELL),
+        ControlMessage::Farewell { member } => {
+            out.put_u8(FAREWELL);
+            out.put_u8(u8::from(*member));
+        }
         ControlMessage::Ask => out.put_u8(ASK),
         ControlMessage::Promise => out.put_u8(PROMISE),
         ControlMessage::Promised(node) => put_numbers(&mut out, PROMISED, &[node.0]),
@@ -359,7 +365,7 @@ pub fn decode(bytes: &Bytes) -> Option<ControlMessage> {
         JOIN_REFUSED => ControlMessage::JoinRefused { asker: reader.life()?, why: read_refusal(&mut reader)? },
         LEAVING => ControlMessage::Leaving { returns: reader.flag()? },
         REMOVE => ControlMessage::Remove(reader.node()?),
-        FAREWELL => ControlMessage::Farewell,
+        FAREWELL => ControlMessage::Farewell { member: reader.flag()? },
         ASK => ControlMessage::Ask,
         PROMISE => ControlMessage::Promise,
         PROMISED => ControlMessage::Promised(reader.node()?),
@@ -462,7 +468,7 @@ mod tests {
             life().prop_map(ControlMessage::Complaint),
             any::<bool>().prop_map(|returns| ControlMessage::Leaving { returns }),
             node().prop_map(ControlMessage::Remove),
-            Just(ControlMessage::Farewell),
+            any::<bool>().prop_map(|member| ControlMessage::Farewell { member }),
         ];
         let joining = prop_oneof![
             (life(), request()).prop_map(|(asker, request)| ControlMessage::Join { asker, request: Box::new(request) }),
@@ -503,7 +509,7 @@ mod tests {
 
     #[test]
     fn another_version_and_too_many_changes_are_refused() {
-        let mut bytes = encode(&ControlMessage::Farewell).to_vec();
+        let mut bytes = encode(&ControlMessage::Ask).to_vec();
         bytes[0] = VERSION + 1;
         assert_eq!(decode(&bytes.into()), None);
         let changes = vec![(1, Bytes::new()); CHANGES_MAX + 1];

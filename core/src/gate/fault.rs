@@ -27,6 +27,8 @@ pub enum LinkFault {
     Double,
     /// A frame is none of this protocol's.
     Malformed,
+    /// A frame's checksum is not that of its bytes.
+    Damaged,
     /// A frame is longer than it may be.
     TooLong,
     /// A frame came when it had no place.
@@ -61,6 +63,7 @@ impl LinkFault {
             LinkFault::Full => 12,
             LinkFault::Superfluous => 13,
             LinkFault::Double => 14,
+            LinkFault::Damaged => 15,
         }
     }
 
@@ -80,6 +83,7 @@ impl LinkFault {
             12 => LinkFault::Full,
             13 => LinkFault::Superfluous,
             14 => LinkFault::Double,
+            15 => LinkFault::Damaged,
             _ => LinkFault::Malformed,
         }
     }
@@ -99,6 +103,7 @@ impl fmt::Display for LinkFault {
             LinkFault::Oneself => f.write_str("it is this node itself"),
             LinkFault::Double => f.write_str("it has this node's id: a copy of its data directory, maybe"),
             LinkFault::Malformed => f.write_str("it sent a frame that is none of the protocol"),
+            LinkFault::Damaged => f.write_str("it sent a frame that was damaged on the way"),
             LinkFault::TooLong => f.write_str("it sent a frame that is too long"),
             LinkFault::OutOfTurn => f.write_str("it sent a frame out of turn"),
             LinkFault::Miscounted => f.write_str("it counts other messages than were sent"),

@@ -1,4 +1,4 @@
-//! Frames of a link: a length, a kind, a body; and eight bytes in front of the first.
+//! Frames of a link: a length, a checksum (CRC-32 of the rest), a kind, a body; and eight bytes in front of the first.
 //!
 //! What arrives is kept until a frame is whole, and a length is refused as soon as it is read, so that what the other end
 //! claims never takes memory. Large bodies are not copied on the way out.
@@ -43,15 +43,23 @@ pub(super) const PONG: u8 = 21;
 /// The node's introduction has changed: the new one.
 pub(super) const TOLD: u8 = 22;
 
-/// Writes a frame's length and kind; `body` bytes follow.
-pub(super) fn put_head(out: &mut BytesMut, kind: u8, body: usize) {
-    put_number(out, body as u64 + 1);
+/// Bytes of a frame's checksum.
+const CHECKSUM_BYTES: usize = 4;
+
+/// Writes what stands before a frame's body, which is these parts one after another.
+pub(super) fn put_head(out: &mut BytesMut, kind: u8, body: &[&[u8]]) {
+    let length: usize = body.iter().map(|part| part.len()).sum();
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&[kind]);
+    body.iter().for_each(|part| checksum.update(part));
+    put_number(out, (CHECKSUM_BYTES + 1 + length) as u64);
+    out.put_u32_le(checksum.finalize());
     out.put_u8(kind);
 }
 
 /// Writes a frame.
 pub(super) fn put(out: &mut BytesMut, kind: u8, body: &[u8]) {
-    put_head(out, kind, body.len());
+    put_head(out, kind, &[body]);
     out.put_slice(body);
 }
 
@@ -76,7 +84,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds a frame.
     pub(super) fn put(&mut self, kind: u8, body: &Bytes) {
-        put_head(&mut self.tail, kind, body.len());
+        put_head(&mut self.tail, kind, &[body]);
         if body.len() < LARGE {
             self.tail.put_slice(body);
             return;
@@ -128,10 +136,10 @@ impl Frames {
             self.prefaced = true;
         }
         let Some((head, length)) = length(&self.buffer)? else { return Ok(None) };
-        if length == 0 {
+        if length <= CHECKSUM_BYTES {
             return Err(LinkFault::Malformed);
         }
-        if length > limit {
+        if length > limit.saturating_add(CHECKSUM_BYTES) {
             return Err(LinkFault::TooLong);
         }
         if self.buffer.len() - head < length {
@@ -139,6 +147,10 @@ impl Frames {
         }
         self.buffer.advance(head);
         let mut frame = self.buffer.split_to(length);
+        let checksum = frame.get_u32_le();
+        if crc32fast::hash(&frame) != checksum {
+            return Err(LinkFault::Damaged);
+        }
         let kind = frame.get_u8();
         Ok(Some((kind, frame.freeze())))
     }
@@ -224,6 +236,7 @@ mod tests {
         assert_eq!(read(b"wrs-lino", 8, 100).1, Some(LinkFault::NotALink));
         assert_eq!(read(b"wrs-link\0", 9, 100).1, Some(LinkFault::Malformed));
         assert_eq!(read(b"wrs-link\x81\0", 9, 100).1, Some(LinkFault::Malformed));
+        assert_eq!(read(b"wrs-link\x06????x!", 9, 100).1, Some(LinkFault::Damaged));
         assert_eq!(read(b"wrs-link\xff\xff\xff\xff", 9, 100).1, None);
         assert_eq!(read(b"wrs-link\xff\xff\xff\xff\xff", 9, 100).1, Some(LinkFault::TooLong));
     }

@@ -62,7 +62,7 @@ impl Outbox {
         if body >= limit {
             return false;
         }
-        frame::put_head(&mut self.open, MAIL, body);
+        frame::put_head(&mut self.open, MAIL, &[&self.scratch, &payload]);
         self.open.put_slice(&self.scratch);
         self.last += 1;
         self.open_count += 1;

@@ -41,8 +41,60 @@ async function refresh() {
   state('on', 'Counted anew every two seconds.');
 }
 
+// The rest of a node's row: what it is, how far it is, how it is reached from here.
+function memberCells(node, cluster) {
+  const own = node.id === cluster.id;
+  const link = cluster.links.find((candidate) => candidate.node === node.id);
+  const behind = node.applied === null ? 0 : Math.max(0, cluster.committed - node.applied);
+  const late = behind > 0 ? `, ${number.format(behind)} behind` : '';
+  const trip = link?.roundTripUs ? `, ${number.format(link.roundTripUs / 1000)} ms` : '';
+  return [
+    [node.id, 'id'],
+    [node.address ?? '–', ''],
+    [node.role, node.role === 'leader' ? 'leads' : ''],
+    node.live ? [`live${late}`, 'good'] : ['not live', 'bad'],
+    own ? ['this node', ''] : link?.up ? [`up${trip}`, 'good'] : ['down', 'bad'],
+  ];
+}
+
+function clusterWords(cluster) {
+  const live = cluster.nodes.filter((node) => node.live).length;
+  if (!cluster.cluster) return 'This node is in no cluster yet.';
+  if (!cluster.leader) return 'No leader is known: channels can be neither created nor deleted until there is one.';
+  if (cluster.nodes.length === 1) return 'One node, which leads itself. Any number can join it.';
+  return `${cluster.nodes.length} nodes, ${live} of them live, one service: a client may connect to any. Term ${cluster.term}, epoch ${cluster.epoch}.`;
+}
+
+// False: it is guarded, and not asked for again.
+async function refreshCluster() {
+  const response = await fetch('/cluster', { headers, cache: 'no-store', signal: AbortSignal.timeout(5 * REFRESH_MS) });
+  const panel = document.getElementById('cluster');
+  if (!response.ok) {
+    panel.hidden = true;
+    return response.status !== 401 && response.status !== 403;
+  }
+  const { data } = await response.json();
+  const rows = data.nodes.map((node) => {
+    const row = document.createElement('tr');
+    for (const [text, look] of memberCells(node, data)) {
+      const cell = row.insertCell();
+      cell.textContent = text;
+      cell.className = look;
+    }
+    return row;
+  });
+  document.getElementById('cluster-words').textContent = clusterWords(data);
+  document.getElementById('cluster-nodes').replaceChildren(...rows);
+  panel.hidden = false;
+  return true;
+}
+
+let showsCluster = true;
 async function loop() {
-  if (!document.hidden) await refresh().catch(() => state('off', 'This node does not answer. Trying again…'));
+  if (!document.hidden) {
+    await refresh().catch(() => state('off', 'This node does not answer. Trying again…'));
+    if (showsCluster) showsCluster = await refreshCluster().catch(() => true);
+  }
   setTimeout(loop, REFRESH_MS);
 }
 loop();

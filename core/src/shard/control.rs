@@ -181,6 +181,17 @@ impl Shard {
         }
     }
 
+    /// A connection that is no client's has broken TLS, and is gone.
+    pub(super) fn link_broken(&mut self, now: Time, conn: ConnId, why: String, out: &mut Actions) {
+        match &mut self.control {
+            Some(control) if control.gate.has(conn) => {
+                control.stirred = true;
+                control.gate.broken(now, conn, why, out);
+            }
+            _ => self.link_ended(now, conn, true, out),
+        }
+    }
+
     /// Time has passed for the control plane and the links.
     pub(super) fn control_timeout(&mut self, now: Time, out: &mut Actions) {
         let Some(control) = &mut self.control else { return };

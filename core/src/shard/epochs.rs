@@ -266,9 +266,24 @@ impl Shard {
             let resumed = self.router.asks.settle(ask.number);
             self.resume_all(resumed, out);
         }
+        self.let_overtaken_go(now, out);
         self.ask_for_seats_again(out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
+    }
+
+    /// Nodes may have ended the old epoch at different moments, so that of two messages of one client the later was given and
+    /// the earlier was not. It cannot be given in its order any more: its sender is told so.
+    fn let_overtaken_go(&mut self, now: Time, out: &mut Actions) {
+        for client in self.router.asks.overtaken() {
+            let resumed = self.router.asks.drop_of(client);
+            self.resume_all(resumed, out);
+            let conn = self.router.roster.member(client.serial).map(|member| member.conn);
+            if let Some(mut session) = conn.and_then(|conn| self.sessions.take(conn)) {
+                self.close_client(now, &mut session, CloseCode::RESTART, "a message could not be settled", out);
+                self.put_back(session);
+            }
+        }
     }
 
     /// The node may decide until then.

@@ -400,7 +400,7 @@ impl Shard {
             self.report(Event::TlsFault { from: session.from, why }, out);
             self.drop_session(*session, false, out);
         } else {
-            self.link_ended(now, conn, true, out);
+            self.link_broken(now, conn, why, out);
         }
     }
 

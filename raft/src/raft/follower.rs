@@ -88,14 +88,9 @@ impl Raft {
             self.proposals.cut_from(cut);
         }
         // Not beyond what this very message has verified (study id R3).
-        let result =
-            self.log.commit_to(commit.min(if mutant!(CommitsUnverified) { self.log.last_index() } else { matched }));
+        let result = self.log.commit_to(if mutant!(CommitsUnverified) { commit } else { commit.min(matched) });
         if self.or_stop(result).is_some() {
-            self.send(
-                from,
-                session,
-                Body::Appended { index: if mutant!(AcksWholeLog) { self.log.last_index() } else { matched } },
-            );
+            self.send(from, session, Body::Appended { index: matched });
         }
         Ok(())
     }

@@ -148,6 +148,7 @@ impl Raft {
         }
         if progress.state == ProgressState::Replicate {
             progress.become_probe();
+            progress.narrow();
         }
         self.send_append(from, true);
         Ok(())

@@ -158,7 +158,7 @@ impl Raft {
             told_role: (Role::Follower, None),
             // What the application holds shows that more is committed than the disk says: the next record says it too, since this
             // application may be older at the next start (study id M2).
-            told_hard: if mutant!(CommitOfApplicationIsKept) { HardState { commit, ..hard } } else { hard },
+            told_hard: hard,
             next_record: RecordId(record.0 + 1),
             fatal: None,
             fatal_told: false,
@@ -389,6 +389,9 @@ impl Raft {
         if message.to == self.config.id {
             // A vote for oneself, or entries of one's own: they count from now on.
             let _ = self.by_term(message);
+        } else if matches!(message.body, Body::Vote { .. }) && (self.role, self.term) != (Role::Candidate, message.term)
+        {
+            // A candidacy that is over asks nobody: the log that it boasts of may be cut by now.
         } else {
             self.sends.push(Action::Send(message));
         }

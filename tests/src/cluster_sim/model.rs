@@ -505,7 +505,9 @@ impl Model {
         let channel = &mut self.channels[at];
         channel.most = channel.most.max(there);
         match channel.limit {
-            Some(limit) if there > limit => Err(format!("channel {at} has {there} clients of at most {limit}: {ids:?}")),
+            Some(limit) if there > limit => {
+                Err(format!("channel {at} has {there} clients of at most {limit}: {ids:?}"))
+            }
             _ => Ok(()),
         }
     }

@@ -258,6 +258,12 @@ impl World {
                 }
             }
         }
+        let alone = !status.conf.is_joint() && status.conf.voters == [NodeId(node.id)];
+        let began = machine.log().term(status.commit) == Some(status.term);
+        if node.leads() && alone && began && status.reads_pending > 0 {
+            let detail = format!("node {}: {} reads wait for nobody", slot + 1, status.reads_pending);
+            return self.fail("who is a quorum by itself lets no read wait", detail);
+        }
         let reads = status.reads_pending > config.reads_max;
         // Appends and votes are answered one by one, so held answers are bounded by what arrives while one sync lasts.
         if reads || status.proposals_pending > config.proposals_max + 1 {

@@ -180,16 +180,21 @@ impl World {
         if self.plan.read_ppm == 0 || self.healing {
             return;
         }
-        let floor = self.history.positions.begin();
         for slot in (0..NODES).filter(|slot| *slot != acknowledged_by) {
             let node = &self.nodes[slot];
             if node.leads() && node.state == State::Up {
-                let token = self.questions.len() as u64;
-                self.questions.push(Question { client: usize::MAX, floor, answered: false });
-                self.inputs.push_back((slot, self.nodes[slot].life, Input::Read { token: ReadToken(token) }));
+                self.ask_for_nobody(slot);
                 self.coverage.hit("deposed leaders asked");
             }
         }
+    }
+
+    /// Asks a node for a read that no client waits for.
+    pub(super) fn ask_for_nobody(&mut self, slot: usize) {
+        let floor = self.history.positions.begin();
+        let token = self.questions.len() as u64;
+        self.questions.push(Question { client: usize::MAX, floor, answered: false });
+        self.inputs.push_back((slot, self.nodes[slot].life, Input::Read { token: ReadToken(token) }));
     }
 
     pub(super) fn answer_read_failed(&mut self, token: u64) {

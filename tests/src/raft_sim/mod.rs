@@ -8,7 +8,9 @@
 //! | file | what it gives |
 //! |---|---|
 //! | `plan` | what a seed draws: sizes, timeouts, rates of faults |
-//! | `world` | the cluster and its driver: events in, actions performed |
+//! | `world` | the cluster and its driver: events in, inputs given |
+//! | `actions` | the driver's other half: actions performed |
+//! | `life` | how nodes begin, crash, come back, and begin anew |
 //! | `node` | one node: machine, disk, clock, application |
 //! | `wal` | records as bytes on the faulty disk, and recovery |
 //! | `app` | the replicated application: registers with client sessions |
@@ -19,11 +21,13 @@
 //! | `live` | the liveness phase |
 //! | `exhaust` | every interleaving of a tiny cluster |
 
+mod actions;
 pub mod app;
 mod check;
 mod client;
 pub mod exhaust;
 mod history;
+mod life;
 mod live;
 mod nemesis;
 mod node;

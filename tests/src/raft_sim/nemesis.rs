@@ -27,6 +27,7 @@ pub const KINDS: &[(&str, u64)] = &[
     ("rot", 1),
     ("rejoin", 3),
     ("report", 3),
+    ("lease", 1),
 ];
 
 impl World {
@@ -73,6 +74,7 @@ impl World {
                 self.give(slot, input);
             }
             "members" => self.act_members(random),
+            "lease" => self.act_lease(random),
             "compact" => self.act_compact(slot, random),
             "burst" => {
                 let at = self.some_leader(random).unwrap_or(slot);
@@ -154,9 +156,7 @@ impl World {
             self.network.mend();
         }
         self.network.partition(partition);
-        self.partition += 1;
-        let span = random.below(self.plan.election * 12);
-        self.agenda.after(span, Event::Mend { partition: self.partition });
+        self.mend_later(random.below(self.plan.election * 12));
     }
 
     fn act_clock(&mut self, slot: usize, random: &mut Random) {
@@ -173,6 +173,40 @@ impl World {
         self.nodes[slot].timer_at = now;
         let life = self.nodes[slot].life;
         self.agenda.at(now, Event::Timer { node: slot, life });
+    }
+
+    /// What a lease must survive: it is handed over, or what it rests on is late, and then its leader hears nothing more.
+    fn act_lease(&mut self, random: &mut Random) {
+        let Some(leader) = self.some_leader(random) else { return };
+        let now = self.agenda.now();
+        if random.coin() {
+            let voters = self.nodes[leader].machine.as_ref().map(|machine| machine.conf().voters.clone());
+            let others: Vec<NodeId> = voters.into_iter().flatten().filter(|id| id.0 as usize != leader + 1).collect();
+            let Some(to) = random.pick(&others).copied() else { return };
+            self.give(leader, Input::TransferLeader { to });
+            self.network.partition(&Partition::Deafen(leader));
+            self.mend_later(self.plan.election * 3);
+        } else {
+            let until = now + self.plan.election + random.below(self.plan.election);
+            for from in (0..NODES).filter(|from| *from != leader) {
+                self.network.clog(from, leader, until);
+            }
+            let beat = self.plan.config.heartbeat_interval.as_nanos() as u64;
+            self.agenda.after(beat * (1 + random.below(3)), Event::CutOff { node: leader });
+        }
+    }
+
+    /// Nobody hears a node, and it hears nobody; what is on its way arrives.
+    pub(super) fn cut_off(&mut self, slot: usize) {
+        if !self.healing {
+            self.network.partition(&Partition::Isolate(slot));
+            self.mend_later(self.plan.election * 3);
+        }
+    }
+
+    fn mend_later(&mut self, span: u64) {
+        self.partition += 1;
+        self.agenda.after(span, Event::Mend { partition: self.partition });
     }
 
     fn act_compact(&mut self, slot: usize, random: &mut Random) {
@@ -257,6 +291,10 @@ impl World {
             self.wake(change, random);
         }
         self.give(leader, Input::ProposeConf { ticket: Ticket(OPERATOR), change });
+        if self.plan.read_ppm > 0 && random.coin() {
+            // So that reads wait while the configuration changes under them.
+            self.ask_for_nobody(leader);
+        }
     }
 
     /// Starts a node that is about to be added, if it may start now.

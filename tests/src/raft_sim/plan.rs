@@ -36,6 +36,8 @@ pub const FAULTS: &[&str] = &[
     "reads",
     "rejoin",
     "report",
+    "lease",
+    "codec",
 ];
 
 /// One seed's mix.
@@ -85,6 +87,10 @@ pub struct Plan {
     pub report_each: bool,
     /// Whether the operator tells the incarnations of nodes.
     pub names: bool,
+    /// Whether messages are bytes on their way.
+    pub codec: bool,
+    /// Of these, damaged on their way so that they are not delivered, parts per million.
+    pub damage_ppm: u32,
 }
 
 impl Plan {
@@ -132,17 +138,17 @@ impl Plan {
         let mut busy = false;
         let weights = crate::raft_sim::nemesis::KINDS
             .iter()
-            .map(
-                |(name, most)| {
-                    if random.below(3) == 0 || spec.is_off(name) { 0 } else { 1 + random.below(*most) as u32 }
-                },
-            )
+            .map(|(name, most)| {
+                let weight = if random.below(3) == 0 { 0 } else { 1 + random.below(*most) as u32 };
+                if spec.is_off(name) || *name == "lease" { 0 } else { weight }
+            })
             .collect();
         let mut weights: Vec<u32> = weights;
         let founders = if random.below(4) == 0 {
             // A seed of much coming and going: disks are lost, and nodes come back under their old names within a term.
             for (weight, (name, _)) in weights.iter_mut().zip(crate::raft_sim::nemesis::KINDS) {
                 *weight = match *name {
+                    "lease" => 0,
                     "members" => 60,
                     "rejoin" => 20,
                     "wipe" | "crash" | "compact" | "transfer" => (*weight).max(3),
@@ -157,7 +163,7 @@ impl Plan {
             founders
         };
         let bound = if lease { 400 } else { 100_000 };
-        Plan {
+        let mut plan = Plan {
             founders,
             election,
             config,
@@ -180,7 +186,14 @@ impl Plan {
             explicit_joint_ppm: some(random, 1_000_000),
             report_each: random.coin(),
             names: random.below(3) > 0,
+            codec: on("codec", random.below(4) == 0),
+            damage_ppm: some(random, 50_000),
+        };
+        if let (true, Some(weight)) = (lease && !spec.is_off("lease"), plan.weights.last_mut()) {
+            *weight = 6;
         }
+        plan.config.apply_at_once = plan.apply_mean == 0 && random.coin();
+        plan
     }
 
     fn draw_config(random: &mut Random, election: u64, lease: bool) -> Config {

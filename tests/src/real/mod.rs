@@ -5,7 +5,11 @@
 // A scenario fails by panicking, with what it saw.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(unix)]
+mod cluster;
 mod http;
+#[cfg(unix)]
+mod links;
 mod runtime;
 mod server;
 mod stream;
@@ -14,7 +18,11 @@ mod ws;
 
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+pub use cluster::{Answer, Cluster, ELECTION_MAX, ELECTION_MIN, attempt, view};
 pub use http::{Http, Response, upgrade_request};
+#[cfg(unix)]
+pub use links::Links;
 pub use runtime::{Kind, Runtime};
 pub use server::{Channel, Server, exit_of};
 pub use stream::Stream;

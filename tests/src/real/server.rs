@@ -297,7 +297,9 @@ impl Server {
             "TERM" => Signal::TERM,
             "INT" => Signal::INT,
             "HUP" => Signal::HUP,
-            _ => panic!("{name} is no signal that the server knows"),
+            "STOP" => Signal::STOP,
+            "CONT" => Signal::CONT,
+            _ => panic!("{name} is no signal that scenarios send"),
         };
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }

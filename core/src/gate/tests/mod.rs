@@ -572,7 +572,7 @@ fn a_frame_that_is_too_long_ends_the_link_and_both_say_why() {
     let mut rig = pair(1);
     let conn = ConnId { index: 0, generation: 1 };
     let mut claim = BytesMut::new();
-    frame::put_head(&mut claim, POST, FRAME_BYTES_MIN);
+    crate::wire::compact::put_number(&mut claim, FRAME_BYTES_MIN as u64 + 6);
     rig.at(2, |gate, now, out| gate.received(now, conn, &claim, out));
     rig.run_until(530);
     let why = |n: usize| {

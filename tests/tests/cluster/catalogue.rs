@@ -1,0 +1,119 @@
+//! The catalogue: what a change promises, and what outlives whom.
+
+use serde_json::json;
+use wrs_tests::real::{Channel, Cluster, Http, Runtime, Server, until, view};
+
+fn dir(runtime: &Runtime, name: &str, index: usize) -> std::path::PathBuf {
+    let name = format!("wrs-{name}-{:?}-{}-{index}", runtime.kind, std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Directories that go with the scenario.
+struct Dirs(Vec<std::path::PathBuf>);
+
+impl Dirs {
+    /// A cluster whose nodes have a data directory each.
+    fn cluster(runtime: &Runtime, name: &str) -> (Dirs, Cluster) {
+        let mut cluster = Cluster::places(runtime, 3, &[]);
+        let dirs = Dirs((0..3).map(|index| dir(runtime, name, index)).collect());
+        for (index, dir) in dirs.0.iter().enumerate() {
+            cluster.set(index, &format!("WRS_DATA_DIR={}", dir.display()));
+        }
+        cluster.seed(3);
+        (0..3).for_each(|index| cluster.start(index));
+        cluster.ready();
+        (dirs, cluster)
+    }
+}
+
+impl Drop for Dirs {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
+    }
+}
+
+pub fn a_change_is_everywhere_once_it_is_answered(runtime: &Runtime) {
+    let cluster = Cluster::of(runtime, 3, &[]);
+    let mut nodes: Vec<Http> = cluster.running().map(Server::http).collect();
+    for round in 0..100 {
+        let created = nodes[round % 3].call("POST", "/channels", r#"{"pattern":"echo"}"#);
+        assert_eq!(created.status, 201, "{}", created.text());
+        let path = format!("/channels/{}", created.json()["data"]["id"].as_str().unwrap());
+        for node in &mut nodes {
+            assert_eq!(node.call("GET", &path, "").status, 200, "round {round}");
+        }
+        // Every second one stays for the reset.
+        if round % 2 == 0 {
+            assert_eq!(nodes[(round + 1) % 3].call("DELETE", &path, "").status, 200);
+            for node in &mut nodes {
+                assert_eq!(node.call("GET", &path, "").status, 404, "round {round}");
+            }
+        }
+    }
+    for node in &mut nodes {
+        assert_eq!(node.call("GET", "/channels", "").json()["data"].as_array().unwrap().len(), 50);
+    }
+    assert_eq!(nodes[1].call("DELETE", "/reset", "").status, 200);
+    for node in &mut nodes {
+        assert_eq!(node.call("GET", "/channels", "").json()["data"], json!([]));
+    }
+}
+
+pub fn channels_survive_their_leader(runtime: &Runtime) {
+    let mut cluster = Cluster::of(runtime, 3, &[]);
+    let channels: Vec<Channel> = (0..30).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+    cluster.kill(cluster.leader());
+    cluster.ready();
+    for channel in &channels {
+        assert!(cluster.running().all(|server| server.look(channel).is_some()), "{channel:?}");
+    }
+    let later = cluster.node(cluster.follower()).channel("echo");
+    assert!(cluster.running().all(|server| server.look(&later).is_some()));
+}
+
+pub fn channels_come_back_from_disk(runtime: &Runtime) {
+    let (_dirs, mut cluster) = Dirs::cluster(runtime, "all");
+    let ids: Vec<_> = cluster.running().map(|server| view(server)["id"].clone()).collect();
+    let channels: Vec<Channel> = (0..30).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+    let gone = cluster.node(0).channel("echo");
+    assert_eq!(cluster.node(1).delete(&gone.resource()).status, 200);
+    // One is stopped, which marks it away; the others die.
+    let mut stopped = cluster.take(1);
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait().code(), Some(0), "{:#?}", stopped.log());
+    cluster.kill(0);
+    cluster.kill(2);
+    (0..3).for_each(|index| cluster.start(index));
+    cluster.ready();
+    for (server, id) in cluster.running().zip(&ids) {
+        assert_eq!(view(server)["id"], *id, "who a node is stands on its disk");
+        assert!(channels.iter().all(|channel| server.look(channel).is_some()));
+        assert!(server.look(&gone).is_none());
+    }
+    let mut clients = cluster.spread(&channels[0], 3, "");
+    clients[0].send("again");
+    assert!(clients.iter_mut().all(|client| client.text() == "again"));
+}
+
+pub fn a_node_with_a_disk_comes_back_as_itself(runtime: &Runtime) {
+    let (_dirs, mut cluster) = Dirs::cluster(runtime, "one");
+    let index = cluster.follower();
+    let id = view(cluster.node(index))["id"].clone();
+    let mut stopped = cluster.take(index);
+    stopped.signal("TERM");
+    assert_eq!(stopped.wait().code(), Some(0), "{:#?}", stopped.log());
+    let other = cluster.up()[0];
+    until("it is marked away", || {
+        let nodes = view(cluster.node(other))["nodes"].as_array().unwrap().clone();
+        nodes.iter().any(|node| node["id"] == id && node["live"] == false).then_some(())
+    });
+    let channel = cluster.node(other).channel("echo");
+    cluster.start(index);
+    cluster.ready();
+    let now = view(cluster.node(index));
+    assert_eq!(now["id"], id);
+    assert_eq!(now["nodes"].as_array().unwrap().len(), 3, "{now}");
+    assert!(cluster.node(index).look(&channel).is_some(), "it caught up");
+}

@@ -1,0 +1,185 @@
+//! How nodes become one service: who founds, who joins, who refuses.
+
+use std::time::Duration;
+
+use wrs_tests::real::{Channel, Cluster, Kind, Runtime, Server, until, view};
+
+/// Long enough for a node that forms a cluster by itself to have done so, in times that a seed is asked.
+const SEVERAL_QUESTIONS: Duration = Duration::from_millis(2_500);
+
+#[track_caller]
+fn join(cluster: &Cluster, index: usize, to: usize) {
+    let response = cluster.node(index).post(&format!("/cluster/join/{}", cluster.address(to)), "");
+    assert_eq!(response.status, 200, "{}", response.text());
+}
+
+#[track_caller]
+fn serves(server: &Server) -> Channel {
+    let channel = server.channel("echo");
+    let mut client = server.join(&channel);
+    client.send("here");
+    assert_eq!(client.text(), "here");
+    channel
+}
+
+pub fn seeds_found_one_cluster(runtime: &Runtime) {
+    let cluster = Cluster::of(runtime, 3, &[]);
+    let views: Vec<_> = cluster.running().map(view).collect();
+    let mut roles: Vec<_> = views.iter().map(|view| view["role"].as_str().unwrap()).collect();
+    roles.sort_unstable();
+    assert_eq!(roles, ["follower", "follower", "leader"]);
+    for view in &views {
+        assert_eq!(view["term"], views[0]["term"]);
+        let nodes = view["nodes"].as_array().unwrap();
+        let addresses: Vec<_> = nodes.iter().map(|node| node["address"].as_str().unwrap().to_owned()).collect();
+        for index in 0..3 {
+            assert!(addresses.contains(&cluster.address(index)), "{addresses:?}");
+        }
+    }
+    cluster.running().for_each(|server| drop(serves(server)));
+}
+
+pub fn a_majority_of_the_seeds_founds_and_the_last_one_joins(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 3, &[]);
+    cluster.seed(3);
+    (0..2).for_each(|index| cluster.start(index));
+    cluster.ready();
+    let founded = view(cluster.node(0))["cluster"].clone();
+    let channel = cluster.node(0).channel("pub-sub");
+    cluster.start(2);
+    cluster.ready();
+    assert_eq!(view(cluster.node(2))["cluster"], founded);
+    assert!(cluster.node(2).look(&channel).is_some(), "a node that is ready has caught up");
+}
+
+pub fn a_minority_of_the_seeds_founds_nothing(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 3, &[]);
+    cluster.seed(3);
+    cluster.start(0);
+    std::thread::sleep(SEVERAL_QUESTIONS);
+    let lone = cluster.node(0);
+    lone.get("/readyz").problem(503);
+    let refused = lone.post("/channels", r#"{"pattern":"echo"}"#);
+    refused.problem(503);
+    assert!(refused.header("Retry-After").is_some());
+    assert_eq!(lone.get("/healthz").status, 200);
+    cluster.start(1);
+    cluster.ready();
+    serves(cluster.node(0));
+}
+
+pub fn nodes_join_by_rest(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 3, &[]);
+    (0..3).for_each(|index| cluster.start(index));
+    for server in cluster.running() {
+        assert_eq!(view(server)["nodes"].as_array().unwrap().len(), 1);
+        assert_eq!(server.get("/readyz").status, 200, "a lone node is a cluster of its own");
+    }
+    let channel = cluster.node(0).channel("echo");
+    for index in 1..3 {
+        join(&cluster, index, index - 1);
+        assert!(cluster.node(index).look(&channel).is_some(), "a node that has joined has caught up");
+    }
+    cluster.ready();
+    // Who is a member has what it wants.
+    join(&cluster, 2, 0);
+}
+
+pub fn a_node_with_channels_joins_only_by_force(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 2, &[]);
+    (0..2).for_each(|index| cluster.start(index));
+    let (kept, lost) = (cluster.node(0).channel("echo"), cluster.node(1).channel("echo"));
+    let mut staying = cluster.node(0).join(&kept);
+    let mut closed = cluster.node(1).join(&lost);
+    let path = format!("/cluster/join/{}", cluster.address(0));
+    cluster.node(1).post(&path, "").problem(409);
+    closed.send("unharmed");
+    assert_eq!(closed.text(), "unharmed");
+    let forced = cluster.node(1).post(&format!("{path}?force=true"), "");
+    assert_eq!(forced.status, 200, "{}", forced.text());
+    assert_eq!(closed.closed(), 1012);
+    cluster.ready();
+    for server in cluster.running() {
+        assert!(server.look(&kept).is_some());
+        assert!(server.look(&lost).is_none());
+    }
+    staying.send("unharmed");
+    assert_eq!(staying.text(), "unharmed");
+}
+
+pub fn what_must_agree_is_refused_and_nothing_is_harmed(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 3, &[]);
+    for (index, setting) in ["WRS_CLUSTER_SECRET=one", "WRS_CLUSTER_SECRET=two", "WRS_ID_LENGTH=5"].iter().enumerate() {
+        cluster.set(index, setting);
+    }
+    cluster.set(2, "WRS_CLUSTER_SECRET=one");
+    (0..3).for_each(|index| cluster.start(index));
+    let channel = serves(cluster.node(0));
+    let path = format!("/cluster/join/{}", cluster.address(0));
+    let secret = cluster.node(1).post(&path, "").problem(502);
+    assert!(secret.contains("WRS_CLUSTER_SECRET"), "{secret}");
+    let length = cluster.node(2).post(&path, "").problem(502);
+    assert!(length.contains("WRS_ID_LENGTH"), "{length}");
+    for server in cluster.running() {
+        assert_eq!(view(server)["nodes"].as_array().unwrap().len(), 1);
+        assert_eq!(server.get("/readyz").status, 200);
+        serves(server);
+    }
+    assert!(cluster.node(0).look(&channel).is_some());
+}
+
+pub fn a_join_of_nobody_says_so(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 2, &[]);
+    cluster.start(0);
+    let response = cluster.node(0).post(&format!("/cluster/join/{}", cluster.address(1)), "");
+    assert!(matches!(response.status, 502 | 504), "{}", response.text());
+    response.problem(response.status);
+    serves(cluster.node(0));
+}
+
+/// The thesis's way: who answers at the service's own domain is asked.
+pub fn a_node_meets_the_cluster_behind_its_domain(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 2, &[]);
+    cluster.start(0);
+    let channel = cluster.node(0).channel("echo");
+    let port = cluster.node(0).port;
+    cluster.set(1, &format!("WRS_PUBLIC_API_PORT={port}"));
+    cluster.start(1);
+    cluster.ready();
+    assert!(cluster.node(1).look(&channel).is_some());
+}
+
+pub fn a_member_is_removed(runtime: &Runtime) {
+    let mut cluster = Cluster::of(runtime, 3, &[]);
+    let gone = cluster.follower();
+    let id = view(cluster.node(gone))["id"].as_str().unwrap().to_owned();
+    cluster.kill(gone);
+    let server = cluster.running().next().unwrap();
+    assert_eq!(server.delete(&format!("/cluster/{id}")).status, 200);
+    until("it is no member", || {
+        let members = view(server)["nodes"].as_array().unwrap().clone();
+        members.iter().all(|node| node["id"] != id.as_str()).then_some(())
+    });
+    server.delete(&format!("/cluster/{id}")).problem(404);
+    cluster.ready();
+}
+
+pub fn both_servers_are_one_cluster(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 2, &[]);
+    if Kind::Glommio.availability().is_err() {
+        return;
+    }
+    let other = if runtime.kind == Kind::Smol { Kind::Glommio } else { Kind::Smol };
+    cluster.run_as(1, Runtime { kind: other, shards: 2 });
+    cluster.seed(2);
+    (0..2).for_each(|index| cluster.start(index));
+    cluster.ready();
+    let channel = cluster.node(0).channel("pub-sub");
+    let mut clients = cluster.spread(&channel, 4, "");
+    for sender in 0..4 {
+        clients[sender].send(&sender.to_string());
+        for client in &mut clients {
+            assert_eq!(client.text(), sender.to_string());
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Traffic that goes on while a scenario does harm, and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use wrs_tests::real::{Answer, Channel, Got, Server, Ws, attempt};
+
+/// Between two messages of a sender.
+const PACE: Duration = Duration::from_millis(2);
+
+/// What a sender did.
+pub struct Sent {
+    /// How many messages it wrote: `0..count` with its name before each.
+    pub count: u64,
+    /// Whether its connection had ended before it was told to stop.
+    pub closed: bool,
+}
+
+/// What a receiver saw.
+pub struct Heard {
+    /// The numbers by sender, in the order they came.
+    pub messages: BTreeMap<String, Vec<u64>>,
+    /// The code its connection was closed with; `None` if it ended without.
+    pub code: Option<u16>,
+    /// The longest time between two messages.
+    pub gap: Duration,
+}
+
+impl Heard {
+    /// All messages as text.
+    pub fn all(&self) -> impl Iterator<Item = (String, u64)> {
+        self.messages.iter().flat_map(|(name, numbers)| numbers.iter().map(|number| (name.clone(), *number)))
+    }
+
+    /// Checks that nothing came twice or out of order.
+    #[track_caller]
+    pub fn in_order(&self) {
+        for (name, numbers) in &self.messages {
+            assert!(numbers.is_sorted_by(|a, b| a < b), "from {name}: {numbers:?}");
+        }
+    }
+
+    /// Checks that all of a sender's messages came.
+    #[track_caller]
+    pub fn whole(&self, name: &str, count: u64) {
+        let numbers = self.messages.get(name).cloned().unwrap_or_default();
+        let missing: Vec<u64> = (0..count).filter(|number| numbers.binary_search(number).is_err()).collect();
+        assert!(missing.is_empty(), "of {count} from {name} miss {missing:?}");
+    }
+}
+
+/// Senders and receivers at work.
+#[derive(Default)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    senders: Vec<(String, JoinHandle<Sent>)>,
+    receivers: Vec<JoinHandle<Heard>>,
+}
+
+impl Load {
+    /// Lets a client send until the load stops. It must not be one that gets messages.
+    pub fn sender(&mut self, name: &str, mut ws: Ws) {
+        let (stop, own) = (self.stop.clone(), name.to_owned());
+        let work = move || {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if ws.socket.send(tungstenite::Message::text(format!("{own}:{count}"))).is_err() {
+                    return Sent { count, closed: true };
+                }
+                count += 1;
+                thread::sleep(PACE);
+            }
+            // What it was told shows whether what it sent counts; an answer to its close comes behind all that it sent.
+            let frame = tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() };
+            let asked = ws.socket.close(Some(frame)).is_ok();
+            let mut got = ws.recv();
+            while let Got::Text(_) | Got::Binary(_) = got {
+                got = ws.recv();
+            }
+            Sent { count, closed: !asked || got != Got::Closed(1000, String::new()) }
+        };
+        self.senders.push((name.to_owned(), thread::spawn(work)));
+    }
+
+    /// Lets a client listen until its connection ends.
+    pub fn receiver(&mut self, mut ws: Ws) {
+        let work = move || {
+            let mut heard = Heard { messages: BTreeMap::new(), code: None, gap: Duration::ZERO };
+            let mut last: Option<Instant> = None;
+            loop {
+                match ws.recv() {
+                    Got::Text(text) => {
+                        let now = Instant::now();
+                        heard.gap = heard.gap.max(last.map_or(Duration::ZERO, |last| now.duration_since(last)));
+                        last = Some(now);
+                        let (name, number) = text.split_once(':').unwrap();
+                        heard.messages.entry(name.to_owned()).or_default().push(number.parse().unwrap());
+                    }
+                    Got::Binary(_) => {}
+                    Got::Closed(code, _) => {
+                        heard.code = Some(code);
+                        return heard;
+                    }
+                    Got::Lost => return heard,
+                }
+            }
+        };
+        self.receivers.push(thread::spawn(work));
+    }
+
+    /// Stops the senders and says what each did.
+    pub fn stop(&mut self) -> BTreeMap<String, Sent> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.senders.drain(..).map(|(name, sender)| (name, sender.join().unwrap())).collect()
+    }
+
+    /// Ends the channel by its deletion, which comes behind all messages, and says what each receiver saw.
+    pub fn end(&mut self, server: &Server, channel: &Channel) -> Vec<Heard> {
+        assert_eq!(server.delete(&channel.resource()).status, 200);
+        self.receivers.drain(..).map(|receiver| receiver.join().unwrap()).collect()
+    }
+}
+
+/// Someone who creates channels on a node one after the other, and counts.
+pub struct Creator {
+    stop: Arc<AtomicBool>,
+    work: JoinHandle<Created>,
+}
+
+/// What a creator was told.
+#[derive(Default)]
+pub struct Created {
+    /// The ids of the channels that were acknowledged.
+    pub ids: BTreeSet<String>,
+    /// The longest time between two acknowledgements.
+    pub gap: Duration,
+    /// How many times it was told anything else, by status; 0 for no answer.
+    pub refused: BTreeMap<u16, u64>,
+}
+
+impl Creator {
+    /// Begins.
+    pub fn start(server: &Server) -> Creator {
+        let (stop, port) = (Arc::new(AtomicBool::new(false)), server.port);
+        let told = stop.clone();
+        let work = move || {
+            let mut created = Created::default();
+            let mut last = Instant::now();
+            while !told.load(Ordering::Relaxed) {
+                match attempt(port, "POST", "/channels", r#"{"pattern":"echo"}"#) {
+                    Some(answer @ Answer { status: 201, .. }) => {
+                        created.ids.insert(answer.json()["data"]["id"].as_str().unwrap().to_owned());
+                        created.gap = created.gap.max(last.elapsed());
+                        last = Instant::now();
+                    }
+                    other => *created.refused.entry(other.map_or(0, |answer| answer.status)).or_default() += 1,
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            created
+        };
+        Creator { stop, work: thread::spawn(work) }
+    }
+
+    /// Ends; what it was told.
+    pub fn end(self) -> Created {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.join().unwrap()
+    }
+}
+
+/// The ids of all channels that a node knows.
+pub fn ids(server: &Server) -> BTreeSet<String> {
+    let list = server.get("/channels");
+    assert_eq!(list.status, 200, "{}", list.text());
+    list.json()["data"].as_array().unwrap().iter().map(|channel| channel["id"].as_str().unwrap().to_owned()).collect()
+}
