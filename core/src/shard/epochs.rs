@@ -158,10 +158,12 @@ impl Shard {
             self.resume_all(resumed, out);
             self.give_credit(credits, out);
         }
-        self.forget_dead_surveyed(now, out);
         if self.router.is_gate() {
             self.forget_dead_nodes(out);
         }
+        // An answer that is given now may be followed by the next question of the same connection: by then nobody who is
+        // dead may be asked.
+        self.forget_dead_surveyed(now, out);
     }
 
     /// On the gate: a shard has sealed an epoch.
@@ -322,8 +324,6 @@ impl Shard {
         }
         let paused = self.router.asks.clear();
         self.resume_all(paused, out);
-        // What was asked of other nodes is lost with this life.
-        self.forget_surveyed(now, |_| true, out);
         let lives: Vec<Life> = self.router.links.nodes().collect();
         for life in lives {
             let (resumed, credits) = self.router.links.remove_node(life);
@@ -337,6 +337,8 @@ impl Shard {
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
         self.move_homes(now);
+        // What was asked of other nodes is lost with this life.
+        self.forget_surveyed(now, |_| true, out);
     }
 
     /// The members as a snapshot has them.

@@ -141,6 +141,8 @@ impl Model {
                         Err("the reply is lost".to_owned())
                     }
                     (true, _) => Ok(Some((2, gone_before))),
+                    // Asked again when homes moved, as word of its being given was lost; and the origin has left since.
+                    (false, Some(origin)) if !origin.lasts() && channel.pattern.has_queue() => Ok(Some((2, false))),
                     (false, _) => Ok(None),
                 }
             }
