@@ -210,7 +210,9 @@ impl Cluster {
         }
         let (now, spans, own) = (self.now, self.spans, self.me.life);
         let Some(leading) = &mut self.leading else { return };
-        if let Some(life) = leading.odd_one(now, own, |life| self.members.node_of(life)) {
+        if let Some(life) =
+            leading.odd_one(now, own, |life| self.links.get(life).is_some(), |life| self.members.node_of(life))
+        {
             leading.drop_life(life, &spans);
         }
         let links = &self.links;

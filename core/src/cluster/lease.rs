@@ -283,9 +283,17 @@ impl Leading {
     }
 
     /// Who is to be dropped, so that those who remain can all reach each other: the one with whom most are at odds, and of those
-    /// the highest; never `own`.
-    pub(super) fn odd_one(&mut self, now: Time, own: Life, rank: impl Fn(Life) -> Option<NodeId>) -> Option<Life> {
-        self.complaints.retain(|_, at| now.since(*at) < COMPLAINT_LASTS);
+    /// the highest; never `own`. Who is out of this leader's own reach, or about to go, goes anyway, and nobody else because of it.
+    pub(super) fn odd_one(
+        &mut self,
+        now: Time,
+        own: Life,
+        linked: impl Fn(Life) -> bool,
+        rank: impl Fn(Life) -> Option<NodeId>,
+    ) -> Option<Life> {
+        let lives = &self.lives;
+        let stays = |life: Life| life == own || (linked(life) && lives.get(&life).is_some_and(|held| !held.dropped));
+        self.complaints.retain(|(from, about), at| now.since(*at) < COMPLAINT_LASTS && stays(*from) && stays(*about));
         let mut against: BTreeMap<Life, BTreeSet<Life>> = BTreeMap::new();
         for (from, about) in self.complaints.keys() {
             against.entry(*from).or_default().insert(*about);
@@ -293,7 +301,7 @@ impl Leading {
         }
         let worst = against
             .iter()
-            .filter(|(life, _)| **life != own && self.lives.get(life).is_none_or(|held| !held.dropped))
+            .filter(|(life, _)| **life != own)
             .max_by_key(|(life, others)| (others.len(), rank(**life)))
             .map(|(life, _)| *life)?;
         self.complaints.clear();
@@ -308,5 +316,32 @@ impl Leading {
             self.everywhere = everywhere;
             everywhere
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_dropped_for_missing_one_that_the_leader_does_not_reach_either() {
+        let config = Config::default();
+        let (spans, now) = (Spans::of(&config), Time::ZERO + Duration::from_secs(9));
+        let [own, survivor, dead] = [Life(1), Life(3), Life(2)];
+        let rank = |life: Life| Some(NodeId(life.0));
+        let mut leading = Leading::new(now, 2, 1, false);
+        let until = Some(now + spans.lease);
+        leading.alive(now, survivor, 0, until, &spans);
+        leading.complains(now, survivor, dead);
+        assert_eq!(leading.odd_one(now, own, |life| life != dead, rank), None);
+        // Nor for one that is about to go.
+        leading.alive(now, dead, 0, until, &spans);
+        leading.drop_life(dead, &spans);
+        leading.complains(now, survivor, dead);
+        assert_eq!(leading.odd_one(now, own, |_| true, rank), None);
+        // Of two that do not reach each other, the higher goes.
+        leading.alive(now, Life(4), 0, until, &spans);
+        leading.complains(now, survivor, Life(4));
+        assert_eq!(leading.odd_one(now, own, |_| true, rank), Some(Life(4)));
     }
 }
