@@ -286,8 +286,8 @@ pub fn garbage_at_the_cluster_port_harms_nobody(runtime: &Runtime) {
 pub fn a_rolling_restart_loses_no_channel(runtime: &Runtime) {
     let mut cluster = Cluster::of(runtime, 3, &[]);
     let channels: Vec<Channel> = (0..20).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
-    for index in 0..3 {
-        let mut clients = cluster.spread(&channels[index], 6, "");
+    for (index, channel) in channels.iter().enumerate().take(3) {
+        let mut clients = cluster.spread(channel, 6, "");
         let mut stopped = cluster.take(index);
         let start = Instant::now();
         stopped.signal("TERM");
