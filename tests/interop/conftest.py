@@ -37,6 +37,8 @@ class Server:
         for line in self.process.stdout:
             if found := re.search(r"listening on (https?)://127\.0\.0\.1:(\d+)", line):
                 self.scheme, self.port = found[1], int(found[2])
+            if found := re.search(r"other nodes join at 127\.0\.0\.1:(\d+)", line):
+                self.node_port = int(found[1])
                 break
         else:
             raise AssertionError(f"the server ended with {self.process.wait()}")

@@ -1,7 +1,5 @@
-"""The thesis's table 7, groups 1 to 4, by its numbers, with clients that nobody here wrote: `websockets`, `requests` and
+"""The thesis's table 7, all five groups, by its numbers, with clients that nobody here wrote: `websockets`, `requests` and
 Python's own `http.client`. The steps are those of its appendix; where it has none, the table's own sentence.
-
-Group 5 (the cluster) is not here: one node has none.
 """
 
 import http.client
@@ -290,3 +288,79 @@ def test_4_1_2_get_delete_deletes_a_channel(browser_only):
     url = f"{browser_only.http}/channels/{channel['data']['id']}/delete"
     assert requests.get(url, timeout=SOON).status_code == 200
     assert status_of(browser_only, channel) == 404
+
+
+# 5 The cluster
+
+
+def cluster_of(server):
+    return requests.get(f"{server.http}/cluster", timeout=SOON).json()["data"]
+
+
+def size(server):
+    """How many nodes a node counts as live."""
+    return sum(node["live"] for node in cluster_of(server)["nodes"])
+
+
+def ready(server):
+    return requests.get(f"{server.http}/readyz", timeout=SOON).status_code == 200
+
+
+def join_by_hand(server, other):
+    return requests.post(f"{server.http}/cluster/join/127.0.0.1:{other.node_port}", timeout=2 * SOON).status_code
+
+
+@pytest.fixture
+def pair(start):
+    """Two nodes that are a cluster."""
+    one, two = start(), start()
+    assert wait_for(lambda: ready(one) and ready(two))
+    assert join_by_hand(two, one) == 200
+    assert wait_for(lambda: size(one) == size(two) == 2 and ready(one) and ready(two))
+    return one, two
+
+
+def test_5_1_1_joining_fails_without_another_node(start):
+    gone = start()
+    gone.stop()
+    server = start()
+    assert wait_for(lambda: ready(server))
+    assert join_by_hand(server, gone) in (502, 504)
+    assert size(server) == 1 and ready(server)
+
+
+def test_5_1_2_joining_by_hand(pair):
+    one, two = map(cluster_of, pair)
+    assert one["cluster"] == two["cluster"] and one["leader"] == two["leader"]
+    assert sorted((one["role"], two["role"])) == ["follower", "leader"]
+
+
+def test_5_1_3_joining_by_itself(start):
+    one = start()
+    two = start(WRS_PUBLIC_API_PORT=str(one.port), WRS_MAX_STARTUP_DELAY="0")
+    assert wait_for(lambda: size(one) == size(two) == 2)
+    assert cluster_of(one)["cluster"] == cluster_of(two)["cluster"]
+
+
+def test_5_1_4_a_node_that_stops_leaves(pair):
+    one, two = pair
+    two.process.terminate()
+    assert two.process.wait(SOON) == 0
+    assert wait_for(lambda: len(cluster_of(one)["nodes"]) == 1 and ready(one))
+
+
+def test_5_2_1_channels_are_on_all_nodes(pair):
+    one, two = pair
+    created = create(one, "pub-sub")
+    assert status_of(two, created) == 200
+    requests.delete(f"{two.http}/channels/{created['data']['id']}", timeout=SOON)
+    assert status_of(one, created) == 404
+
+
+def test_5_3_1_messages_cross_nodes(pair):
+    one, two = pair
+    channel = create(one, "pub-sub")
+    with join(one, channel) as here, join(two, channel) as there:
+        for sender, text in ((here, "from one"), (there, "from two")):
+            sender.send(text)
+            assert (here.recv(SOON), there.recv(SOON)) == (text, text)

@@ -231,9 +231,12 @@ impl Cluster {
         self.forming.forget();
         if had_group {
             self.channels = 0;
-            self.deeds.push_back(Deed::Restore(Box::new(State { number: self.base, channels: Vec::new() })));
         }
         self.begin_life();
+        // Behind the end of the old life: its clients are told of that, and not that their channels were deleted.
+        if had_group {
+            self.deeds.push_back(Deed::Restore(Box::new(State { number: self.base, channels: Vec::new() })));
+        }
     }
 
     /// This node is no member any more although it did not want to leave.

@@ -78,11 +78,21 @@ pub fn nodes_join_by_rest(runtime: &Runtime) {
     let channel = cluster.node(0).channel("echo");
     for index in 1..3 {
         join(&cluster, index, index - 1);
-        assert!(cluster.node(index).look(&channel).is_some(), "a node that has joined has caught up");
     }
     cluster.ready();
+    assert!(cluster.running().all(|server| server.look(&channel).is_some()));
     // Who is a member has what it wants.
     join(&cluster, 2, 0);
+}
+
+pub fn a_node_that_has_joined_serves_at_once(runtime: &Runtime) {
+    let mut cluster = Cluster::places(runtime, 3, &[]);
+    (0..3).for_each(|index| cluster.start(index));
+    let channel = cluster.node(0).channel("echo");
+    for index in 1..3 {
+        join(&cluster, index, index - 1);
+        assert!(cluster.node(index).look(&channel).is_some(), "a node that has joined has caught up");
+    }
 }
 
 pub fn a_node_with_channels_joins_only_by_force(runtime: &Runtime) {

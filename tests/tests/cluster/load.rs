@@ -15,8 +15,8 @@ const PACE: Duration = Duration::from_millis(2);
 pub struct Sent {
     /// How many messages it wrote: `0..count` with its name before each.
     pub count: u64,
-    /// Whether its connection had ended before it was told to stop.
-    pub closed: bool,
+    /// How its connection ended, if not because it was told to stop.
+    pub closed: Option<Got>,
 }
 
 /// What a receiver saw.
@@ -68,7 +68,7 @@ impl Load {
             let mut count = 0;
             while !stop.load(Ordering::Relaxed) {
                 if ws.socket.send(tungstenite::Message::text(format!("{own}:{count}"))).is_err() {
-                    return Sent { count, closed: true };
+                    return Sent { count, closed: Some(last_word(&mut ws)) };
                 }
                 count += 1;
                 thread::sleep(PACE);
@@ -76,11 +76,9 @@ impl Load {
             // What it was told shows whether what it sent counts; an answer to its close comes behind all that it sent.
             let frame = tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() };
             let asked = ws.socket.close(Some(frame)).is_ok();
-            let mut got = ws.recv();
-            while let Got::Text(_) | Got::Binary(_) = got {
-                got = ws.recv();
-            }
-            Sent { count, closed: !asked || got != Got::Closed(1000, String::new()) }
+            let last = last_word(&mut ws);
+            let ended_well = asked && last == Got::Closed(1000, String::new());
+            Sent { count, closed: (!ended_well).then_some(last) }
         };
         self.senders.push((name.to_owned(), thread::spawn(work)));
     }
@@ -121,6 +119,16 @@ impl Load {
     pub fn end(&mut self, server: &Server, channel: &Channel) -> Vec<Heard> {
         assert_eq!(server.delete(&channel.resource()).status, 200);
         self.receivers.drain(..).map(|receiver| receiver.join().unwrap()).collect()
+    }
+}
+
+/// What a connection ended with.
+fn last_word(ws: &mut Ws) -> Got {
+    loop {
+        match ws.recv() {
+            Got::Text(_) | Got::Binary(_) => {}
+            end => return end,
+        }
     }
 }
 
