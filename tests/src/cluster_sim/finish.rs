@@ -241,7 +241,7 @@ impl World {
             }
             self.state.nodes[slot].draining &= self.state.is_up(slot) && self.state.nodes[slot].failed.is_some();
             if self.state.nodes[slot].life == Life::Down {
-                if may_stay > 0 || self.state.plan.nemesis.drain == 0 {
+                if may_stay > 0 {
                     may_stay -= 1;
                     continue;
                 }

@@ -173,7 +173,11 @@ impl Model {
         self.channels[message.channel].clients.iter().copied().find(|number| {
             let client = &self.clients[*number];
             let stays = client.ended.is_none_or(|(at, why)| at.tick > until && why == Why::Left);
-            *number != message.sender && client.pull && client.seated.is_some_and(|at| at.tick < tick) && stays && !self.lost_its_node(*number)
+            *number != message.sender
+                && client.pull
+                && client.seated.is_some_and(|at| at.tick < tick)
+                && stays
+                && !self.lost_its_node(*number)
         })
     }
 

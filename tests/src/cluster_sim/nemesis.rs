@@ -62,7 +62,7 @@ impl World {
         if self.state.plan.memory && too_many {
             self.memory_is_lost();
         }
-        let stays_away = self.state.plan.nemesis.drain == 0 || self.state.random.below(6) == 0;
+        let stays_away = self.state.random.below(6) == 0;
         if !stays_away {
             let after = 50 * MILLI + self.state.random.exponential(2 * SECOND);
             self.state.agenda.after(after, Event::Start { slot });

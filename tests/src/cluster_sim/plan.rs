@@ -121,9 +121,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64, random: &mut Random) -> Plan {
         let nodes = pick(random, &[1, 2, 2, 3, 3, 3, 3, 4, 5, 5]);
-        let slots = nodes;
+        let slots = nodes + pick(random, &[0, 0, 1, 2]);
         let shards = (0..slots).map(|_| pick(random, &[1, 1, 1, 2, 2, 3, 4])).collect();
-        let memory = true;
+        let memory = random.below(3) > 0;
         let (heartbeat, least, most) = pick(random, &[(300, 2_000, 3_000), (100, 600, 900), (50, 300, 600)]);
         let message_bytes_max = pick(random, &[600, 2_000]);
         let config = Config {
@@ -161,18 +161,20 @@ impl Plan {
                 Forming::Domain,
             ],
         );
+        // What a data directory holds begins with how the cluster was formed.
+        let memory = memory || forming == Forming::Given;
         let calm = random.below(6) == 0;
         let weight = |random: &mut Random, heavy: u32| if random.below(3) > 0 { heavy } else { 0 };
         let nemesis = Nemesis {
             mean_ms: if calm { 0 } else { pick(random, &[300, 1_000, 3_000]) },
             crash: weight(random, 3),
-            drain: 0,
+            drain: weight(random, 2),
             pause: weight(random, 3),
             partition: weight(random, 4),
             cut: weight(random, 4),
             stall: weight(random, 2),
             stranger: weight(random, 1),
-            newcomer: 0,
+            newcomer: weight(random, 2),
             full: if memory { 0 } else { weight(random, 1) },
             refuse: weight(random, 1),
             harsh: false,

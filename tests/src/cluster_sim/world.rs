@@ -107,6 +107,7 @@ impl World {
             return;
         }
         node.run += 1;
+        self.looks[slot] = None;
         (node.life, node.paused, node.draining, node.failed) = (Life::Up, None, false, None);
         (node.trouble, node.started) = (now, now);
         self.state.model.upheaval = self.state.model.upheaval.max(now);
