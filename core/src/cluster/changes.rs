@@ -157,11 +157,9 @@ impl Changes {
 
     /// Up to this number every live node has applied all changes.
     pub(super) fn everywhere(&mut self, number: u64) {
-        while let Some(Decided { asker, outcome: Some(outcome), .. }) =
-            self.decided.pop_front_if(|decided| {
-                (decided.number <= number || mutant!(AnswersBeforeEverywhere)) && decided.outcome.is_some()
-            })
-        {
+        while let Some(Decided { asker, outcome: Some(outcome), .. }) = self.decided.pop_front_if(|decided| {
+            (decided.number <= number || mutant!(AnswersBeforeEverywhere)) && decided.outcome.is_some()
+        }) {
             self.told.push((asker.0, asker.1, outcome));
         }
     }

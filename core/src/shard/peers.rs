@@ -321,7 +321,10 @@ impl Shard {
             return (Verdict::Absent, None);
         };
         // Clients of a life that has ended may still hold seats that nobody here knows of.
-        if entry.channel.client_limit.is_some() && self.router.members.lingering().next().is_some() && !mutant!(IgnoresLingering) {
+        if entry.channel.client_limit.is_some()
+            && self.router.members.lingering().next().is_some()
+            && !mutant!(IgnoresLingering)
+        {
             return (Verdict::Undecided, None);
         }
         match home.seat(&entry.channel, client, pull) {
