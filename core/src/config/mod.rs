@@ -189,6 +189,8 @@ pub struct Config {
     // Fixed: no variable sets what follows. They are fields so that a test can make them small.
     /// Bytes that one read takes from a socket at most.
     pub read_buffer_bytes: usize,
+    /// How long a client may wait for its seat; then it is answered 503.
+    pub seat_timeout: Duration,
     /// How long reaching out to another node may take, the look-up of its name included.
     pub dial_timeout: Duration,
     /// Accepted connections of the cluster port whose other end has not proven itself; beyond it the oldest is closed.
@@ -263,6 +265,7 @@ impl Default for Config {
             cluster_secret: None,
             data_dir: None,
             read_buffer_bytes: 64 * KIB,
+            seat_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(3),
             unproven_links_max: 64,
             peer_window_bytes: MIB,

@@ -22,6 +22,9 @@ use crate::wire::handshake::{self, DeflateTerms};
 use crate::wire::http::Terms;
 use crate::wire::message::{self, Item, Reader};
 
+/// The socket of a client that waits no more: no slab gives this out.
+const NOBODY: ConnId = ConnId { index: u32::MAX, generation: u32::MAX };
+
 /// A client between its request and its 101.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -38,6 +41,8 @@ pub(super) struct Joining {
     pull: bool,
     /// Whether the others know, so that the seat is asked for.
     asking: bool,
+    /// When the wait is over.
+    timer: Option<Time>,
 }
 
 impl Joining {
@@ -81,12 +86,13 @@ impl Shard {
         let serial = self.last_serial;
         let client = ClientId { life: self.router.life, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
-        let asking = false;
+        let (asking, timer) = (false, None);
         let conn = session.conn;
         let joining =
-            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asking };
+            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asking, timer };
         self.joining.insert(serial, joining);
         session.phase = Phase::Asked;
+
         let others = self.others_to_know();
         match self.router.roster.enter(slot, serial, others) {
             Entry::Ready => self.ask_for_seat(serial, out),
@@ -103,6 +109,27 @@ impl Shard {
         }
     }
 
+    /// The client that has just asked waits for so long at most.
+    pub(super) fn limit_wait(&mut self, now: Time) {
+        let (serial, until) = (self.last_serial, now + self.config.seat_timeout);
+        if let Some(joining) = self.joining.get_mut(&serial) {
+            self.timers.set(&mut joining.timer, Wake::Join(serial), Some(until));
+        }
+    }
+
+    /// Nobody has said in time whether there is a seat: the home, or a node that must know of this client, cannot be reached.
+    /// The client is told to come again. A seat that it is given later is given back, as for one that has gone.
+    pub(super) fn wait_is_over(&mut self, now: Time, serial: u64, out: &mut Actions) {
+        let Some(joining) = self.joining.get_mut(&serial) else { return };
+        joining.timer = None;
+        let terms = joining.terms;
+        let conn = std::mem::replace(&mut joining.conn, NOBODY);
+        if let Some(mut session) = self.sessions.take(conn) {
+            self.turn_away(now, &mut session, terms, Verdict::Undecided, out);
+            self.put_back(session);
+        }
+    }
+
     /// The answer to a wish to join; whether the node counts the client already.
     pub(super) fn seated(
         &mut self,
@@ -113,7 +140,8 @@ impl Shard {
         counted: bool,
         out: &mut Actions,
     ) {
-        let Some(joining) = self.joining.remove(&client.serial) else { return };
+        let Some(mut joining) = self.joining.remove(&client.serial) else { return };
+        self.timers.set(&mut joining.timer, Wake::Join(client.serial), None);
         // The channel may have gone on this shard while its home still had a seat.
         let here = self.router.roster.find(joining.channel) == Some(joining.slot);
         let seated = verdict == Verdict::Seated;

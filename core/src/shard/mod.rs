@@ -58,6 +58,8 @@ use surveys::Asked;
 enum Wake {
     Conn(ConnId),
     Channel(ChannelId),
+    /// A client that waits for its seat, by its serial number.
+    Join(u64),
     Drain,
 }
 

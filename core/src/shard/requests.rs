@@ -130,6 +130,7 @@ impl Shard {
                     self.count_refusal(session, problem.status, out);
                 }
                 asked?;
+                self.limit_wait(now);
             }
             Call::Reset => self.propose(Change::Reset { conn, terms }, Command::Reset, None, out),
             Call::Metrics => self.measure(conn, terms, out),

@@ -26,6 +26,7 @@ impl Shard {
                         self.survey(Purpose::Expire, vec![channel], out);
                     }
                 }
+                Wake::Join(serial) => self.wait_is_over(now, serial, out),
                 Wake::Drain => {
                     self.drain_timer = None;
                     self.drain_is_due(now, out);
