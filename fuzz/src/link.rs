@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use wrs_core::action::{Action, Actions};
 use wrs_core::config::{Config, NodeAddress, Secret};
 use wrs_core::gate::{Gate, Heard, Introduction, VERSION};
@@ -13,8 +13,11 @@ use wrs_core::id::{ChannelId, ConnId, DialId, Life, NodeId};
 use wrs_core::peer::PeerMessage;
 use wrs_core::random::Random;
 use wrs_core::time::Time;
+use wrs_core::wire::compact::put_number;
 use wrs_core::wire::peer::{decode, encode};
 
+/// What a connection begins with.
+const PREFACE: &[u8] = b"wrs-link";
 const CONN: ConnId = ConnId { index: 1, generation: 2 };
 const NOW: Time = Time::from_millis(1_000);
 /// Bytes that a stranger may be sent: a hello, and why he has to go.
@@ -25,11 +28,41 @@ pub fn run(data: &[u8]) {
     let Some((&how, stream)) = data.split_first() else { return };
     let step = usize::from(how >> 2) + 1;
     match how & 3 {
-        0 => stranger(stream, step, false),
-        1 => stranger(stream, step, true),
-        2 => node(stream, step),
+        0 => stranger(&introduced(stream), step, false),
+        1 => stranger(&introduced(stream), step, true),
+        2 => node(&sealed(stream), step),
         _ => message(stream),
     }
+}
+
+/// What comes behind the first eight bytes, sealed.
+fn introduced(stream: &[u8]) -> Vec<u8> {
+    match stream.strip_prefix(PREFACE) {
+        Some(rest) => [PREFACE, &sealed(rest)].concat(),
+        None => stream.to_vec(),
+    }
+}
+
+/// Frames that are written without their checksums get them, so that a changed byte is one of a frame's and not the end of
+/// the link. What is no whole frame stays as it is.
+fn sealed(mut stream: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    while let Some((length, rest)) = length(stream) {
+        let Some(frame) = rest.get(..length).filter(|frame| !frame.is_empty()) else { break };
+        put_number(&mut out, length as u64 + 4);
+        out.put_u32_le(crc32fast::hash(frame));
+        out.put_slice(frame);
+        stream = rest.get(length..).unwrap_or_default();
+    }
+    out.put_slice(stream);
+    out.to_vec()
+}
+
+/// The length at the front of a stream, and what follows it.
+fn length(stream: &[u8]) -> Option<(usize, &[u8])> {
+    let at = stream.iter().take(4).position(|byte| *byte < 0x80)?;
+    let length = stream.iter().take(at + 1).rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7F));
+    Some((length, stream.get(at + 1..)?))
 }
 
 /// Somebody at the port, or at an address that was dialed.
@@ -167,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_seed_is_heard() {
-        let (heard, up) = listen(&seed(), 1);
+        let (heard, up) = listen(&sealed(&seed()), 1);
         assert!(up && heard.len() == 2 && heard[0].contains("Interest") && heard[1].contains("word"), "{heard:?}");
     }
 
