@@ -71,6 +71,14 @@ impl Asks {
         self.first + self.open.len() as u64 - 1
     }
 
+    /// A message was given as soon as it was taken in. That is remembered as long as an earlier one is open, which would come
+    /// after it if it had to be asked again.
+    pub fn given_at_once(&mut self, from: ClientId) {
+        if !self.open.is_empty() {
+            self.open.push_back(State::Over(from));
+        }
+    }
+
     /// Whether its sources shall pause.
     pub fn is_full(&self) -> bool {
         self.bytes > self.bytes_max || self.open.len() >= self.span_max
@@ -246,8 +254,10 @@ mod tests {
         asks.settle(5);
         let overtaken: Vec<u64> = asks.overtaken().into_iter().map(|client| client.serial).collect();
         assert_eq!(overtaken, [1]);
+        asks.given_at_once(ClientId { serial: 2, ..CLIENT });
+        assert_eq!(asks.overtaken().len(), 2);
         asks.drop_of(ClientId { serial: 1, ..CLIENT });
-        assert!(asks.overtaken().is_empty());
+        assert_eq!(asks.overtaken().len(), 1);
         assert_eq!(asks.open().map(|(number, _)| number).collect::<Vec<_>>(), [2, 4]);
     }
 

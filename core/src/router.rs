@@ -457,11 +457,8 @@ impl Router {
                     if let Some(stamp) = stamp {
                         self.roster.stamp(to.serial, stamp);
                     }
-                    if !self.asks.is_empty() {
-                        // If an earlier one has to be asked again, it is known that this one came before it.
-                        let number = self.asks.add(Ask { channel, frame: Bytes::new(), from, wish });
-                        self.asks.settle(number);
-                    }
+                    self.asks.given_at_once(from);
+                    self.pause_if_full(conn, out);
                     self.give(way, frame, out);
                 }
             }

@@ -45,6 +45,8 @@ pub(super) struct Control {
     leaving: bool,
     /// Whether anything has happened that the control plane or the gate has not followed up.
     pub(super) stirred: bool,
+    /// When something is due, as of the last time that they were followed up: asked for in every turn, so it is kept.
+    due: Option<Time>,
 }
 
 impl Control {
@@ -72,6 +74,7 @@ impl Control {
             drained: 0,
             leaving: false,
             stirred: true,
+            due: None,
         })
     }
 
@@ -81,11 +84,12 @@ impl Control {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        if self.stirred {
-            return Some(Time::ZERO);
-        }
+        if self.stirred { Some(Time::ZERO) } else { self.due }
+    }
+
+    fn note_due(&mut self) {
         let probe = self.probe.as_ref().map(Probe::deadline);
-        [self.cluster.deadline(), self.gate.deadline(), probe].into_iter().flatten().min()
+        self.due = [self.cluster.deadline(), self.gate.deadline(), probe].into_iter().flatten().min();
     }
 }
 
@@ -227,6 +231,7 @@ impl Shard {
                 control.stirred = false;
                 control.gate.flush(now, out);
                 control.gate.count(&mut self.router.metrics);
+                control.note_due();
             }
         }
         self.router.flush(out);
@@ -238,6 +243,7 @@ impl Shard {
             control.gate.mail(now, life, &message);
         }
         control.gate.flush(now, out);
+        control.note_due();
     }
 
     fn link_heard(&mut self, now: Time, heard: Heard, out: &mut Actions) {
