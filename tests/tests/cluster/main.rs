@@ -46,15 +46,10 @@ macro_rules! tests {
     };
 }
 
-/// Set, it runs the list on glommio too: there, about one run in two, a new connection's first request is not read.
-const WITH_GLOMMIO: &str = "WRS_CLUSTER_GLOMMIO";
-
 /// Runs a scenario, or says once and past the test's captured output why none runs on this server.
 fn run(runtime: Runtime, scenario: fn(&Runtime)) {
     static SAID: Once = Once::new();
-    let is_open = runtime.kind == Kind::Glommio && std::env::var_os(WITH_GLOMMIO).is_none();
-    let known = is_open.then(|| format!("a fault is open there; {WITH_GLOMMIO}=1 runs them"));
-    match known.map_or_else(|| runtime.kind.availability().clone(), Err) {
+    match runtime.kind.availability() {
         Ok(()) => scenario(&runtime),
         Err(why) => SAID.call_once(|| {
             let mut past_the_capture = std::io::stderr();
