@@ -69,7 +69,7 @@ scenarios! {
         a_majority_of_the_seeds_founds_and_the_last_one_joins
         a_minority_of_the_seeds_founds_nothing
         nodes_join_by_rest
-        #[ignore = "a node answers its join before it has a lease, and refuses what comes next with 503"] a_node_that_has_joined_serves_at_once
+        a_node_that_has_joined_serves_at_once
         a_node_with_channels_joins_only_by_force
         what_must_agree_is_refused_and_nothing_is_harmed
         a_join_of_nobody_says_so
