@@ -108,6 +108,7 @@ scenarios! {
         a_newcomer_joins_under_load
         #[ignore = "senders whose message is under way when a node joins are closed with 1012"] work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
+        nodes_that_stop_together_end_together
         the_last_of_two_goes_on
     }
     five {
