@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::asks::{Ask, Asks, Memory};
+use crate::asks::{Ask, Asks, Memory, Question};
 use crate::config::Config;
 use crate::home::{Homes, home_of};
 use crate::id::{ChannelId, ClientId, ConnId, GATE, Life, ShardId};
@@ -22,15 +22,19 @@ use crate::members::Members;
 use crate::metrics::{Counter, Metrics};
 use crate::pattern::Pattern;
 use crate::pattern::envelope::{self, Envelope};
-use crate::peer::{AskId, Decision, Leg, PeerId, PeerMessage, Undelivered, Wish};
+use crate::peer::{AskId, Decision, Handed, Leg, PeerId, PeerMessage, Undelivered, Wish};
 use crate::roster::{Roster, SlotIndex};
 use crate::time::Time;
 use crate::wire::deflate::{Deflate, Window};
 use crate::wire::frame::{self, OpCode};
 use crate::wire::message::Kind;
 
-/// Bytes that the buffer for outgoing frames is made with.
+/// Bytes that the buffer for outgoing frames is made with; a run of messages ends when it has as many.
 const BUFFER: usize = 64 << 10;
+/// Frames from this size on are not copied to travel with others, in bytes.
+const LARGE: usize = 4 << 10;
+/// Messages whose fate is told at once to one asker.
+const GIVEN_MAX: usize = 1024;
 
 /// Whose message it is: what the seat said, so that nothing is looked up.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +71,8 @@ enum Run {
     Echo(Sender),
     /// To every member; to the sender too if `back`.
     All { sender: Sender, back: bool },
+    /// To the channel's home, which decides by this rule; the first was taken in then.
+    Home { sender: Sender, wish: Wish, now: Time },
 }
 
 impl Run {
@@ -74,9 +80,20 @@ impl Run {
         match (self, next) {
             (Run::Echo(a), Run::Echo(b)) => a.client == b.client,
             (Run::All { sender: a, back: x }, Run::All { sender: b, back: y }) => a.client == b.client && x == y,
+            (Run::Home { sender: a, wish: x, .. }, Run::Home { sender: b, wish: y, .. }) => {
+                a.client == b.client && x == y
+            }
             _ => false,
         }
     }
+}
+
+/// What of a run goes to the clients of one shard elsewhere.
+#[derive(Debug)]
+struct Share {
+    to: (Life, ShardId),
+    handed: Vec<Handed>,
+    frames: Vec<Bytes>,
 }
 
 /// What a home makes of a message.
@@ -124,6 +141,10 @@ pub struct Router {
     run: Option<Run>,
     messages: u64,
     buffer: BytesMut,
+    /// The run that is being decided, by where it goes: working memory.
+    shares: Vec<Share>,
+    /// What askers are to be told: their asks that are over.
+    over: Vec<((Life, ShardId), Vec<u64>)>,
     /// Where a request gets its origin: working memory, as long as the longest request.
     request: BytesMut,
     deflate: Deflate,
@@ -160,6 +181,8 @@ impl Router {
             run: None,
             messages: 0,
             buffer: BytesMut::with_capacity(BUFFER),
+            shares: Vec::new(),
+            over: Vec::new(),
             request: BytesMut::new(),
             deflate: Deflate::new(),
         }
@@ -213,8 +236,9 @@ impl Router {
             PeerMessage::Seated { client, .. }
             | PeerMessage::Stamped { client, .. }
             | PeerMessage::Refused(client, _) => self.toward(client.life, client.shard),
-            PeerMessage::Deliver { to, .. } => self.toward(to.life, to.shard),
-            PeerMessage::Given(ask) => self.toward(ask.life, ask.shard),
+            PeerMessage::Deliver { to: (life, shard), .. } | PeerMessage::Given((life, shard), _) => {
+                self.toward(*life, *shard)
+            }
             _ => None,
         };
         hop.filter(|peer| *peer != PeerId::Shard(self.here))
@@ -229,10 +253,7 @@ impl Router {
         match pattern {
             Pattern::Echo => self.gather(Run::Echo(sender), kind, payload, out),
             Pattern::PubSub => self.gather(Run::All { sender, back: true }, kind, payload, out),
-            Pattern::PushPull => {
-                let frame = self.encode(kind, payload, out);
-                self.wish(now, sender, frame, Wish::Pull, out);
-            }
+            Pattern::PushPull => self.gather(Run::Home { sender, wish: Wish::Pull, now }, kind, payload, out),
             Pattern::ReqRepl | Pattern::FanInOut => match envelope::parse(payload) {
                 Err(malformed) => self.tell(sender.conn, sender.deflate, "malformed", malformed.reason(), out),
                 Ok(envelope) => self.take_in_envelope(now, (pattern, sender), kind, payload, &envelope, out),
@@ -255,14 +276,12 @@ impl Router {
                 let Some(origin) = ClientId::parse(reply.origin()) else {
                     return self.refuse(sender, Undelivered::OriginGone, out);
                 };
+                if pattern == Pattern::FanInOut {
+                    return self.gather(Run::Home { sender, wish: Wish::Reply(origin), now }, kind, payload, out);
+                }
                 let frame = self.encode(kind, payload, out);
-                return match pattern {
-                    Pattern::FanInOut => self.wish(now, sender, frame, Wish::Reply(origin), out),
-                    _ => {
-                        let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
-                        self.hand_over(way, frame, None, Some(sender.conn), out);
-                    }
-                };
+                let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
+                return self.hand_over(way, frame, Some(sender.conn), out);
             }
         };
         let mut message = std::mem::take(&mut self.request);
@@ -270,8 +289,7 @@ impl Router {
         envelope::write_request(&mut message, payload, request, sender.client);
         let here = self.here;
         if pattern == Pattern::FanInOut {
-            let frame = self.encode(kind, &message, out);
-            self.wish(now, sender, frame, Wish::Request, out);
+            self.gather(Run::Home { sender, wish: Wish::Request, now }, kind, &message, out);
         } else if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
             self.gather(Run::All { sender, back: false }, kind, &message, out);
         } else {
@@ -288,6 +306,9 @@ impl Router {
         }
         frame::encode(&mut self.buffer, kind.opcode(), payload);
         self.messages += 1;
+        if self.buffer.len() >= BUFFER {
+            self.flush(out);
+        }
     }
 
     /// Encodes a message that travels alone; what was gathered before it goes first.
@@ -310,6 +331,7 @@ impl Router {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {
+            Run::Home { sender, wish, now } => self.wish(now, sender, &frames, wish, out),
             Run::Echo(sender) => {
                 self.metrics.messages_out(messages, frames.len());
                 let bytes = match sender.deflate {
@@ -428,46 +450,49 @@ impl Router {
         full
     }
 
-    /// Hands a message to the channel's home: decided at once where that is this shard, kept until its fate is told where
+    /// Hands messages to the channel's home: decided at once where that is this shard, kept until their fate is told where
     /// not.
-    fn wish(&mut self, now: Time, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
+    fn wish(&mut self, now: Time, sender: Sender, frames: &Bytes, wish: Wish, out: &mut Actions) {
         let Sender { client: from, conn, channel, .. } = sender;
+        let question = Question { channel, from, wish };
         if self.is_home(channel) && !self.asks.is_held() && self.may_decide(now) {
-            return self.decide_own(sender, frame, wish, out);
+            return self.decide_own(sender, frames, question, out);
         }
-        let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
+        let mut first = None;
+        for frame in frame::whole(frames) {
+            let number = self.asks.add(Ask { question, frame });
+            first.get_or_insert(number);
+        }
         self.pause_if_full(conn, out);
-        if !self.asks.is_held() {
-            self.send_ask(number, Ask { channel, frame, from, wish }, Some(conn), out);
+        if let Some(number) = first.filter(|_| !self.asks.is_held()) {
+            self.send_asks(question, number, frames.clone(), Some(conn), out);
         }
     }
 
-    /// A message of this shard that this shard decides: nothing is kept where the receiver is here too.
-    fn decide_own(&mut self, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
+    /// Messages of this shard that this shard decides: nothing is kept of those whose receiver is here too.
+    fn decide_own(&mut self, sender: Sender, frames: &Bytes, question: Question, out: &mut Actions) {
         let Sender { client: from, conn, channel, .. } = sender;
-        match self.choose(channel, from, wish) {
-            Choice::To { client: to, stamp, passed } => {
-                self.pass(from, passed, out);
-                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
-                let is_here = self.toward(to.life, to.shard).is_none_or(|peer| peer == PeerId::Shard(self.here));
-                if !is_here {
-                    let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
-                    self.pause_if_full(conn, out);
-                    self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
-                    let decision = Decision { epoch: self.opened, number, stamp };
-                    self.hand_over(way, frame, Some(decision), Some(conn), out);
-                } else {
-                    if let Some(stamp) = stamp {
-                        self.roster.stamp(to.serial, stamp);
+        let tell = matches!(question.wish, Wish::Reply(_));
+        for frame in frame::whole(frames) {
+            match self.choose(question) {
+                Choice::To { client: to, stamp, passed } => {
+                    self.pass(from, passed, out);
+                    let is_here = self.toward(to.life, to.shard).is_none_or(|peer| peer == PeerId::Shard(self.here));
+                    if !is_here {
+                        let number = self.asks.add(Ask { question, frame: frame.clone() });
+                        self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
+                        self.share(to, frame, Decision { epoch: self.opened, number, stamp });
+                    } else {
+                        self.asks.given_at_once(from);
+                        self.give(WayBill { channel, from, to, tell }, stamp, frame, out);
                     }
-                    self.asks.given_at_once(from);
-                    self.pause_if_full(conn, out);
-                    self.give(way, frame, out);
                 }
+                Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
+                Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
             }
-            Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
-            Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
         }
+        self.pause_if_full(conn, out);
+        self.send_shares(question, Some(conn), out);
     }
 
     fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {
@@ -477,12 +502,13 @@ impl Router {
         }
     }
 
-    fn send_ask(&mut self, number: u64, ask: Ask, source: Option<ConnId>, out: &mut Actions) {
-        let Ask { channel, frame, from, wish } = ask;
-        // Without a home it stays open; it is asked again when there is one.
+    /// Asks about messages with numbers from `number` on.
+    fn send_asks(&mut self, question: Question, number: u64, frames: Bytes, source: Option<ConnId>, out: &mut Actions) {
+        let Question { channel, from, wish } = question;
+        // Without a home they stay open; they are asked again when there is one.
         if let Some(home) = self.home(channel) {
             let epoch = self.members.epoch();
-            self.forward(home, PeerMessage::Ask { channel, frame, from, wish, number, epoch }, source, out);
+            self.forward(home, PeerMessage::Ask { channel, frames, from, wish, number, epoch }, source, out);
         }
     }
 
@@ -493,12 +519,12 @@ impl Router {
             return;
         }
         let open: Vec<(u64, Ask)> = self.asks.open().map(|(number, ask)| (number, ask.clone())).collect();
-        for (number, ask) in open {
-            self.send_ask(number, ask, None, out);
+        for (number, Ask { question, frame }) in open {
+            self.send_asks(question, number, frame, None, out);
         }
     }
 
-    fn choose(&mut self, channel: ChannelId, from: ClientId, wish: Wish) -> Choice {
+    fn choose(&mut self, Question { channel, from, wish }: Question) -> Choice {
         let Some(home) = self.homes.get_mut(&channel) else { return Choice::Gone };
         let turn = match wish {
             Wish::Reply(origin) => return Choice::To { client: origin, stamp: None, passed: None },
@@ -525,79 +551,116 @@ impl Router {
         }
     }
 
-    /// At the home: who gets it? Says to which peer it went on, if that one's window is full now.
-    pub fn ask(&mut self, ask: Ask, number: u64, out: &mut Actions) -> Option<PeerId> {
-        let Ask { channel, frame, from, wish } = ask;
-        let id = AskId { life: from.life, shard: from.shard, number };
-        match self.choose(channel, from, wish) {
-            Choice::To { client: to, stamp, passed } => {
-                self.pass(from, passed, out);
-                self.decided.note(id, to.life);
-                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
-                self.hand_over(way, frame, Some(Decision { epoch: self.opened, number, stamp }), None, out)
+    /// At the home: who gets each of these messages, the first of which has this number? Says to which peer some went on,
+    /// if that one's window is full now.
+    pub fn ask(&mut self, question: Question, number: u64, frames: &Bytes, out: &mut Actions) -> Option<PeerId> {
+        let Question { channel, from, wish } = question;
+        let tell = matches!(wish, Wish::Reply(_));
+        for (number, frame) in (number..).zip(frame::whole(frames)) {
+            let id = AskId { life: from.life, shard: from.shard, number };
+            match self.choose(question) {
+                Choice::To { client: to, stamp, passed } => {
+                    self.pass(from, passed, out);
+                    self.decided.note(id, to.life);
+                    let way = WayBill { channel, from, to, tell };
+                    let decision = Decision { epoch: self.opened, number, stamp };
+                    match self.toward(to.life, to.shard) {
+                        Some(PeerId::Shard(shard)) if shard == self.here => {
+                            self.deliver(way, frame, Some(decision), out);
+                        }
+                        Some(_) => self.share(to, frame, decision),
+                        None => {
+                            self.tell_over(id, out);
+                            self.miss(way, out);
+                        }
+                    }
+                }
+                Choice::Nobody => {
+                    self.send_refusal(from, Undelivered::NoRecipient, out);
+                    self.tell_over(id, out);
+                }
+                Choice::Gone => {
+                    // Word of the channel's end, and a close with a code, is on its way to everybody on it.
+                    self.metrics.add(Counter::Undelivered, 1);
+                    self.tell_over(id, out);
+                }
             }
-            Choice::Nobody => {
-                self.send_refusal(from, Undelivered::NoRecipient, out);
-                self.tell_given(id, out);
-                None
+        }
+        self.send_shares(question, None, out)
+    }
+
+    /// Puts a message that was decided with those that go to the same shard.
+    fn share(&mut self, to: ClientId, frame: Bytes, decision: Decision) {
+        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, decision: Some(decision) });
+        match self.shares.iter_mut().find(|share| share.to == place) {
+            Some(share) => {
+                share.handed.push(handed);
+                share.frames.push(frame);
             }
-            Choice::Gone => {
-                // Word of the channel's end, and a close with a code, is on its way to everybody on it.
-                self.metrics.add(Counter::Undelivered, 1);
-                self.tell_given(id, out);
-                None
-            }
+            None => self.shares.push(Share { to: place, handed: vec![handed], frames: vec![frame] }),
         }
     }
 
-    /// Brings a message to the shard of its one receiver, which may be here. Says to which peer it went, if that one's
-    /// window is full now.
-    fn hand_over(
-        &mut self,
-        way: WayBill,
-        frame: Bytes,
-        decision: Option<Decision>,
-        source: Option<ConnId>,
-        out: &mut Actions,
-    ) -> Option<PeerId> {
+    /// Sends the decided messages of a run to their receivers' shards. Says which window is full now, if one is.
+    fn send_shares(&mut self, question: Question, source: Option<ConnId>, out: &mut Actions) -> Option<PeerId> {
+        let Question { channel, from, wish } = question;
+        let tell = matches!(wish, Wish::Reply(_));
+        let mut full = None;
+        let mut shares = std::mem::take(&mut self.shares);
+        for Share { to, handed, frames } in shares.drain(..) {
+            let Some(peer) = self.toward(to.0, to.1) else { continue };
+            for (handed, frames) in bundles(handed, frames) {
+                self.forward(peer, PeerMessage::Deliver { channel, frames, from, to, handed, tell }, source, out);
+            }
+            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+        }
+        self.shares = shares;
+        full
+    }
+
+    /// Brings a message that nobody had to decide to the shard of its one receiver, which may be here.
+    fn hand_over(&mut self, way: WayBill, frame: Bytes, source: Option<ConnId>, out: &mut Actions) {
         let WayBill { channel, from, to, tell } = way;
         match self.toward(to.life, to.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here => self.deliver(way, frame, decision, out),
+            Some(PeerId::Shard(shard)) if shard == self.here => self.deliver(way, frame, None, out),
             Some(peer) => {
-                self.forward(peer, PeerMessage::Deliver { channel, frame, from, to, tell, decision }, source, out);
-                return self.links.is_full(peer, Leg::Land).then_some(peer);
+                let handed = vec![Handed { serial: to.serial, decision: None }];
+                let to = (to.life, to.shard);
+                self.forward(
+                    peer,
+                    PeerMessage::Deliver { channel, frames: frame, from, to, handed, tell },
+                    source,
+                    out,
+                );
             }
-            None => {
-                if let Some(Decision { number, .. }) = decision {
-                    self.tell_given(AskId { life: from.life, shard: from.shard, number }, out);
-                }
-                self.miss(way, out);
-            }
+            None => self.miss(way, out),
         }
-        None
     }
 
     /// At the receiver's shard: no further hop. What was decided in an epoch that is sealed here is dropped, since it is asked
     /// again.
     pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
-        if let Some(Decision { epoch, number, stamp }) = decision {
+        if let Some(Decision { epoch, number, .. }) = decision {
             if epoch < self.sealed && !mutant!(TakesAnyDecision) {
                 return;
             }
             let id = AskId { life: way.from.life, shard: way.from.shard, number };
             self.given.note(id, ());
-            self.tell_given(id, out);
-            if let Some(stamp) = stamp {
-                self.roster.stamp(way.to.serial, stamp);
-            }
+            self.tell_over(id, out);
         }
-        self.give(way, frame, out);
+        self.give(way, decision.and_then(|decision| decision.stamp), frame, out);
     }
 
-    fn give(&mut self, way: WayBill, frame: Bytes, out: &mut Actions) {
+    /// Gives a message to a client of this shard, which goes to this place in the queue.
+    fn give(&mut self, way: WayBill, stamp: Option<u64>, frame: Bytes, out: &mut Actions) {
         let WayBill { channel, to, .. } = way;
-        let member = self.roster.get(channel).and_then(|local| local.members.get(&to.serial)).copied();
-        match member.filter(|_| to.shard == self.here && to.life == self.life) {
+        let is_here = to.shard == self.here && to.life == self.life;
+        let seated = if is_here { self.roster.seated(to.serial) } else { None };
+        let member = seated.filter(|(on, _)| *on == channel).map(|(_, member)| {
+            member.stamp = stamp.or(member.stamp);
+            *member
+        });
+        match member {
             Some(member) => {
                 self.metrics.messages_out(1, frame.len());
                 let bytes = match member.deflate {
@@ -621,16 +684,34 @@ impl Router {
 
     /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
     pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
-        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number) {
+        if let Some(Ask { question: Question { from, wish: Wish::Reply(_), .. }, .. }) = self.asks.get(number) {
             self.refused(*from, Undelivered::OriginGone, out);
         }
     }
 
-    /// Tells the shard that asked that it is over.
-    fn tell_given(&mut self, ask: AskId, out: &mut Actions) {
-        if let Some(peer) = self.toward(ask.life, ask.shard) {
-            self.forward(peer, PeerMessage::Given(ask), None, out);
+    /// The shard that asked will be told that it is over: at the end of the turn, with others.
+    fn tell_over(&mut self, ask: AskId, out: &mut Actions) {
+        let asker = (ask.life, ask.shard);
+        match self.over.iter_mut().find(|(of, _)| *of == asker) {
+            Some((_, numbers)) => {
+                numbers.push(ask.number);
+                if numbers.len() >= GIVEN_MAX {
+                    self.say_over(out);
+                }
+            }
+            None => self.over.push((asker, vec![ask.number])),
         }
+    }
+
+    /// Tells all who asked what is over.
+    pub fn say_over(&mut self, out: &mut Actions) {
+        let mut over = std::mem::take(&mut self.over);
+        for (asker, numbers) in over.drain(..) {
+            if let Some(peer) = self.toward(asker.0, asker.1) {
+                self.forward(peer, PeerMessage::Given(asker, numbers), None, out);
+            }
+        }
+        self.over = over;
     }
 
     fn refuse(&mut self, sender: Sender, why: Undelivered, out: &mut Actions) {
@@ -699,6 +780,30 @@ impl Router {
         self.links.forget(conn);
         self.asks.forget(conn);
     }
+}
+
+/// Receivers and their frames in as few messages as can be: small frames are put one after another, large ones travel alone
+/// and are not copied.
+fn bundles(handed: Vec<Handed>, frames: Vec<Bytes>) -> Vec<(Vec<Handed>, Bytes)> {
+    let mut bundles: Vec<(Vec<Handed>, Bytes)> = Vec::new();
+    let (mut open, mut bytes) = (Vec::new(), BytesMut::new());
+    let mut pairs = handed.into_iter().zip(frames).peekable();
+    while let Some((handed, frame)) = pairs.next() {
+        let is_alone = open.is_empty() && pairs.peek().is_none();
+        if is_alone || frame.len() >= LARGE {
+            if !open.is_empty() {
+                bundles.push((std::mem::take(&mut open), bytes.split().freeze()));
+            }
+            bundles.push((vec![handed], frame));
+        } else {
+            open.push(handed);
+            bytes.extend_from_slice(&frame);
+        }
+    }
+    if !open.is_empty() {
+        bundles.push((open, bytes.freeze()));
+    }
+    bundles
 }
 
 /// The same frames, each compressed.

@@ -225,24 +225,17 @@ impl Shard {
             while let Some(message) = self.router.inbox.pop_front() {
                 self.heard(now, self.me(), message, out);
             }
-            if self.answer_arrivals(now, out) {
+            if self.control.as_ref().is_some_and(|control| control.stirred) {
+                self.follow_up(now, out);
                 continue;
             }
-            if !self.control.as_ref().is_some_and(|control| control.stirred) {
+            // What has been gathered goes when nothing more can join it; some of it may be for this shard.
+            self.router.flush(out);
+            self.router.say_over(out);
+            if self.router.inbox.is_empty() && !self.answer_arrivals(now, out) {
                 break;
             }
-            if let Some(heard) = self.control.as_mut().and_then(|control| control.gate.next_heard()) {
-                self.link_heard(now, heard, out);
-            } else if let Some(deed) = self.control.as_mut().and_then(|control| control.cluster.next_deed()) {
-                self.do_deed(now, deed, out);
-            } else if let Some(control) = &mut self.control {
-                control.stirred = false;
-                control.gate.flush(now, out);
-                control.gate.count(&mut self.router.metrics);
-                control.note_due();
-            }
         }
-        self.router.flush(out);
         let Some(control) = &mut self.control else { return };
         if self.router.outbox.is_empty() {
             return;
@@ -252,6 +245,21 @@ impl Shard {
         }
         control.gate.flush(now, out);
         control.note_due();
+    }
+
+    /// One thing that follows from what has happened.
+    fn follow_up(&mut self, now: Time, out: &mut Actions) {
+        let Some(control) = &mut self.control else { return };
+        if let Some(heard) = control.gate.next_heard() {
+            self.link_heard(now, heard, out);
+        } else if let Some(deed) = control.cluster.next_deed() {
+            self.do_deed(now, deed, out);
+        } else {
+            control.stirred = false;
+            control.gate.flush(now, out);
+            control.gate.count(&mut self.router.metrics);
+            control.note_due();
+        }
     }
 
     fn link_heard(&mut self, now: Time, heard: Heard, out: &mut Actions) {
