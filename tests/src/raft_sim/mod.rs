@@ -19,6 +19,7 @@
 //! | `history` | what was written, committed, elected: the rules' memory |
 //! | `check` | the rules |
 //! | `live` | the liveness phase |
+//! | `memory` | nodes that keep nothing on disk |
 //! | `exhaust` | every interleaving of a tiny cluster |
 
 mod actions;
@@ -29,6 +30,7 @@ pub mod exhaust;
 mod history;
 mod life;
 mod live;
+mod memory;
 mod nemesis;
 mod node;
 mod plan;

@@ -93,6 +93,8 @@ pub struct Node {
     /// It lost its disk and runs on an empty one, as a member that the group knows by another name: nothing that it promises may
     /// count.
     pub stranger: bool,
+    /// It began anew with an empty memory and is no voter yet.
+    pub returned: bool,
     /// What its disk had held when it was lost: it counted when it was acknowledged.
     pub former: Shadow,
     /// The last index of the group when this node lost its disk: what was known of it before is void.
@@ -134,6 +136,7 @@ impl Node {
             write_failed: false,
             rotten: false,
             stranger: false,
+            returned: false,
             former: Shadow::default(),
             lost_at: 0,
             written: Shadow::default(),

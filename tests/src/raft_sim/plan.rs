@@ -38,6 +38,7 @@ pub const FAULTS: &[&str] = &[
     "report",
     "lease",
     "codec",
+    "memory",
 ];
 
 /// One seed's mix.
@@ -91,6 +92,8 @@ pub struct Plan {
     pub codec: bool,
     /// Of these, damaged on their way so that they are not delivered, parts per million.
     pub damage_ppm: u32,
+    /// Which nodes, by their place, keep nothing on disk: each start is a new node under an old name.
+    pub memory: [bool; NODES],
 }
 
 impl Plan {
@@ -188,12 +191,38 @@ impl Plan {
             names: random.below(3) > 0,
             codec: on("codec", random.below(4) == 0),
             damage_ppm: some(random, 50_000),
+            memory: [false; NODES],
         };
         if let (true, Some(weight)) = (lease && !spec.is_off("lease"), plan.weights.last_mut()) {
             *weight = 6;
         }
         plan.config.apply_at_once = plan.apply_mean == 0 && random.coin();
+        plan.draw_memory(spec);
         plan
+    }
+
+    /// One seed in six has nodes that keep nothing: all, or each by chance. Whoever crashes is removed, added anew and promoted, so
+    /// there is much to do for the operator.
+    fn draw_memory(&mut self, spec: &Spec) {
+        let random = &mut Random::new(spec.seed).branch(7);
+        let all = random.coin();
+        if random.below(6) > 0 || spec.is_off("memory") {
+            return;
+        }
+        for place in &mut self.memory {
+            *place = all || random.coin();
+        }
+        self.founders = if random.below(4) == 0 { self.founders } else { self.founders.max(3) };
+        self.nemesis_mean = self.nemesis_mean.min(self.election / 2);
+        for (weight, (name, _)) in self.weights.iter_mut().zip(crate::raft_sim::nemesis::KINDS) {
+            *weight = match *name {
+                _ if spec.is_off(name) => 0,
+                "members" => 60,
+                "crash" => (*weight).max(8),
+                "compact" | "transfer" => (*weight).max(3),
+                _ => *weight,
+            };
+        }
     }
 
     fn draw_config(random: &mut Random, election: u64, lease: bool) -> Config {

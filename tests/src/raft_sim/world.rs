@@ -160,6 +160,7 @@ impl World {
             let id = slot as u64 + 1;
             let mut config = world.plan.config.clone();
             config.id = NodeId(id);
+            config.in_memory = world.plan.memory[slot];
             let drift = world.plan.drift_ppm;
             let drift = if drift == 0 { 0 } else { clocks.below(2 * drift as u64 + 1) as i32 - drift };
             let clock = Clock::new(1 + clocks.below(1 << 40), drift);
@@ -364,6 +365,7 @@ impl World {
         let Some(machine) = self.nodes[slot].machine.as_mut() else { return };
         machine.flush(&mut actions);
         self.check_written(slot, &actions);
+        self.note_remembered(slot, &actions);
         self.check_node(slot, &actions);
         let mut crashed = false;
         for action in actions.drain(..) {
@@ -371,11 +373,11 @@ impl World {
                 break;
             }
             if let Some(left) = self.nodes[slot].crash_in {
-                if left == 0 {
+                if left == 0 && self.may_crash(slot) {
                     crashed = true;
                     break;
                 }
-                self.nodes[slot].crash_in = Some(left - 1);
+                self.nodes[slot].crash_in = left.checked_sub(1);
             }
             if self.trace {
                 println!("      {}: {action:?}", slot + 1);
