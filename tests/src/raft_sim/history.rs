@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use wrs_raft::{Conf, ConfChange, EntryKind, Record};
 
 use super::app::{App, Command, chain_after};
+use super::told::Told;
 use crate::sim::oracle::Positions;
 
 /// A fast hasher for maps that are never iterated, so that no order depends on it.
@@ -192,6 +193,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// What clients were told.
     pub positions: Positions,
+    /// What clients asked and were told, in values.
+    pub told: Told,
     /// Membership changes that were committed.
     pub conf_changes: u64,
 }

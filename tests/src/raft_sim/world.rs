@@ -201,6 +201,9 @@ impl World {
         if self.violation.is_none() {
             self.live();
         }
+        if self.violation.is_none() {
+            self.check_told();
+        }
         self.count_coverage();
         Outcome {
             events: self.events,
