@@ -110,6 +110,9 @@ impl World {
             return self.fail("snapshots exist", format!("node {} has no snapshot at {}", slot + 1, meta.index));
         };
         **meta = saved.meta.clone();
+        if self.plan.chunk_bytes > 0 {
+            return self.begin_transfer(slot, to, message, &saved);
+        }
         let now = self.agenda.now();
         let (from, place) = (slot, to.0 as usize - 1);
         let mut at = None;

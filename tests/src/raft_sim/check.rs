@@ -48,7 +48,7 @@ impl World {
         }
         self.history.note_changes(record);
         if let Err(detail) = self.history.note_entries(&node.written, first) {
-            return self.fail("log matching", format!("node {}: {detail}", slot + 1));
+            self.fail("log matching", format!("node {}: {detail}", slot + 1));
         }
     }
 

@@ -183,6 +183,8 @@ pub struct History {
     pub confs: Vec<(u64, Conf)>,
     /// The application after everything that is committed.
     pub app: App,
+    /// The bytes of the application's state at each index of which a snapshot was sent.
+    pub snapshots: FastMap<u64, bytes::Bytes>,
     /// Where each client's requests took effect: `[client][sequence - 1]`.
     pub effects: Vec<Vec<u64>>,
     /// Whom each node, in each life of its disk and term, voted for.

@@ -116,6 +116,7 @@ impl World {
             _ => Crash::Sectors,
         };
         node.disk.crash(crash);
+        node.transfers.crash(crash);
         node.forget();
         node.state = State::Down;
     }
@@ -180,6 +181,7 @@ impl World {
         self.new_disk(slot);
         let node = &mut self.nodes[slot];
         node.snapshots.clear();
+        node.transfers.wipe();
         node.app = App::default();
         node.unsynced.clear();
         node.written = Shadow::default();

@@ -15,6 +15,7 @@
 //! | `wal` | records as bytes on the faulty disk, and recovery |
 //! | `app` | the replicated application: registers with client sessions |
 //! | `client` | the load, and what clients were told |
+//! | `transfer` | snapshots as bytes in chunks |
 //! | `told` | what clients were told, and the search for an order that explains it |
 //! | `nemesis` | fault actions, membership changes, operators |
 //! | `history` | what was written, committed, elected: the rules' memory |
@@ -36,6 +37,7 @@ mod nemesis;
 mod node;
 mod plan;
 mod told;
+mod transfer;
 mod wal;
 mod world;
 

@@ -103,7 +103,11 @@ impl World {
     }
 
     fn act_crash(&mut self, slot: usize, random: &mut Random) {
-        let slot = if random.below(3) == 0 { self.some_leader(random).unwrap_or(slot) } else { slot };
+        let slot = match random.below(3) {
+            0 => self.some_leader(random).unwrap_or(slot),
+            1 => (0..NODES).find(|slot| self.nodes[*slot].transfers.is_receiving()).unwrap_or(slot),
+            _ => slot,
+        };
         if random.below(10) == 0 {
             // Everybody at once.
             for slot in 0..NODES {
