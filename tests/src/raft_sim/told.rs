@@ -9,7 +9,7 @@ use crate::sim::model::{Register, RegisterOperation};
 use crate::sim::oracle::{Seen, Verdict, impossible_from, linearizable};
 
 /// Steps of a search for each register of a seed.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 1_000_000;
 
 /// The history of every register.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +98,9 @@ impl World {
     pub(super) fn check_told(&mut self) {
         let (unexplained, undecided) = self.history.told.unexplained();
         self.coverage.add("histories undecided", undecided);
+        if self.trace && undecided > 0 {
+            println!("{undecided} histories undecided");
+        }
         if let Some(detail) = unexplained {
             self.fail("what clients saw has an order", detail);
         }

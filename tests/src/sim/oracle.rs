@@ -65,7 +65,7 @@ pub enum Verdict {
 
 /// Whether an order of `history` exists that agrees with real time and with the model, starting from `initial`.
 ///
-/// The time it takes is exponential in the number of operations at the same time and linear in their whole number, as long as equal
+/// The time it takes is exponential in the number of changes at the same time and linear in that of all operations, as long as equal
 /// states are met again. Linearizability is local: check each key by itself. More than `steps_max` steps are not taken.
 #[must_use]
 pub fn linearizable<M: Model>(initial: &M, history: &[Seen<M>], steps_max: u64) -> Verdict {
@@ -106,15 +106,27 @@ struct Mark {
     before: usize,
 }
 
+/// A point at which several operations could have been next.
+struct Choice<M> {
+    /// The state there.
+    state: M,
+    /// How many operations had a place before.
+    placed: usize,
+    /// Those that may still be tried, the likeliest last.
+    open: Vec<usize>,
+}
+
 struct Search<'a, M: Model> {
     history: &'a [Seen<M>],
     /// Between the head at 0 and the tail, which is the last.
     marks: Vec<Mark>,
+    /// One bit for each operation that has a place.
     placed: Vec<u64>,
     state: M,
     known: HashSet<(Vec<u64>, M)>,
-    /// What was placed, and the state before it.
-    path: Vec<(usize, M)>,
+    /// The calls that have a place, in the order of their places.
+    path: Vec<usize>,
+    choices: Vec<Choice<M>>,
 }
 
 impl<'a, M: Model> Search<'a, M> {
@@ -138,45 +150,100 @@ impl<'a, M: Model> Search<'a, M> {
         }
         let tail = marks.len();
         marks.push(Mark { operation: usize::MAX, end: tail, call: false, next: tail, before: tail - 1 });
-        let placed = vec![0; history.len().div_ceil(64)];
-        Search { history, marks, placed, state: initial.clone(), known: HashSet::new(), path: Vec::new() }
+        Search {
+            history,
+            marks,
+            placed: vec![0; history.len().div_ceil(64)],
+            state: initial.clone(),
+            known: HashSet::new(),
+            path: Vec::new(),
+            choices: Vec::new(),
+        }
     }
 
     fn run(mut self, steps_max: u64) -> Verdict {
-        let tail = self.marks.len() - 1;
-        let mut at = self.marks[0].next;
         for _ in 0..steps_max {
-            if at == tail {
-                return Verdict::Linearizable;
+            let Some(returned) = self.place_what_changes_nothing() else { return Verdict::Linearizable };
+            let choice = self.choose(returned);
+            self.choices.push(choice);
+            if !self.go_on() {
+                return Verdict::Impossible;
             }
-            if self.marks[at].call {
-                at = if self.place(at) { self.marks[0].next } else { self.marks[at].next };
-                continue;
-            }
-            // Something has returned that has no place: what was placed last was wrong.
-            let Some((wrong, state)) = self.path.pop() else { return Verdict::Impossible };
-            self.state = state;
-            self.unlink(wrong, false);
-            at = self.marks[wrong].next;
         }
         Verdict::Undecided
     }
 
-    /// Gives an operation the next place, if its answer fits and this is not known to lead nowhere.
-    fn place(&mut self, at: usize) -> bool {
-        let seen = &self.history[self.marks[at].operation];
-        let mut next = self.state.clone();
-        let answer = next.apply(&seen.operation);
-        if seen.answer.as_ref().is_some_and(|told| *told != answer) {
-            return false;
+    /// Gives places to what fits and leaves the state as it is: nothing is lost by its going first. Returns the first return of an
+    /// operation that has no place; `None` if all that returned have one.
+    fn place_what_changes_nothing(&mut self) -> Option<usize> {
+        let tail = self.marks.len() - 1;
+        let mut at = self.marks[0].next;
+        while at < tail {
+            let Mark { operation, end, call, .. } = self.marks[at];
+            if !call {
+                return Some(operation);
+            }
+            let free = self.after(operation).is_some_and(|after| after == self.state);
+            if free {
+                self.unlink(at, true);
+                self.path.push(at);
+            }
+            let next = self.marks[at].next;
+            at = if free && next == end { self.marks[end].next } else { next };
         }
-        self.unlink(at, true);
-        if !self.known.insert((self.placed.clone(), next.clone())) {
-            self.unlink(at, false);
-            return false;
+        None
+    }
+
+    /// The state after an operation, if its answer fits.
+    fn after(&self, operation: usize) -> Option<M> {
+        let seen = &self.history[operation];
+        let mut state = self.state.clone();
+        let answer = state.apply(&seen.operation);
+        seen.answer.as_ref().is_none_or(|told| *told == answer).then_some(state)
+    }
+
+    /// What may be next before `returned` has returned: first itself, then what makes its answer fit, then by the time of return.
+    fn choose(&self, returned: usize) -> Choice<M> {
+        let mut open = Vec::new();
+        let mut at = self.marks[0].next;
+        while self.marks[at].call {
+            let operation = self.marks[at].operation;
+            if let Some(mut after) = self.after(operation) {
+                let told = &self.history[returned];
+                let answer = after.apply(&told.operation);
+                let helps = told.answer.as_ref().is_some_and(|told| *told == answer);
+                open.push((operation != returned, !helps, self.history[operation].to.unwrap_or(u64::MAX), at));
+            }
+            at = self.marks[at].next;
         }
-        self.path.push((at, std::mem::replace(&mut self.state, next)));
-        true
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        let open = open.into_iter().map(|(_, _, _, at)| at).collect();
+        Choice { state: self.state.clone(), placed: self.path.len(), open }
+    }
+
+    /// Takes the next way that is not known to lead nowhere, at the newest choice that has one. False if none has.
+    fn go_on(&mut self) -> bool {
+        while let Some(choice) = self.choices.last_mut() {
+            let (next, placed) = (choice.open.pop(), choice.placed);
+            self.state = choice.state.clone();
+            while self.path.len() > placed
+                && let Some(at) = self.path.pop()
+            {
+                self.unlink(at, false);
+            }
+            let Some(at) = next else {
+                self.choices.pop();
+                continue;
+            };
+            let Some(after) = self.after(self.marks[at].operation) else { continue };
+            self.unlink(at, true);
+            self.path.push(at);
+            if self.known.insert((self.placed.clone(), after.clone())) {
+                self.state = after;
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes an operation's marks out of the list and notes that it is placed, or undoes that.
@@ -249,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_search_that_takes_too_long_says_so() {
-        let history: Vec<_> = (0..9).map(|at| seen(at, 100, Swap(at + 1), 77)).collect();
+        let write = |at| Seen { from: at, to: Some(100), operation: Swap(at + 1), answer: None };
+        let history: Vec<_> = (0..9).map(write).chain([seen(101, 102, Read, 77)]).collect();
         assert_eq!(linearizable(&Register(0), &history, 5), Verdict::Undecided);
         assert!(!possible(&history));
     }
