@@ -619,6 +619,13 @@ impl Router {
         }
     }
 
+    /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
+    pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
+        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number) {
+            self.refused(*from, Undelivered::OriginGone, out);
+        }
+    }
+
     /// Tells the shard that asked that it is over.
     fn tell_given(&mut self, ask: AskId, out: &mut Actions) {
         if let Some(peer) = self.toward(ask.life, ask.shard) {

@@ -64,7 +64,7 @@ scenarios! {
         a_majority_of_the_seeds_founds_and_the_last_one_joins
         a_minority_of_the_seeds_founds_nothing
         nodes_join_by_rest
-        #[ignore = "a node answers its join before it has a lease, and refuses what comes next with 503"] a_node_that_has_joined_serves_at_once
+        a_node_that_has_joined_serves_at_once
         a_node_with_channels_joins_only_by_force
         what_must_agree_is_refused_and_nothing_is_harmed
         a_join_of_nobody_says_so
@@ -103,6 +103,7 @@ scenarios! {
         a_newcomer_joins_under_load
         work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
+        nodes_that_stop_together_end_together
         the_last_of_two_goes_on
     }
     five {
