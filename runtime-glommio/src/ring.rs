@@ -46,8 +46,9 @@ use wrs_core::id::ConnId;
 use crate::bell::{Bell, NAPS, SLEEPS};
 
 /// How long a shard with nothing to do waits where a socket wakes it with a single call, before it waits in glommio's
-/// ring, which takes several. What glommio's tasks may have to wait longer for.
-const NAP: Duration = Duration::from_millis(1);
+/// ring, which takes seven: so long that one with a few messages a second does not. What a task of glommio's may have to wait
+/// longer for; there is none but the shard's own.
+const NAP: Duration = Duration::from_millis(100);
 /// Requests that are queued between two calls; more make one more call.
 const REQUESTS: u32 = 256;
 /// Results that have room between two calls; the kernel keeps the rest.
