@@ -99,6 +99,12 @@ impl Asks {
         self.paused.remove(&conn);
     }
 
+    /// One that is open.
+    pub fn get(&self, number: u64) -> Option<&Ask> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.open.get(index)?.open()
+    }
+
     /// One is over. Says which sockets may go on.
     pub fn settle(&mut self, number: u64) -> BTreeSet<ConnId> {
         let place = number.checked_sub(self.first).and_then(|index| self.open.get_mut(usize::try_from(index).ok()?));

@@ -71,6 +71,10 @@ mod switch {
         NeverExpires, "a home forgets its countdowns when homes move";
         ExpiresByOwnClockAlone, "a home asks nobody whether a channel was used";
         CountsOnlyHere, "the number of clients is that of one node";
+        HearsEarlierLives, "what a sibling said before the node was counted out counts afterwards";
+        AsksForSeatsTwice, "a seat that is asked for in an epoch is asked for again when it opens";
+        TakesOldLifeForNew, "a node that has not heard of its end is taken for one that lives again";
+        LosesReplies, "the sender of a reply whose receiver's node died is told nothing";
         ForgetsCredit, "a message from another node is never credited";
     }
 }

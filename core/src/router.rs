@@ -8,7 +8,7 @@
 //! Frames are encoded once. Messages that one read brought and that go the same way are gathered into one run of bytes,
 //! so that a receiver costs one reference per run and not one per message.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -465,6 +465,18 @@ impl Router {
             Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
             Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
         }
+    }
+
+    /// What was decided about a message went down with its receiver's node. A reply has found its origin gone then, and its
+    /// sender is told so. Says which sockets may go on.
+    pub fn lose(&mut self, number: u64, out: &mut Actions) -> BTreeSet<ConnId> {
+        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number)
+            && !mutant!(LosesReplies)
+        {
+            let from = *from;
+            self.refused(from, Undelivered::OriginGone, out);
+        }
+        self.asks.settle(number)
     }
 
     fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {

@@ -118,6 +118,10 @@ impl Cluster {
             }
             return;
         }
+        if self.members.lingering().any(|ended| ended == life) && !mutant!(TakesOldLifeForNew) {
+            // It has not heard of its end yet, and so its clients have not either.
+            return;
+        }
         self.end_lingering_of(node);
         let Some(leading) = &mut self.leading else { return };
         leading.comings.is_back(node, life);

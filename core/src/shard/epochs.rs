@@ -30,6 +30,8 @@ pub(super) struct Epochs {
     reports: BTreeMap<u64, Reports>,
     /// The lives that know all channels that this node has clients on.
     introduced: BTreeSet<Life>,
+    /// Lives that have ended, until all that is known of them is forgotten.
+    ended: BTreeSet<Life>,
 }
 
 #[derive(Debug, Default)]
@@ -44,9 +46,33 @@ impl Epochs {
         &self.introduced
     }
 
-    /// Forgets lives that have ended.
-    pub(super) fn forget(&mut self, dead: &BTreeSet<Life>) {
-        self.introduced.retain(|life| !dead.contains(life));
+    /// Takes out the lives that have ended.
+    pub(super) fn take_ended(&mut self) -> BTreeSet<Life> {
+        self.introduced.retain(|life| !self.ended.contains(life));
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// How often the node was counted out. Its shards do not hear of it at the same moment, and what one says that has not heard
+/// of it yet counts for nothing at one that has.
+#[derive(Debug, Default)]
+pub(super) struct Falls {
+    here: u64,
+    siblings: BTreeMap<ShardId, u64>,
+}
+
+impl Falls {
+    /// How often, as this shard knows.
+    pub(super) fn here(&self) -> u64 {
+        self.here
+    }
+
+    /// Whether a peer is a sibling that still speaks for an earlier life.
+    pub(super) fn is_behind(&self, peer: PeerId) -> bool {
+        match peer {
+            PeerId::Shard(shard) => self.siblings.get(&shard).copied().unwrap_or_default() < self.here,
+            PeerId::Node(_) => false,
+        }
     }
 }
 
@@ -262,12 +288,17 @@ impl Shard {
         // What a client was given is over, and so is what was decided for a client of a life that has ended: it is lost with
         // that client's connection.
         let lost = decided.into_iter().filter(|(_, to)| self.router.members.node_of(*to).is_none()).map(|(ask, _)| ask);
-        for ask in given.into_iter().chain(lost).collect::<Vec<_>>() {
+        let lost: Vec<_> = lost.collect();
+        for ask in given {
             let resumed = self.router.asks.settle(ask.number);
             self.resume_all(resumed, out);
         }
+        for ask in lost {
+            let resumed = self.router.lose(ask.number, out);
+            self.resume_all(resumed, out);
+        }
         self.let_overtaken_go(now, out);
-        self.ask_for_seats_again(out);
+        self.ask_for_seats_again(now, out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
     }
@@ -311,8 +342,22 @@ impl Shard {
         self.router.opened > 0 && (now < self.router.lease || mutant!(ServesWithoutLease))
     }
 
-    /// The node was counted out: its clients go, and nothing of its life counts any more.
-    pub(super) fn fall_out(&mut self, now: Time, out: &mut Actions) {
+    /// The node was counted out, says the gate, or a sibling that has heard it sooner: what that one says next is of the next
+    /// life, so this one must not come behind it.
+    pub(super) fn counted_out(&mut self, now: Time, peer: PeerId, count: u64, out: &mut Actions) {
+        if let PeerId::Shard(shard) = peer {
+            self.falls.siblings.insert(shard, count);
+        }
+        if count > self.falls.here {
+            self.falls.here = count;
+            self.falls.siblings.insert(self.here, count);
+            self.fall_out(now, out);
+            self.say_to_others(|| PeerMessage::Out(count), out);
+        }
+    }
+
+    /// Its clients go, and nothing of the node's life counts any more.
+    fn fall_out(&mut self, now: Time, out: &mut Actions) {
         self.let_all_clients_go(now, out);
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
@@ -336,6 +381,8 @@ impl Shard {
         self.router.opened = 0;
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
+        // What was still to be said to other nodes is nothing that the next life has to say.
+        self.router.outbox.clear();
         self.move_homes(now);
         // What was asked of other nodes is lost with this life.
         self.forget_surveyed(now, |_| true, out);
@@ -359,6 +406,9 @@ impl Shard {
         let is_over = |life: &Life| *life != own && members.node_of(*life).is_none();
         let ended: Vec<Life> = before.iter().copied().filter(is_over).collect();
         for life in ended {
+            if self.router.is_gate() {
+                self.epochs.ended.insert(life);
+            }
             self.forget_life(now, life, out);
         }
         self.seal(now, out);
@@ -369,9 +419,9 @@ impl Shard {
         if mutant!(KeepsClientsWhenOut) {
             return;
         }
-        let joining: Vec<_> = self.joining.values().map(|joining| joining.client()).collect();
-        for client in joining {
-            self.seated(now, client, Verdict::Undecided, None, true, out);
+        let joining: Vec<_> = self.joining.values().map(|joining| (joining.client(), joining.has_asked())).collect();
+        for (client, counted) in joining {
+            self.seated(now, client, Verdict::Undecided, None, counted, out);
         }
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
@@ -381,15 +431,18 @@ impl Shard {
     }
 
     /// Those who wait for a seat ask for it in the new epoch.
-    fn ask_for_seats_again(&mut self, out: &mut Actions) {
+    fn ask_for_seats_again(&mut self, now: Time, out: &mut Actions) {
         let epoch = self.router.members.epoch();
-        let asking: Vec<_> = self.joining.values().filter(|joining| joining.is_asking()).map(|j| j.seat()).collect();
+        let asking: Vec<_> =
+            self.joining.values_mut().filter_map(|joining| joining.asks_anew(epoch).then(|| joining.seat())).collect();
         for (client, channel, pull) in asking {
             match self.catalogue.get(channel) {
                 Some(entry) if is_asked_for_seats(&entry.channel, pull) => {
                     self.send_on(PeerMessage::Seat { client, channel, pull, epoch }, out);
                 }
-                _ => {}
+                // That nothing is to be decided is said by the gate, whatever the epoch.
+                Some(_) => {}
+                None => self.seated(now, client, Verdict::Absent, None, true, out),
             }
         }
     }

@@ -49,7 +49,7 @@ use crate::wire::http;
 
 use clients::Joining;
 use control::{CONTROL_STREAM, Control};
-use epochs::Epochs;
+use epochs::{Epochs, Falls};
 use sessions::Sessions;
 use surveys::Asked;
 
@@ -105,6 +105,8 @@ pub struct Shard {
     waiting: VecDeque<(PeerId, PeerMessage)>,
     /// On the gate: the way from one set of live nodes to the next.
     epochs: Epochs,
+    /// How often the node was counted out, as far as this shard and its siblings know.
+    falls: Falls,
     inflate: Inflate,
     limit_log: LimitLog,
     drain: Drain,
@@ -149,6 +151,7 @@ impl Shard {
             last_serial: 0,
             waiting: VecDeque::new(),
             epochs: Epochs::default(),
+            falls: Falls::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),
             drain: Drain::No,

@@ -31,7 +31,9 @@ impl Shard {
     /// One message from a peer, which may be this shard itself. Data from others is credited once it is dealt with.
     pub(super) fn heard(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) {
         let data = message.data().filter(|_| peer != self.me());
-        match (self.hear(now, peer, message, out), data) {
+        let over = message.is_of_a_life() && self.falls.is_behind(peer) && !mutant!(HearsEarlierLives);
+        let heard = if over { Heard::Done } else { self.hear(now, peer, message, out) };
+        match (heard, data) {
             (Heard::Kept, _) | (Heard::Done | Heard::Full(..), None) => {}
             (Heard::Full(on, leg), Some((of, bytes))) => self.router.links.keep_back((on, leg), peer, of, bytes),
             (Heard::Done, Some((leg, bytes))) => {
@@ -60,7 +62,11 @@ impl Shard {
                     return Heard::Kept;
                 }
             }
-            PeerMessage::Leave(..) if self.router.next_hop(&message).is_none() && !self.waiting.is_empty() => {
+            // A home that is not open yet will hear of the client's seat later than of its leaving.
+            PeerMessage::Leave(..)
+                if self.router.next_hop(&message).is_none()
+                    && (self.router.opened != epoch || !self.waiting.is_empty()) =>
+            {
                 self.waiting.push_back((peer, message));
                 return Heard::Kept;
             }
@@ -101,7 +107,12 @@ impl Shard {
             }
             PeerMessage::Settled(ticket, outcome) => self.settled(now, ticket, outcome, out),
 
-            PeerMessage::Join { client, channel, from, pull } => self.count_in(client, channel, from, pull, out),
+            PeerMessage::Join { client, channel, from, pull, epoch } => {
+                let message = self.count_in(client, channel, from, pull, epoch);
+                if let Some(message) = message {
+                    self.send_on(message, out);
+                }
+            }
             PeerMessage::Seat { client, channel, pull, epoch } => {
                 let (verdict, stamp) = self.seat(client, channel, pull);
                 self.send_on(PeerMessage::Seated { client, verdict, epoch, stamp }, out);
@@ -147,7 +158,7 @@ impl Shard {
             PeerMessage::AbroadNoted(channel) => self.abroad_noted(channel, out),
 
             PeerMessage::Lease(until) => self.lease(now, until, out),
-            PeerMessage::Out => self.fall_out(now, out),
+            PeerMessage::Out(count) => self.counted_out(now, peer, count, out),
             PeerMessage::Life(life) => self.router.life = life,
             PeerMessage::Members(number, members) => {
                 self.set_members(now, *members, out);
@@ -242,25 +253,29 @@ impl Shard {
         }
     }
 
-    /// On shard 0: counts one more client of the node, and asks the channel's home for its seat where one has to.
+    /// On shard 0: counts one more client of the node. What is to be said about its seat: an answer, or the question to the
+    /// channel's home where one has to decide. Each shard asks once in an epoch, so that no seat is given to who was refused.
     fn count_in(
         &mut self,
         client: ClientId,
         channel: ChannelId,
         from: std::net::IpAddr,
         pull: bool,
-        out: &mut Actions,
-    ) {
-        let epoch = self.router.members.epoch();
+        epoch: u64,
+    ) -> Option<PeerMessage> {
         let counted = self.control.as_mut().map_or(Ok(()), |control| control.clients.enter(from));
-        let answer = |verdict| PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None };
-        let message = match (counted, self.catalogue.get(channel)) {
+        if client.life != self.router.life && !mutant!(HearsEarlierLives) {
+            // Its shard has told it, or is about to, that the node was counted out.
+            return None;
+        }
+        let answer = |verdict| Some(PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None });
+        match (counted, self.catalogue.get(channel)) {
             (Err(verdict), _) => answer(verdict),
             (Ok(()), None) => answer(Verdict::Absent),
             (Ok(()), Some(entry)) if !is_asked_for_seats(&entry.channel, pull) => answer(Verdict::Seated),
-            (Ok(()), Some(_)) => PeerMessage::Seat { client, channel, pull, epoch },
-        };
-        self.send_on(message, out);
+            (Ok(()), Some(_)) if epoch < self.router.members.epoch() => None,
+            (Ok(()), Some(_)) => Some(PeerMessage::Seat { client, channel, pull, epoch }),
+        }
     }
 
     /// Applies a change to this shard's copy of the catalogue, and to what hangs on it.

@@ -168,6 +168,7 @@ impl World {
         if let Err(why) = self.become_whole(bound) {
             self.state.model.break_off(format!("no cluster is formed: {why}"));
         }
+        self.formed = true;
         for slot in 0..self.state.plan.nodes {
             self.open[slot] = true;
         }
@@ -235,6 +236,9 @@ impl World {
         if known < 3 {
             may_stay = 0;
         }
+        if self.state.plan.forming == Forming::Domain {
+            drop(self.become_whole(self.patience() / 3));
+        }
         for slot in 0..self.state.nodes.len() {
             if let Some(directory) = &mut self.state.nodes[slot].directory {
                 directory.full = false;
@@ -246,8 +250,17 @@ impl World {
                     continue;
                 }
                 self.start(slot);
+                if self.state.plan.forming == Forming::Domain {
+                    // Whether it has found the others is asked again when all are there.
+                    drop(self.become_whole(self.patience() / 3));
+                }
             }
         }
+    }
+
+    /// How long it may take until everybody agrees.
+    fn patience(&self) -> u64 {
+        40 * SECOND + 15 * self.state.plan.config.election_timeout_max.as_nanos() as u64
     }
 
     /// A node whose disk is full has not noticed it, as it stores nothing.
@@ -257,8 +270,7 @@ impl World {
 
     /// After everything has healed: the promises that a whole cluster keeps.
     pub fn prove(&mut self) {
-        let bound = 40 * SECOND + 15 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
-        if let Err(why) = self.become_whole(bound) {
+        if let Err(why) = self.become_whole(self.patience()) {
             return self.state.model.break_off(format!("the cluster does not heal: {why}"));
         }
         // What was under way comes to its end: lives that linger, asks that were held, slow readers.
@@ -278,19 +290,25 @@ impl World {
         }
     }
 
+    /// The ids of the channels that a node lists.
+    pub fn list(&mut self, slot: usize) -> Option<Vec<String>> {
+        let Some(answer) = self.ask_node(slot, "GET", "/channels", Want::List) else {
+            self.state.model.break_off(format!("node {slot} does not list its channels"));
+            return None;
+        };
+        let Ok(all) = serde_json::from_slice::<Value>(&answer.body) else {
+            self.state.model.break_off(format!("node {slot} lists {}", answer.body.escape_ascii()));
+            return None;
+        };
+        let list = all.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
+        Some(list.iter().filter_map(|channel| Some(channel.get("id")?.as_str()?.to_owned())).collect())
+    }
+
     /// Every node has the same channels: all that are sure, none that is gone.
     fn check_catalogues(&mut self) {
         let mut first: Option<Vec<String>> = None;
         for slot in self.state.up() {
-            let Some(answer) = self.ask_node(slot, "GET", "/channels", Want::List) else {
-                return self.state.model.break_off(format!("node {slot} does not list its channels"));
-            };
-            let Ok(all) = serde_json::from_slice::<Value>(&answer.body) else {
-                return self.state.model.break_off(format!("node {slot} lists {}", answer.body.escape_ascii()));
-            };
-            let list = all.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
-            let ids: Vec<String> =
-                list.iter().filter_map(|channel| Some(channel.get("id")?.as_str()?.to_owned())).collect();
+            let Some(ids) = self.list(slot) else { return };
             for (at, channel) in self.state.model.channels.iter().enumerate() {
                 let there = ids.contains(&channel.id);
                 if channel.is_sure() && !there {

@@ -118,7 +118,9 @@ impl Model {
             (Pattern::FanInOut, Verb::Request) => {
                 self.at_most_once(message)?;
                 if !message.got.is_empty() {
-                    return Ok(None);
+                    // Asked again as word of its being given was lost with the receiver's node, when nobody was left.
+                    let lost = message.got.iter().all(|(number, _)| self.lost_its_node(*number));
+                    return Ok(lost.then_some((1, false)));
                 }
                 if lasts
                     && !self.somebody_left(message, time)

@@ -37,6 +37,13 @@ pub enum Forming {
     Domain,
 }
 
+impl Forming {
+    /// Whether a node that comes finds the others only with help, or only one at a time.
+    pub fn needs_a_hand(self) -> bool {
+        matches!(self, Forming::ByHand | Forming::Domain)
+    }
+}
+
 /// What may go wrong. Each has a weight; 0 never happens.
 #[derive(Clone, Debug, Default)]
 pub struct Nemesis {
@@ -197,8 +204,9 @@ impl Plan {
             deletes: random.below(2) == 0,
             delay: pick(random, &[(20_000, 20_000), (200_000, 300_000), (1_000_000, 5_000_000)]),
             nemesis,
-            config,
             link_window: pick(random, &[4_000, 100_000, 1 << 20]),
+            // Where the limit is far away, a wait that has no end shows.
+            config: Config { seat_timeout: ms(pick(random, &[10_000, 300_000])), ..config },
         }
     }
 

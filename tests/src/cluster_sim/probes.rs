@@ -124,9 +124,36 @@ fn turns(world: &mut World, at: usize, sender: usize) {
     }
 }
 
+/// Deletes channels if there are as many as may be, or more: nodes check that by themselves. Whether there is room.
+fn make_room(world: &mut World, slot: usize) -> bool {
+    let most = world.state.plan.config.channels_max;
+    if most > 100 {
+        return true;
+    }
+    let Some(ids) = world.list(slot) else { return true };
+    let channels = &world.state.model.channels;
+    let known: Vec<usize> =
+        (0..channels.len()).filter(|at| channels[*at].is_sure() && ids.contains(&channels[*at].id)).collect();
+    let excess = (ids.len() as u64 + 1).saturating_sub(most) as usize;
+    if known.len() < excess {
+        return false;
+    }
+    for at in known.into_iter().take(excess) {
+        let path = format!("/channels/{}", world.state.model.channels[at].id);
+        let status = world.ask_node(slot, "DELETE", &path, Want::Delete(at)).map(|answer| answer.status);
+        if status != Some(200) && !world.is_broken() {
+            world.state.model.break_off(format!("node {slot} does not delete channel {at}: {status:?}"));
+        }
+    }
+    true
+}
+
 /// Creates a channel, wherever.
 fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Option<u64>) -> Option<usize> {
     let slot = somewhere(world);
+    if !make_room(world, slot) {
+        return None;
+    }
     let number = world.connect(slot, true)?;
     world.create(number, pattern, limit, timeout);
     let before = world.state.model.channels.len();
@@ -134,9 +161,7 @@ fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Opti
     let status = world.state.model.clients[number].answer.as_ref().map(|answer| answer.status);
     world.state.hang_up(number);
     if world.state.model.channels.len() == before {
-        // 503 is right where as many channels are there as may be.
-        let full = before as u64 >= world.state.plan.config.channels_max;
-        if !full && !world.is_broken() {
+        if !world.is_broken() {
             world.state.model.break_off(format!("node {slot} does not create a channel: {status:?}"));
         }
         return None;
