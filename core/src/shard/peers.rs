@@ -118,8 +118,8 @@ impl Shard {
                 self.send_on(PeerMessage::Seated { client, verdict, epoch, stamp }, out);
             }
             PeerMessage::Seated { client, verdict, epoch, stamp } => {
-                // The answer of another epoch counts for nothing: the seat is asked for again.
-                if epoch == self.router.members.epoch() || epoch == ANY_EPOCH {
+                // The answer of an epoch that is over counts for nothing: the seat is asked for again.
+                if epoch >= self.router.sealed || epoch == ANY_EPOCH {
                     // That the node or the address is full is said before anything is counted.
                     let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
                     self.seated(now, client, verdict, stamp, counted, out);
@@ -172,6 +172,8 @@ impl Shard {
                 }
             }
             PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
+            PeerMessage::Held(life, epoch) => self.held(peer, life, epoch, out),
+            PeerMessage::HeldAbroad(life, epoch) => self.held_abroad(life, epoch, out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);
@@ -210,7 +212,7 @@ impl Shard {
                 self.resume_all(resumed, out);
             }
             PeerMessage::Stamped { client, epoch, stamp } => {
-                if epoch == self.router.members.epoch() {
+                if epoch >= self.router.sealed {
                     self.router.roster.stamp(client.serial, stamp);
                 }
             }

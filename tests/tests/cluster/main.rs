@@ -106,7 +106,7 @@ scenarios! {
         garbage_at_the_cluster_port_harms_nobody
         a_rolling_restart_loses_no_channel
         a_newcomer_joins_under_load
-        #[ignore = "senders whose message is under way when a node joins are closed with 1012"] work_goes_on_while_a_newcomer_joins
+        work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
         the_last_of_two_goes_on
     }
