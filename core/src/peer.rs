@@ -370,6 +370,8 @@ impl PeerMessage {
             | PeerMessage::Abroad(..)
             | PeerMessage::AbroadNoted(_)
             | PeerMessage::Sealed(..)
+            | PeerMessage::Held(..)
+            | PeerMessage::HeldAbroad(..)
             | PeerMessage::Reported { .. }
             | PeerMessage::Opened(..)
             | PeerMessage::Publish { .. }

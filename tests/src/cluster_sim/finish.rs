@@ -231,11 +231,8 @@ impl World {
             self.state.model.break_off(format!("nodes {slow:?} do not stop in time"));
         }
         let spare = self.state.plan.memory && !self.state.model.loss && self.state.random.below(3) == 0;
-        let mut may_stay = if spare { 1 } else { 0 };
         let known = self.state.nodes.iter().filter(|node| node.life != Life::Never).count();
-        if known < 3 {
-            may_stay = 0;
-        }
+        let mut may_stay = spare && known >= 3;
         if self.state.plan.forming == Forming::Domain {
             drop(self.become_whole(self.patience() / 3));
         }
@@ -245,8 +242,8 @@ impl World {
             }
             self.state.nodes[slot].draining &= self.state.is_up(slot) && self.state.nodes[slot].failed.is_some();
             if self.state.nodes[slot].life == Life::Down {
-                if may_stay > 0 {
-                    may_stay -= 1;
+                if std::mem::take(&mut may_stay) {
+                    self.stays_away = Some(slot);
                     continue;
                 }
                 self.start(slot);
@@ -296,6 +293,10 @@ impl World {
             self.state.model.break_off(format!("node {slot} does not list its channels"));
             return None;
         };
+        if answer.status != 200 {
+            self.state.model.break_off(format!("node {slot} does not list its channels: {}", answer.status));
+            return None;
+        }
         let Ok(all) = serde_json::from_slice::<Value>(&answer.body) else {
             self.state.model.break_off(format!("node {slot} lists {}", answer.body.escape_ascii()));
             return None;

@@ -37,13 +37,6 @@ pub enum Forming {
     Domain,
 }
 
-impl Forming {
-    /// Whether a node that comes finds the others only with help, or only one at a time.
-    pub fn needs_a_hand(self) -> bool {
-        matches!(self, Forming::ByHand | Forming::Domain)
-    }
-}
-
 /// What may go wrong. Each has a weight; 0 never happens.
 #[derive(Clone, Debug, Default)]
 pub struct Nemesis {

@@ -36,6 +36,8 @@ pub struct World {
     pub(super) users: Vec<usize>,
     /// The nodes of the beginning are one cluster.
     pub formed: bool,
+    /// The place that is to be empty at the end.
+    pub(super) stays_away: Option<usize>,
     /// Nobody acts by himself any more, and nothing goes wrong.
     pub quiet: bool,
     /// Places whose node is in the cluster as far as its users know.
@@ -74,6 +76,7 @@ impl World {
             members: Vec::new(),
             users: Vec::new(),
             formed: false,
+            stays_away: None,
             quiet: false,
             open: vec![false; plan.slots],
             looks: vec![None; plan.slots],
@@ -224,8 +227,7 @@ impl World {
             Event::Start { slot } if self.state.is_up(slot) && self.state.nodes[slot].draining => {
                 self.state.agenda.after(500 * MILLI, Event::Start { slot });
             }
-            // Who was to stay away stays away, where it would have to be led to the others.
-            Event::Start { .. } if self.quiet && self.state.plan.forming.needs_a_hand() => {}
+            Event::Start { slot } if self.stays_away == Some(slot) => {}
             Event::Start { slot } if !self.quiet && self.somebody_looks_around() => {
                 self.state.agenda.after(500 * MILLI, Event::Start { slot });
             }
