@@ -70,6 +70,7 @@ mod switch {
         DropsMailOnReconnect, "mail that was not acknowledged is not sent again";
         TakesMailTwice, "mail that is sent again is taken again";
         NeverExpires, "a home forgets its countdowns when homes move";
+        ExpiresOnceOnly, "a channel whose deletion the cluster refused when its time was over is forgotten";
         ExpiresByOwnClockAlone, "a home asks nobody whether a channel was used";
         CountsOnlyHere, "the number of clients is that of one node";
         HearsEarlierLives, "what a sibling said before the node was counted out counts afterwards";

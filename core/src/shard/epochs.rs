@@ -498,3 +498,20 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sibling_that_has_not_heard_of_the_fall_is_behind() {
+        let sibling = PeerId::Shard(ShardId(1));
+        let mut falls = Falls::default();
+        assert!(!falls.is_behind(sibling));
+        falls.here = 1;
+        assert!(falls.is_behind(sibling));
+        assert!(!falls.is_behind(PeerId::Node(Life(7))), "its mail is dropped with the link");
+        falls.siblings.insert(ShardId(1), 1);
+        assert!(!falls.is_behind(sibling));
+    }
+}

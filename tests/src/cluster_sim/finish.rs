@@ -312,6 +312,13 @@ impl World {
             let Some(ids) = self.list(slot) else { return };
             for (at, channel) in self.state.model.channels.iter().enumerate() {
                 let there = ids.contains(&channel.id);
+                let idle = channel.idle_for(self.state.now());
+                if let Some(idle) = idle.filter(|_| there && channel.is_mortal()) {
+                    return self
+                        .state
+                        .model
+                        .break_off(format!("channel {at} is on node {slot} after {idle} ms of nothing"));
+                }
                 if channel.is_sure() && !there {
                     return self.state.model.break_off(format!("channel {at} is lost on node {slot}"));
                 }

@@ -58,6 +58,12 @@ impl Channel {
         self.timeout.is_some_and(|timeout| timeout < 10_000_000)
     }
 
+    /// For how many milliseconds longer than it may it has been idle by now, beyond what a home may be late.
+    pub fn idle_for(&self, now: u64) -> Option<u64> {
+        let end = self.active.max(self.made.time) / 1_000_000 + self.timeout?;
+        (now / 1_000_000).checked_sub(end + 12_000).filter(|late| *late > 0)
+    }
+
     /// Whether it certainly exists.
     pub fn is_sure(&self) -> bool {
         self.removers == 0 && self.gone.is_none() && !self.vague && !self.is_mortal()
@@ -240,6 +246,8 @@ pub struct Model {
     pub statuses: BTreeMap<u16, u64>,
     /// Messages given.
     pub given: u64,
+    /// Creations that each process was told of, by place, run and shard.
+    pub told: BTreeSet<(usize, u64, usize, u128)>,
     /// Whether more voters have lost their memory than the cluster can do without.
     pub loss: bool,
     /// Since when all has been well, in true time; `None`: it is not.
