@@ -8,7 +8,7 @@
 //! Frames are encoded once. Messages that one read brought and that go the same way are gathered into one run of bytes,
 //! so that a receiver costs one reference per run and not one per message.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -470,18 +470,6 @@ impl Router {
         }
     }
 
-    /// What was decided about a message went down with its receiver's node. A reply has found its origin gone then, and its
-    /// sender is told so. Says which sockets may go on.
-    pub fn lose(&mut self, number: u64, out: &mut Actions) -> BTreeSet<ConnId> {
-        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number)
-            && !mutant!(LosesReplies)
-        {
-            let from = *from;
-            self.refused(from, Undelivered::OriginGone, out);
-        }
-        self.asks.settle(number)
-    }
-
     fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {
         if self.asks.is_full() && self.asks.pause(conn) {
             self.metrics.add(Counter::Paused, 1);
@@ -628,6 +616,15 @@ impl Router {
             self.send_refusal(way.from, Undelivered::OriginGone, out);
         } else {
             self.metrics.add(Counter::Undelivered, 1);
+        }
+    }
+
+    /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
+    pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
+        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number)
+            && !mutant!(LosesReplies)
+        {
+            self.refused(*from, Undelivered::OriginGone, out);
         }
     }
 

@@ -123,9 +123,9 @@ impl Cluster {
             return;
         }
         self.end_lingering_of(node);
+        self.is_back(node, life);
+        let Some(member) = self.members.get(node).filter(|_| !self.is_going(node)) else { return };
         let Some(leading) = &mut self.leading else { return };
-        leading.comings.is_back(node, life);
-        let Some(member) = self.members.get(node).filter(|_| !leading.comings.is_going(node)) else { return };
         let ends = member.life.filter(|old| leading.end_now(*old, &self.spans));
         let begins = member.life.is_none() && linked && leading.asks(node, life, applied, commit);
         if let Some(old) = ends {

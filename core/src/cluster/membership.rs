@@ -42,8 +42,6 @@ struct Newcomer {
 #[derive(Debug, Default)]
 pub(super) struct Comings {
     newcomers: Vec<Newcomer>,
-    /// Nodes that leave, as which life they said so, and whether they come back.
-    leaving: BTreeMap<NodeId, (Life, bool)>,
     /// Nodes that are to be removed.
     removing: BTreeSet<NodeId>,
     /// Whose end of membership is proposed.
@@ -52,21 +50,6 @@ pub(super) struct Comings {
     lingering: Since<Life>,
     closed: BTreeSet<Life>,
     next_hand_over: Time,
-}
-
-impl Comings {
-    /// A node lives: if it had left under another life, it is back.
-    pub(super) fn is_back(&mut self, node: NodeId, life: Life) {
-        if self.leaving.get(&node).is_some_and(|(left, _)| *left != life) {
-            self.leaving.remove(&node);
-            self.proposed.remove(&node);
-        }
-    }
-
-    /// Whether a node is on its way out.
-    pub(super) fn is_going(&self, node: NodeId) -> bool {
-        self.leaving.contains_key(&node) || self.removing.contains(&node)
-    }
 }
 
 impl Cluster {
@@ -193,12 +176,28 @@ impl Cluster {
 
     // Leaving.
 
-    /// A node stops, and its clients are gone.
+    /// A node stops, and its clients are gone. All are told, so that none of those who leave hands over to another.
     pub(super) fn heard_leaving(&mut self, node: NodeId, life: Life, returns: bool) {
-        if let Some(leading) = &mut self.leading {
-            leading.comings.leaving.insert(node, (life, returns));
+        if self.members.get(node).is_some() || self.leading.is_some() {
+            self.leavers.insert(node, (life, returns));
             self.look_soon();
         }
+    }
+
+    /// A node lives: if it had left under another life, it is back.
+    pub(super) fn is_back(&mut self, node: NodeId, life: Life) {
+        if self.leavers.get(&node).is_some_and(|(left, _)| *left != life) {
+            self.leavers.remove(&node);
+            if let Some(leading) = &mut self.leading {
+                leading.comings.proposed.remove(&node);
+            }
+        }
+    }
+
+    /// Whether a node is on its way out.
+    pub(super) fn is_going(&self, node: NodeId) -> bool {
+        let removed = self.leading.as_ref().is_some_and(|leading| leading.comings.removing.contains(&node));
+        removed || self.leavers.contains_key(&node)
     }
 
     /// A node is to be a member no more.
@@ -220,7 +219,7 @@ impl Cluster {
             .removing
             .iter()
             .map(|node| (*node, (false, false)))
-            .chain(comings.leaving.iter().map(|(node, (_, returns))| (*node, (*returns, true))))
+            .chain(self.leavers.iter().map(|(node, (_, returns))| (*node, (*returns, true))))
             .collect();
         for (node, (returns, closed)) in going {
             if node == self.me.node {
@@ -259,8 +258,8 @@ impl Cluster {
 
     fn bid_farewell(&mut self, node: NodeId, member: bool) {
         self.post_to(node, &ControlMessage::Farewell { member });
+        self.leavers.remove(&node);
         if let Some(leading) = &mut self.leading {
-            leading.comings.leaving.remove(&node);
             leading.comings.removing.remove(&node);
             leading.comings.proposed.remove(&node);
         }
@@ -268,13 +267,14 @@ impl Cluster {
 
     /// Hands leadership to the voter that has come furthest.
     pub(super) fn hand_over(&mut self) {
-        let (Some(group), Some(leading)) = (&self.group, &mut self.leading) else { return };
+        let Some(leading) = &mut self.leading else { return };
         if self.now < leading.comings.next_hand_over {
             return;
         }
         leading.comings.next_hand_over = self.now + HAND_OVER_EVERY;
+        let Some(group) = &self.group else { return };
         let own = raft_id(self.me.node);
-        let going = |node: wrs_raft::NodeId| leading.comings.is_going(NodeId(node.0));
+        let going = |node: wrs_raft::NodeId| self.is_going(NodeId(node.0));
         let best = group
             .raft
             .conf()
@@ -321,9 +321,8 @@ impl Cluster {
         if let Some(node) = strange.filter(|node| *node != raft_id(self.me.node)) {
             return Some(ConfChange::single(ChangeKind::Remove, node));
         }
-        let leading = self.leading.as_ref()?;
         let missing = self.members.iter().map(|(node, _)| node).find(|node| !conf.contains(raft_id(*node)));
-        if let Some(node) = missing.filter(|node| !leading.comings.is_going(*node)) {
+        if let Some(node) = missing.filter(|node| !self.is_going(*node)) {
             return Some(ConfChange::single(ChangeKind::AddLearner, raft_id(node)));
         }
         if conf.voters.len() >= VOTERS_MAX {
@@ -338,7 +337,7 @@ impl Cluster {
             });
             let node = NodeId(node.0);
             let live = self.members.get(node).is_some_and(|member| member.life.is_some());
-            near && live && !leading.comings.is_going(node)
+            near && live && !self.is_going(node)
         };
         let node = conf.learners.iter().find(ready)?;
         let change = ConfChange::single(ChangeKind::AddVoter, *node);

@@ -144,6 +144,8 @@ pub struct Cluster {
     recovery: Recovery,
     /// When this node says next that it leaves; `None` while it stays.
     leaving: Option<Time>,
+    /// Nodes that have said that they leave, as which life, and whether they come back.
+    leavers: BTreeMap<NodeId, (Life, bool)>,
     has_left: bool,
     /// Before when this node does not try by itself to join or found.
     next_try: Time,
@@ -213,6 +215,7 @@ impl Cluster {
             removing: Vec::new(),
             recovery: Recovery::default(),
             leaving: None,
+            leavers: BTreeMap::new(),
             has_left: false,
             next_try: now,
             ended: BTreeMap::new(),
@@ -292,6 +295,7 @@ impl Cluster {
     pub fn link_up(&mut self, now: Time, life: Life, introduction: &Introduction, from: SocketAddr) {
         self.now = now;
         self.links.up(life, introduction.clone(), from);
+        self.is_back(introduction.node, life);
         if self.leader == Some(introduction.node) {
             self.meet_leader();
         }
@@ -633,6 +637,9 @@ impl Cluster {
                 self.changes.life_ended();
                 self.begin_life();
             }
+        }
+        if self.leading.is_none() {
+            self.leavers.retain(|node, _| self.members.get(*node).is_some());
         }
         if let (NodeChange::Live { node, life }, Some(leading)) = (change, &mut self.leading) {
             leading.began(now, *node, *life, applied, &spans);

@@ -214,6 +214,49 @@ fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
     }
 }
 
+/// All nodes stop within `spread` of each other, but for those that are dead: how long the last takes.
+pub(super) fn stop_all(rig: &mut Rig, spread: u64) -> Duration {
+    let begin = rig.now;
+    for n in rig.nodes.keys().copied().collect::<Vec<_>>() {
+        rig.with(n, |cluster, now| cluster.drain(now));
+        let wait = rig.random.below(spread + 1);
+        rig.pass(millis(wait));
+    }
+    while !rig.nodes.is_empty() {
+        rig.pass(millis(10));
+        let left: Vec<usize> = rig.nodes.iter().filter(|(_, peer)| peer.left).map(|(n, _)| *n).collect();
+        left.into_iter().for_each(|n| rig.kill(n));
+        assert!(rig.now.since(begin) < millis(9_000), "{}", rig.describe());
+    }
+    rig.now.since(begin)
+}
+
+#[test]
+fn nodes_that_stop_together_do_not_wait_for_each_other_in_vain() {
+    for seed in 0..seeds(30) {
+        let (count, spread) = (2 + seed % 4, [0, 3, 400][seed as usize % 3]);
+        let mut rig = Rig::of(seed, count);
+        rig.settle_within(millis(4_000));
+        let took = stop_all(&mut rig, spread);
+        assert!(took < millis(4_000 + spread * count), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn who_stops_when_the_others_are_dead_does_not_wait_for_them() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let dead = 1 + seed as usize % 2;
+        (0..dead).for_each(|n| rig.kill(n));
+        if seed % 4 < 2 {
+            rig.pass(millis(5_000));
+        }
+        let took = stop_all(&mut rig, 0);
+        assert!(took < millis(4_000), "seed {seed}: {took:?}");
+    }
+}
+
 #[test]
 fn a_restarted_node_takes_the_place_of_the_one_at_its_address() {
     for seed in 0..seeds(20) {

@@ -15,7 +15,7 @@ use crate::metrics::{Counter, Limit};
 use crate::peer::{PeerMessage, Verdict};
 use crate::roster::{Entry, Member, SlotIndex};
 use crate::router::Sender;
-use crate::session::{Client, Phase, Session};
+use crate::session::{Client, Closing, Phase, Session};
 use crate::time::Time;
 use crate::wire::frame::{self, CloseCode, OpCode};
 use crate::wire::handshake::{self, DeflateTerms};
@@ -284,6 +284,9 @@ impl Shard {
                 self.close_with(now, session, CloseCode(1005), out, |bytes| frame::encode(bytes, OpCode::Close, &[]))
             }
         }
+        if let Phase::Closing(closing) = &mut session.phase {
+            closing.answered = true;
+        }
     }
 
     /// Closes a client with a code: it leaves its channel now, whenever its socket ends.
@@ -314,11 +317,33 @@ impl Shard {
         self.depart(&sender, session.from, out);
         self.send_with(session, out, frame);
         self.router.forget(session.conn);
-        session.phase = Phase::Closing(now + self.config.close_timeout);
-        session.held = Vec::new();
+        let until = now + self.config.close_timeout;
+        let phase = std::mem::replace(&mut session.phase, Phase::Asked);
+        let reader = if let Phase::Client(client) = phase { client.reader } else { Reader::new() };
+        let inflates = sender.deflate.is_some();
+        session.phase = Phase::Closing(Box::new(Closing { until, reader, inflates, answered: false }));
+        let mut held = std::mem::take(&mut session.held);
+        self.read_closing(session, &mut held);
         session.pauses = Default::default();
         out.push(Action::Resume { conn: session.conn });
         out.push(Action::Finish { conn: session.conn });
+    }
+
+    /// Discards what a client still says, up to its close frame: how many bytes were used up, which is all.
+    pub(super) fn read_closing(&mut self, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let all = bytes.len();
+        let Phase::Closing(closing) = &mut session.phase else { return all };
+        let limits = message::Limits { message_bytes_max: self.config.message_bytes_max as u64 };
+        let mut input = message::Input::new(bytes);
+        loop {
+            let inflate = closing.inflates.then_some(&mut self.inflate);
+            match closing.reader.next(&mut input, &limits, inflate) {
+                Ok(Some(Item::Close { .. })) => closing.answered = true,
+                Ok(Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_))) => {}
+                // After a fault its end is waited for: where its frames end is not known any more.
+                Ok(None) | Err(_) => return all,
+            }
+        }
     }
 
     /// More is unsent than a client may owe: what is queued is dropped, and it is told why (contract, close code 1013).

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Shard;
+use super::operate::Arrival;
 use crate::action::{Action, Actions, Over};
 use crate::admission::Headcount;
 use crate::boot::Boot;
@@ -39,6 +40,8 @@ pub(super) struct Control {
     meetings: BTreeMap<DialId, DialId>,
     /// The question at `WRS_DOMAIN` that is under way.
     probe: Option<Probe>,
+    /// Requests to join that wait until this node serves.
+    pub(super) arrivals: Vec<Arrival>,
     /// Siblings that have drained.
     drained: usize,
     /// Whether the control plane was told that the node stops.
@@ -71,6 +74,7 @@ impl Control {
             handed: 0,
             meetings: BTreeMap::new(),
             probe: None,
+            arrivals: Vec::new(),
             drained: 0,
             leaving: false,
             stirred: true,
@@ -89,7 +93,8 @@ impl Control {
 
     fn note_due(&mut self) {
         let probe = self.probe.as_ref().map(Probe::deadline);
-        self.due = [self.cluster.deadline(), self.gate.deadline(), probe].into_iter().flatten().min();
+        let arrival = self.arrivals.first().map(Arrival::deadline);
+        self.due = [self.cluster.deadline(), self.gate.deadline(), probe, arrival].into_iter().flatten().min();
     }
 }
 
@@ -219,6 +224,9 @@ impl Shard {
         loop {
             while let Some(message) = self.router.inbox.pop_front() {
                 self.heard(now, self.me(), message, out);
+            }
+            if self.answer_arrivals(now, out) {
+                continue;
             }
             if !self.control.as_ref().is_some_and(|control| control.stirred) {
                 break;

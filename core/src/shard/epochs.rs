@@ -331,17 +331,15 @@ impl Shard {
             }
         }
         self.router.opened = epoch;
-        // What a client was given is over, and so is what was decided for a client of a life that has ended: it is lost with
-        // that client's connection.
-        let lost = decided.into_iter().filter(|(_, to)| self.router.members.node_of(*to).is_none()).map(|(ask, _)| ask);
-        let lost: Vec<_> = lost.collect();
         for ask in given {
-            let resumed = self.router.asks.settle(ask.number);
-            self.resume_all(resumed, out);
+            self.settle(ask.number, out);
         }
-        for ask in lost {
-            let resumed = self.router.lose(ask.number, out);
-            self.resume_all(resumed, out);
+        // What was decided for a client of a life that has ended is lost with that client's connection.
+        for (ask, to) in decided {
+            if self.router.members.node_of(to).is_none() {
+                self.router.origin_lost(ask.number, out);
+                self.settle(ask.number, out);
+            }
         }
         self.let_overtaken_go(now, out);
         self.ask_for_seats_again(now, out);

@@ -294,7 +294,8 @@ impl Shard {
             }
             let more = match session.phase {
                 Phase::Client(_) => return used + self.read_messages(now, session, rest, out),
-                Phase::Discarding(_) | Phase::Closing(_) => return bytes.len(),
+                Phase::Discarding(_) => return bytes.len(),
+                Phase::Closing(_) => return used + self.read_closing(session, rest),
                 Phase::Asked | Phase::Listing(..) => {
                     // What comes while an answer is made waits, and nothing more is read.
                     self.pause_for_request(session, out);
@@ -358,8 +359,8 @@ impl Shard {
         }
         let Some(mut session) = self.sessions.take(conn) else { return };
         session.flushed(now, unsent, &self.config);
-        if self.is_draining() && session.is_idle() {
-            // Its last answer was under way when the drain began.
+        // Or its last answer was under way when the drain began.
+        if session.is_over() || self.is_draining() && session.is_idle() {
             return self.drop_session(*session, true, out);
         }
         match &mut session.phase {
@@ -367,9 +368,6 @@ impl Shard {
             Phase::Listing(..) => self.list_on(now, &mut session, out),
             Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
                 self.go_on(now, &mut session, out);
-            }
-            Phase::Discarding(_) | Phase::Closing(_) if session.ended && unsent == 0 => {
-                return self.drop_session(*session, true, out);
             }
             Phase::Discarding(until) if unsent == 0 => {
                 until.get_or_insert(now + self.config.discard_timeout);

@@ -207,10 +207,7 @@ impl Shard {
             PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
                 self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
             }
-            PeerMessage::Given(ask) => {
-                let resumed = self.router.asks.settle(ask.number);
-                self.resume_all(resumed, out);
-            }
+            PeerMessage::Given(ask) => self.settle(ask.number, out),
             PeerMessage::Stamped { client, epoch, stamp } => {
                 if epoch >= self.router.sealed {
                     self.router.roster.stamp(client.serial, stamp);
@@ -224,6 +221,12 @@ impl Shard {
             }
         }
         Heard::Done
+    }
+
+    /// The fate of a message of this shard is known.
+    pub(super) fn settle(&mut self, number: u64, out: &mut Actions) {
+        let resumed = self.router.asks.settle(number);
+        self.resume_all(resumed, out);
     }
 
     /// Sends a message that says itself where it goes.

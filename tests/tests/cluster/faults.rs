@@ -5,7 +5,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wrs_tests::real::{Channel, Cluster, ELECTION_MAX, ELECTION_MIN, Got, Runtime, attempt, until, view};
+use wrs_tests::real::{Channel, Cluster, ELECTION_MAX, ELECTION_MIN, Got, Runtime, Server, attempt, until, view};
 
 use crate::load::{Creator, Load, ids};
 
@@ -389,6 +389,22 @@ pub fn a_stopped_node_leaves(runtime: &Runtime) {
     assert!(took < Duration::from_secs(10), "{took:?}");
     cluster.start(index);
     cluster.ready();
+}
+
+/// All are stopped at once, as when a whole service is taken down: none waits for another in vain.
+pub fn nodes_that_stop_together_end_together(runtime: &Runtime) {
+    let mut cluster = Cluster::of(runtime, 3, &["WRS_DRAIN_TIMEOUT=15000"]);
+    let channel = cluster.node(0).channel("pub-sub");
+    let mut clients = cluster.spread(&channel, 6, "");
+    let mut stopped: Vec<Server> = (0..3).map(|index| cluster.take(index)).collect();
+    let start = Instant::now();
+    stopped.iter().for_each(|server| server.signal("TERM"));
+    assert!(clients.iter_mut().all(|client| client.closed() == 1001));
+    for server in &mut stopped {
+        assert_eq!(server.wait().code(), Some(0), "{:#?}", server.log());
+    }
+    println!("all ended within {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
 /// Of two nodes in memory one dies: the other has no majority and cannot know, until a new one stands in its place.

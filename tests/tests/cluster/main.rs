@@ -46,15 +46,10 @@ macro_rules! tests {
     };
 }
 
-/// Set, it runs the list on glommio too: there, about one run in two, a new connection's first request is not read.
-const WITH_GLOMMIO: &str = "WRS_CLUSTER_GLOMMIO";
-
 /// Runs a scenario, or says once and past the test's captured output why none runs on this server.
 fn run(runtime: Runtime, scenario: fn(&Runtime)) {
     static SAID: Once = Once::new();
-    let is_open = runtime.kind == Kind::Glommio && std::env::var_os(WITH_GLOMMIO).is_none();
-    let known = is_open.then(|| format!("a fault is open there; {WITH_GLOMMIO}=1 runs them"));
-    match known.map_or_else(|| runtime.kind.availability().clone(), Err) {
+    match runtime.kind.availability() {
         Ok(()) => scenario(&runtime),
         Err(why) => SAID.call_once(|| {
             let mut past_the_capture = std::io::stderr();
@@ -69,7 +64,7 @@ scenarios! {
         a_majority_of_the_seeds_founds_and_the_last_one_joins
         a_minority_of_the_seeds_founds_nothing
         nodes_join_by_rest
-        #[ignore = "a node answers its join before it has a lease, and refuses what comes next with 503"] a_node_that_has_joined_serves_at_once
+        a_node_that_has_joined_serves_at_once
         a_node_with_channels_joins_only_by_force
         what_must_agree_is_refused_and_nothing_is_harmed
         a_join_of_nobody_says_so
@@ -108,6 +103,7 @@ scenarios! {
         a_newcomer_joins_under_load
         work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
+        nodes_that_stop_together_end_together
         the_last_of_two_goes_on
     }
     five {
