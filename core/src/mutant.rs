@@ -76,6 +76,8 @@ mod switch {
         HearsEarlierLives, "what a sibling said before the node was counted out counts afterwards";
         AsksForSeatsTwice, "a seat that is asked for in an epoch is asked for again when it opens";
         TakesOldLifeForNew, "a node that has not heard of its end is taken for one that lives again";
+        TrustsOldMeetings, "a voter counts as gone for good because of who was at its address before the leader was lost";
+        OvertakesSeats, "a message is given to a client of this shard before word of its seat is heard";
         LosesReplies, "the sender of a reply whose receiver's node died is told nothing";
         ForgetsCredit, "a message from another node is never credited";
     }

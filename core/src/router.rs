@@ -450,7 +450,7 @@ impl Router {
                 self.pass(from, passed, out);
                 let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
                 let is_here = self.toward(to.life, to.shard).is_none_or(|peer| peer == PeerId::Shard(self.here));
-                if !is_here {
+                if !is_here || self.has_more_to_hear() {
                     let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
                     self.pause_if_full(conn, out);
                     self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
@@ -468,6 +468,12 @@ impl Router {
             Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
             Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
         }
+    }
+
+    /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
+    /// and what the client is given comes behind.
+    fn has_more_to_hear(&self) -> bool {
+        !self.inbox.is_empty() && !mutant!(OvertakesSeats)
     }
 
     fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {
@@ -562,7 +568,9 @@ impl Router {
     ) -> Option<PeerId> {
         let WayBill { channel, from, to, tell } = way;
         match self.toward(to.life, to.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here => self.deliver(way, frame, decision, out),
+            Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
+                self.deliver(way, frame, decision, out);
+            }
             Some(peer) => {
                 self.forward(peer, PeerMessage::Deliver { channel, frame, from, to, tell, decision }, source, out);
                 return self.links.is_full(peer, Leg::Land).then_some(peer);

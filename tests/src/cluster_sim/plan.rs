@@ -179,6 +179,8 @@ impl Plan {
             refuse: weight(random, 1),
             harsh: std::env::var_os("WRS_SIM_HARSH").is_some(),
         };
+        // A node more than the name leads to at first: two of them would be most of all.
+        let slots = if forming == Forming::Dns && nodes == 1 { slots.min(2) } else { slots };
         // Most runs are short, so that there can be many; what takes its time has it in the others.
         let long = random.below(5) == 0;
         let (span_ms, hurry) =
