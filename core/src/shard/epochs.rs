@@ -22,7 +22,7 @@ use crate::wire::frame::CloseCode;
 /// Items of each kind in one report; what is more follows in another.
 const REPORT_ITEMS: usize = 1024;
 
-/// On the gate: who has told what about which epoch.
+/// Who has told what about which epoch; on the gate, but for what a shard knows of itself.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// What the shards of this node knew at the end of the last epoch.
@@ -31,6 +31,8 @@ pub(super) struct Epochs {
     reports: BTreeMap<u64, Reports>,
     /// The lives that know all channels that this node has clients on.
     introduced: BTreeSet<Life>,
+    /// The epoch that this shard had open when it let its clients go for want of a lease; 0: it has not.
+    closed: u64,
     /// Lives that have ended, until all that is known of them is forgotten.
     ended: BTreeSet<Life>,
 }
@@ -330,7 +332,7 @@ impl Shard {
                 home.restore(&seats);
             }
         }
-        self.router.opened = epoch;
+        (self.router.opened, self.epochs.closed) = (epoch, 0);
         for ask in given {
             self.settle(ask.number, out);
         }
@@ -364,6 +366,13 @@ impl Shard {
     /// The node may decide until then.
     pub(super) fn lease(&mut self, now: Time, until: Time, out: &mut Actions) {
         self.router.lease = until;
+        if now < until && !mutant!(StaysClosed) {
+            // The life goes on after all: the lease has come just when this shard's patience had ended.
+            let closed = std::mem::take(&mut self.epochs.closed);
+            if closed > 0 && closed == self.router.members.epoch() {
+                self.router.opened = closed;
+            }
+        }
         if self.router.may_decide(now) && !self.waiting.is_empty() {
             self.go_through_waiting(now, out);
         }
@@ -376,7 +385,7 @@ impl Shard {
         // An epoch may open before the first lease has come.
         let has_had = lease > Time::ZERO && lease < Time::MAX;
         if has_had && self.router.opened > 0 && now >= lease + self.config.out_after() {
-            self.router.opened = 0;
+            self.epochs.closed = std::mem::take(&mut self.router.opened);
             self.let_all_clients_go(now, out);
         }
     }
@@ -402,6 +411,10 @@ impl Shard {
 
     /// Its clients go, and nothing of the node's life counts any more.
     fn fall_out(&mut self, now: Time, out: &mut Actions) {
+        let joining: Vec<_> = self.joining.values().map(|joining| (joining.client(), joining.has_asked())).collect();
+        for (client, counted) in joining {
+            self.seated(now, client, Verdict::Undecided, None, counted, out);
+        }
         self.let_all_clients_go(now, out);
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
@@ -468,9 +481,9 @@ impl Shard {
         if mutant!(KeepsClientsWhenOut) {
             return;
         }
-        let joining: Vec<_> = self.joining.values().map(|joining| (joining.client(), joining.has_asked())).collect();
-        for (client, counted) in joining {
-            self.seated(now, client, Verdict::Undecided, None, counted, out);
+        let joining: Vec<u64> = self.joining.keys().copied().collect();
+        for serial in joining {
+            self.wait_is_over(now, serial, out);
         }
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };

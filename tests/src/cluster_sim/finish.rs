@@ -271,15 +271,22 @@ impl World {
             return self.state.model.break_off(format!("the cluster does not heal: {why}"));
         }
         // What was under way comes to its end: lives that linger, asks that were held, slow readers.
-        self.pass(4 * SECOND + 4 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
-        for number in 0..self.state.model.clients.len() {
-            self.state.model.clients[number].prompt |= true;
+        self.pass(3 * SECOND + 3 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+        let slow = self.state.model.clients.iter().any(|client| client.lasts() && !client.prompt);
+        for client in &mut self.state.model.clients {
+            client.prompt = true;
         }
-        self.pass(6 * SECOND);
+        self.pass(if slow { 6 * SECOND } else { SECOND });
         self.state.model.calm = Some(self.state.now());
-        for check in
-            [World::check_catalogues, World::check_answers, World::check_counts, super::probes::all, World::check_lives]
-        {
+        let checks = [
+            World::check_catalogues,
+            World::check_answers,
+            World::check_counts,
+            super::probes::all,
+            World::check_times,
+            World::check_lives,
+        ];
+        for check in checks {
             if self.is_broken() {
                 return;
             }
@@ -312,13 +319,6 @@ impl World {
             let Some(ids) = self.list(slot) else { return };
             for (at, channel) in self.state.model.channels.iter().enumerate() {
                 let there = ids.contains(&channel.id);
-                let idle = channel.idle_for(self.state.now());
-                if let Some(idle) = idle.filter(|_| there && channel.is_mortal()) {
-                    return self
-                        .state
-                        .model
-                        .break_off(format!("channel {at} is on node {slot} after {idle} ms of nothing"));
-                }
                 if channel.is_sure() && !there {
                     return self.state.model.break_off(format!("channel {at} is lost on node {slot}"));
                 }
@@ -358,6 +358,28 @@ impl World {
             let client = &self.state.model.clients[number];
             let what = format!("conn {number} at node {} still has no answer to {:?}", client.slot, client.asked);
             self.state.model.break_off(what);
+        }
+    }
+
+    /// Nothing is left of channels whose time was over long ago.
+    fn check_times(&mut self) {
+        let patience = 5 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
+        let started = self.state.nodes.iter().map(|node| node.started).max().unwrap_or(0);
+        let (now, since) = (self.state.now(), self.state.trouble.max(started));
+        let is_over = |channel: &super::model::Channel| {
+            let idle = now.saturating_sub(channel.active.max(channel.made.time).max(since) + patience) / MILLI;
+            channel.is_mortal() && channel.timeout.is_some_and(|timeout| timeout < idle)
+        };
+        let over: Vec<usize> =
+            (0..self.state.model.channels.len()).filter(|at| is_over(&self.state.model.channels[*at])).collect();
+        if over.is_empty() {
+            return;
+        }
+        for slot in self.state.up() {
+            let Some(ids) = self.list(slot) else { return };
+            if let Some(at) = over.iter().find(|at| ids.contains(&self.state.model.channels[**at].id)) {
+                return self.state.model.break_off(format!("channel {at} should have timed out on node {slot}"));
+            }
         }
     }
 

@@ -58,12 +58,6 @@ impl Channel {
         self.timeout.is_some_and(|timeout| timeout < 10_000_000)
     }
 
-    /// For how many milliseconds longer than it may it has been idle by now, beyond what a home may be late.
-    pub fn idle_for(&self, now: u64) -> Option<u64> {
-        let end = self.active.max(self.made.time) / 1_000_000 + self.timeout?;
-        (now / 1_000_000).checked_sub(end + 12_000).filter(|late| *late > 0)
-    }
-
     /// Whether it certainly exists.
     pub fn is_sure(&self) -> bool {
         self.removers == 0 && self.gone.is_none() && !self.vague && !self.is_mortal()

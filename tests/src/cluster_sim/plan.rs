@@ -83,6 +83,8 @@ pub struct Plan {
     pub memory: bool,
     /// Parts per million by which each node's clock is off.
     pub drift_ppm: Vec<i32>,
+    /// Whether not everything is tried out at the end.
+    pub short: bool,
     /// How long chance acts, in milliseconds.
     pub span_ms: u64,
     /// Between two acts of clients, on an average, in microseconds.
@@ -124,7 +126,8 @@ impl Plan {
         let slots = nodes + pick(random, &[0, 0, 1, 2]);
         let shards = (0..slots).map(|_| pick(random, &[1, 1, 1, 2, 2, 3, 4])).collect();
         let memory = random.below(3) > 0;
-        let (heartbeat, least, most) = pick(random, &[(300, 2_000, 3_000), (100, 600, 900), (50, 300, 600)]);
+        let (heartbeat, least, most) =
+            pick(random, &[(300, 2_000, 3_000), (300, 1_000, 1_500), (100, 600, 900), (50, 300, 600)]);
         let message_bytes_max = pick(random, &[600, 2_000]);
         let config = Config {
             message_bytes_max,
@@ -182,7 +185,7 @@ impl Plan {
         // A node more than the name leads to at first: two of them would be most of all.
         let slots = if forming == Forming::Dns && nodes == 1 { slots.min(2) } else { slots };
         // Most runs are short, so that there can be many; what takes its time has it in the others.
-        let long = random.below(5) == 0;
+        let long = random.below(8) == 0;
         let (span_ms, hurry) =
             if long { (pick(random, &[4_000, 8_000, 15_000]), 1) } else { (pick(random, &[500, 1_000, 2_500]), 4) };
         let nemesis = Nemesis { mean_ms: nemesis.mean_ms / hurry, ..nemesis };
@@ -194,6 +197,7 @@ impl Plan {
             forming,
             memory,
             drift_ppm: (0..slots).map(|_| random.below(20_001) as i32 - 10_000).collect(),
+            short: !long,
             span_ms,
             act_us: pick(random, &[2_000, 5_000, 20_000]),
             conns_max: pick(random, &[8, 16, 30]),
