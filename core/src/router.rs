@@ -619,7 +619,7 @@ impl Router {
     }
 
     /// The receiver is not there any more.
-    fn miss(&mut self, way: WayBill, out: &mut Actions) {
+    pub fn miss(&mut self, way: WayBill, out: &mut Actions) {
         if way.tell {
             self.send_refusal(way.from, Undelivered::OriginGone, out);
         } else {

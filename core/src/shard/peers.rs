@@ -27,6 +27,18 @@ enum Heard {
     Kept,
 }
 
+/// Whose client or shard a message is for, where it is for one and says so. Clients of two nodes may have equal serial numbers.
+fn life_of_addressee(message: &PeerMessage) -> Option<Life> {
+    match message {
+        PeerMessage::Seated { client, .. }
+        | PeerMessage::Stamped { client, .. }
+        | PeerMessage::Refused(client, _)
+        | PeerMessage::Deliver { to: client, .. } => Some(client.life),
+        PeerMessage::Given(ask) => Some(ask.life),
+        _ => None,
+    }
+}
+
 impl Shard {
     /// One message from a peer, which may be this shard itself. Data from others is credited once it is dealt with.
     pub(super) fn heard(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) {
@@ -75,7 +87,18 @@ impl Shard {
         if let Some(next) = self.router.next_hop(&message) {
             return if self.router.is_gate() { self.relay(next, message, out) } else { Heard::Done };
         }
+        if life_of_addressee(&message).is_some_and(|life| life != self.router.life) && !mutant!(AnswersForTheDead) {
+            self.bury(&message, out);
+            return Heard::Done;
+        }
         self.take(now, peer, message, out)
+    }
+
+    /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
+    fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
+        if let PeerMessage::Deliver { channel, from, to, tell, decision: None, .. } = message {
+            self.router.miss(WayBill { channel: *channel, from: *from, to: *to, tell: *tell }, out);
+        }
     }
 
     /// At the gate: a message that is for another shard or node.

@@ -187,7 +187,7 @@ impl Plan {
         // Most runs are short, so that there can be many; what takes its time has it in the others.
         let long = random.below(8) == 0;
         let (span_ms, hurry) =
-            if long { (pick(random, &[4_000, 8_000, 15_000]), 1) } else { (pick(random, &[500, 1_000, 2_500]), 4) };
+            if long { (pick(random, &[4_000, 8_000, 15_000]), 1) } else { (pick(random, &[300, 700, 1_500]), 4) };
         let nemesis = Nemesis { mean_ms: nemesis.mean_ms / hurry, ..nemesis };
         Plan {
             seed,
