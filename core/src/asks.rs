@@ -254,6 +254,7 @@ mod tests {
         assert_eq!([asks.add(ask(1)), asks.add(ask(1)), asks.add(ask(1))], [1, 2, 3]);
         asks.settle([2]);
         asks.settle([2]);
+        assert!(asks.get(1).is_some() && asks.get(2).is_none() && asks.get(0).is_none() && asks.get(4).is_none());
         assert_eq!(asks.open().map(|(number, _)| number).collect::<Vec<_>>(), [1, 3]);
         asks.settle([1]);
         assert_eq!(asks.add(ask(1)), 4);

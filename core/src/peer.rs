@@ -220,6 +220,8 @@ pub enum PeerMessage {
         from: IpAddr,
         /// Whether it stands in the queue.
         pull: bool,
+        /// The epoch that its shard is in. In a later one the shard asks again by itself.
+        epoch: u64,
     },
     /// Shard 0 has counted the client: now the channel's home decides.
     Seat {
@@ -262,8 +264,9 @@ pub enum PeerMessage {
 
     /// From the gate to the shards of its node: until when this node may decide.
     Lease(Time),
-    /// From the gate to its shards: this node was counted out, and its clients are closed.
-    Out,
+    /// From the gate to its shards, and from each of them to the others: this node was counted out for so many times now, and its
+    /// clients are closed. What a shard says behind it belongs to the next life.
+    Out(u64),
     /// From the gate to its shards: the node's new life.
     Life(Life),
     /// From the gate to its shards: all members, as a snapshot with this number has them.
@@ -364,6 +367,51 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
+    /// Whether it is about one life of the node, and counts for nothing once that has ended. What is about the process, and
+    /// what has to be answered in any case, is not.
+    pub fn is_of_a_life(&self) -> bool {
+        match self {
+            PeerMessage::Seat { .. }
+            | PeerMessage::Seated { .. }
+            | PeerMessage::Leave(..)
+            | PeerMessage::Interest(_)
+            | PeerMessage::InterestNoted(_)
+            | PeerMessage::Disinterest(..)
+            | PeerMessage::Abroad(..)
+            | PeerMessage::AbroadNoted(_)
+            | PeerMessage::Sealed(..)
+            | PeerMessage::Held(..)
+            | PeerMessage::HeldAbroad(..)
+            | PeerMessage::Reported { .. }
+            | PeerMessage::Opened(..)
+            | PeerMessage::Publish { .. }
+            | PeerMessage::Ask { .. }
+            | PeerMessage::Deliver { .. }
+            | PeerMessage::Given(..)
+            | PeerMessage::Stamped { .. }
+            | PeerMessage::Refused(..) => true,
+            PeerMessage::Propose(..)
+            | PeerMessage::Apply(..)
+            | PeerMessage::Applied(_)
+            | PeerMessage::Settled(..)
+            | PeerMessage::Join { .. }
+            | PeerMessage::Uncount(_)
+            | PeerMessage::Lease(_)
+            | PeerMessage::Out(_)
+            | PeerMessage::Life(_)
+            | PeerMessage::Members(..)
+            | PeerMessage::Drained
+            | PeerMessage::Fail
+            | PeerMessage::Operate(..)
+            | PeerMessage::Operated(..)
+            | PeerMessage::Survey(..)
+            | PeerMessage::Surveyed(..)
+            | PeerMessage::Measure(_)
+            | PeerMessage::Measured(..)
+            | PeerMessage::Credit(..) => false,
+        }
+    }
+
     /// The window that a message with clients' data uses, and how many bytes of it. The fixed part stands for what a
     /// message weighs in a queue beside its payload.
     pub fn data(&self) -> Option<(Leg, usize)> {

@@ -313,7 +313,7 @@ impl Cluster {
         self.tell_reborn(life, greeting.cluster);
         let small = self.channels == 0 && self.members.iter().all(|(node, _)| node == self.me.node);
         let theirs_small = greeting.channels == 0 && greeting.nodes <= 1;
-        if small && self.config.seeds.is_empty() && (!theirs_small || own > greeting.cluster) {
+        if small && (!theirs_small || own > greeting.cluster) {
             if self.now >= self.next_try {
                 self.begin_joining(address, None, false);
             }

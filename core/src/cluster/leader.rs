@@ -118,6 +118,10 @@ impl Cluster {
             }
             return;
         }
+        if self.members.lingering().any(|ended| ended == life) && !mutant!(TakesOldLifeForNew) {
+            // It has not heard of its end yet, and so its clients have not either.
+            return;
+        }
         self.end_lingering_of(node);
         self.is_back(node, life);
         let Some(member) = self.members.get(node).filter(|_| !self.is_going(node)) else { return };

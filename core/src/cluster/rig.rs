@@ -596,6 +596,10 @@ impl Rig {
             self.ended.insert(*life);
             self.check_lease_of(*life);
         }
+        if let Command::Node(NodeChange::Closed(life)) = &command {
+            let lives = |peer: &Peer| peer.cluster.life() == *life;
+            assert!(!self.nodes.values().any(lives), "the clients of a life are taken for gone before it has noticed");
+        }
         if let Command::Create { id, .. } = &command {
             assert!(!self.never.contains(id), "what was told not to be made is made");
         }

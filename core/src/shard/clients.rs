@@ -39,8 +39,8 @@ pub(super) struct Joining {
     deflate: Option<DeflateTerms>,
     echo: bool,
     pull: bool,
-    /// Whether the others know, so that the seat is asked for.
-    asking: bool,
+    /// In which epoch its seat was asked for last; `None` before the others know of it.
+    asked: Option<u64>,
     /// When the wait is over.
     timer: Option<Time>,
 }
@@ -50,9 +50,17 @@ impl Joining {
         self.client
     }
 
-    /// Whether it has asked for its seat.
-    pub(super) fn is_asking(&self) -> bool {
-        self.asking
+    /// Whether its seat was ever asked for, so that the node counts it.
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Its seat is asked for in an epoch. False: it was already, or is not to be yet.
+    pub(super) fn asks_anew(&mut self, epoch: u64) -> bool {
+        self.asked.is_some_and(|asked| asked < epoch || mutant!(AsksForSeatsTwice)) && {
+            self.asked = Some(epoch);
+            true
+        }
     }
 
     /// The seat that it wants.
@@ -86,10 +94,10 @@ impl Shard {
         let serial = self.last_serial;
         let client = ClientId { life: self.router.life, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
-        let (asking, timer) = (false, None);
+        let (asked, timer) = (None, None);
         let conn = session.conn;
         let joining =
-            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asking, timer };
+            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asked, timer };
         self.joining.insert(serial, joining);
         session.phase = Phase::Asked;
 
@@ -103,9 +111,10 @@ impl Shard {
 
     pub(super) fn ask_for_seat(&mut self, serial: u64, out: &mut Actions) {
         if let Some(joining) = self.joining.get_mut(&serial) {
-            joining.asking = true;
+            let epoch = self.router.members.epoch();
+            joining.asked = Some(epoch);
             let Joining { client, channel, from, pull, .. } = *joining;
-            self.say(GATE, PeerMessage::Join { client, channel, from, pull }, out);
+            self.say(GATE, PeerMessage::Join { client, channel, from, pull, epoch }, out);
         }
     }
 

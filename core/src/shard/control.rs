@@ -308,7 +308,11 @@ impl Shard {
             Deed::Resolve(host) => out.push(Action::Resolve { host }),
             Deed::Probe => self.begin_probe(now, out),
             Deed::Lease(until) => self.say_to_all(|| PeerMessage::Lease(until), out),
-            Deed::Out => self.say_to_all(|| PeerMessage::Out, out),
+            Deed::Out => {
+                // The others hear of it once this shard has fallen out.
+                let count = self.falls.here() + 1;
+                self.say(self.here, PeerMessage::Out(count), out);
+            }
             Deed::Life(life) => self.say_to_all(|| PeerMessage::Life(life), out),
             Deed::Introduce(introduction) => control.gate.set_introduction(now, introduction, out),
             Deed::Answer { ticket, answer } => self.operated(now, ticket, answer, out),

@@ -22,7 +22,7 @@ use crate::wire::frame::CloseCode;
 /// Items of each kind in one report; what is more follows in another.
 const REPORT_ITEMS: usize = 1024;
 
-/// On the gate: who has told what about which epoch.
+/// Who has told what about which epoch; on the gate, but for what a shard knows of itself.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// What the shards of this node knew at the end of the last epoch.
@@ -31,6 +31,10 @@ pub(super) struct Epochs {
     reports: BTreeMap<u64, Reports>,
     /// The lives that know all channels that this node has clients on.
     introduced: BTreeSet<Life>,
+    /// The epoch that this shard had open when it let its clients go for want of a lease; 0: it has not.
+    closed: u64,
+    /// Lives that have ended, until all that is known of them is forgotten.
+    ended: BTreeSet<Life>,
 }
 
 #[derive(Debug, Default)]
@@ -45,9 +49,33 @@ impl Epochs {
         &self.introduced
     }
 
-    /// Forgets lives that have ended.
-    pub(super) fn forget(&mut self, dead: &BTreeSet<Life>) {
-        self.introduced.retain(|life| !dead.contains(life));
+    /// Takes out the lives that have ended.
+    pub(super) fn take_ended(&mut self) -> BTreeSet<Life> {
+        self.introduced.retain(|life| !self.ended.contains(life));
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// How often the node was counted out. Its shards do not hear of it at the same moment, and what one says that has not heard
+/// of it yet counts for nothing at one that has.
+#[derive(Debug, Default)]
+pub(super) struct Falls {
+    here: u64,
+    siblings: BTreeMap<ShardId, u64>,
+}
+
+impl Falls {
+    /// How often, as this shard knows.
+    pub(super) fn here(&self) -> u64 {
+        self.here
+    }
+
+    /// Whether a peer is a sibling that still speaks for an earlier life.
+    pub(super) fn is_behind(&self, peer: PeerId) -> bool {
+        match peer {
+            PeerId::Shard(shard) => self.siblings.get(&shard).copied().unwrap_or_default() < self.here,
+            PeerId::Node(_) => false,
+        }
     }
 }
 
@@ -304,7 +332,7 @@ impl Shard {
                 home.restore(&seats);
             }
         }
-        self.router.opened = epoch;
+        (self.router.opened, self.epochs.closed) = (epoch, 0);
         self.settle(given.into_iter().map(|ask| ask.number), out);
         // What was decided for a client of a life that has ended is lost with that client's connection.
         for (ask, to) in decided {
@@ -314,7 +342,7 @@ impl Shard {
             }
         }
         self.let_overtaken_go(now, out);
-        self.ask_for_seats_again(out);
+        self.ask_for_seats_again(now, out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
     }
@@ -336,6 +364,13 @@ impl Shard {
     /// The node may decide until then.
     pub(super) fn lease(&mut self, now: Time, until: Time, out: &mut Actions) {
         self.router.lease = until;
+        if now < until && !mutant!(StaysClosed) {
+            // The life goes on after all: the lease has come just when this shard's patience had ended.
+            let closed = std::mem::take(&mut self.epochs.closed);
+            if closed > 0 && closed == self.router.members.epoch() {
+                self.router.opened = closed;
+            }
+        }
         if self.router.may_decide(now) && !self.waiting.is_empty() {
             self.go_through_waiting(now, out);
         }
@@ -348,7 +383,7 @@ impl Shard {
         // An epoch may open before the first lease has come.
         let has_had = lease > Time::ZERO && lease < Time::MAX;
         if has_had && self.router.opened > 0 && now >= lease + self.config.out_after() {
-            self.router.opened = 0;
+            self.epochs.closed = std::mem::take(&mut self.router.opened);
             self.let_all_clients_go(now, out);
         }
     }
@@ -358,8 +393,26 @@ impl Shard {
         self.router.opened > 0 && (now < self.router.lease || mutant!(ServesWithoutLease))
     }
 
-    /// The node was counted out: its clients go, and nothing of its life counts any more.
-    pub(super) fn fall_out(&mut self, now: Time, out: &mut Actions) {
+    /// The node was counted out, says the gate, or a sibling that has heard it sooner: what that one says next is of the next
+    /// life, so this one must not come behind it.
+    pub(super) fn counted_out(&mut self, now: Time, peer: PeerId, count: u64, out: &mut Actions) {
+        if let PeerId::Shard(shard) = peer {
+            self.falls.siblings.insert(shard, count);
+        }
+        if count > self.falls.here {
+            self.falls.here = count;
+            self.falls.siblings.insert(self.here, count);
+            self.fall_out(now, out);
+            self.say_to_others(|| PeerMessage::Out(count), out);
+        }
+    }
+
+    /// Its clients go, and nothing of the node's life counts any more.
+    fn fall_out(&mut self, now: Time, out: &mut Actions) {
+        let joining: Vec<_> = self.joining.values().map(|joining| (joining.client(), joining.has_asked())).collect();
+        for (client, counted) in joining {
+            self.seated(now, client, Verdict::Undecided, None, counted, out);
+        }
         self.let_all_clients_go(now, out);
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
@@ -384,6 +437,8 @@ impl Shard {
         self.router.sealed = 0;
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
+        // What was still to be said to other nodes is nothing that the next life has to say.
+        self.router.outbox.clear();
         self.move_homes(now);
         // What was asked of other nodes is lost with this life.
         self.forget_surveyed(now, |_| true, out);
@@ -407,6 +462,9 @@ impl Shard {
         let is_over = |life: &Life| *life != own && members.node_of(*life).is_none();
         let ended: Vec<Life> = before.iter().copied().filter(is_over).collect();
         for life in ended {
+            if self.router.is_gate() {
+                self.epochs.ended.insert(life);
+            }
             self.forget_life(now, life, out);
         }
         if self.router.members.epoch() <= self.router.sealed {
@@ -421,9 +479,9 @@ impl Shard {
         if mutant!(KeepsClientsWhenOut) {
             return;
         }
-        let joining: Vec<_> = self.joining.values().map(|joining| joining.client()).collect();
-        for client in joining {
-            self.seated(now, client, Verdict::Undecided, None, true, out);
+        let joining: Vec<u64> = self.joining.keys().copied().collect();
+        for serial in joining {
+            self.wait_is_over(now, serial, out);
         }
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
@@ -433,16 +491,36 @@ impl Shard {
     }
 
     /// Those who wait for a seat ask for it in the new epoch.
-    fn ask_for_seats_again(&mut self, out: &mut Actions) {
+    fn ask_for_seats_again(&mut self, now: Time, out: &mut Actions) {
         let epoch = self.router.members.epoch();
-        let asking: Vec<_> = self.joining.values().filter(|joining| joining.is_asking()).map(|j| j.seat()).collect();
+        let asking: Vec<_> =
+            self.joining.values_mut().filter_map(|joining| joining.asks_anew(epoch).then(|| joining.seat())).collect();
         for (client, channel, pull) in asking {
             match self.catalogue.get(channel) {
                 Some(entry) if is_asked_for_seats(&entry.channel, pull) => {
                     self.send_on(PeerMessage::Seat { client, channel, pull, epoch }, out);
                 }
-                _ => {}
+                // That nothing is to be decided is said by the gate, whatever the epoch.
+                Some(_) => {}
+                None => self.seated(now, client, Verdict::Absent, None, true, out),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sibling_that_has_not_heard_of_the_fall_is_behind() {
+        let sibling = PeerId::Shard(ShardId(1));
+        let mut falls = Falls::default();
+        assert!(!falls.is_behind(sibling));
+        falls.here = 1;
+        assert!(falls.is_behind(sibling));
+        assert!(!falls.is_behind(PeerId::Node(Life(7))), "its mail is dropped with the link");
+        falls.siblings.insert(ShardId(1), 1);
+        assert!(!falls.is_behind(sibling));
     }
 }

@@ -51,7 +51,7 @@ use crate::wire::http;
 use barrier::Barrier;
 use clients::Joining;
 use control::{CONTROL_STREAM, Control};
-use epochs::Epochs;
+use epochs::{Epochs, Falls};
 use sessions::Sessions;
 use surveys::Asked;
 
@@ -109,6 +109,8 @@ pub struct Shard {
     barrier: Barrier,
     /// On the gate: the way from one set of live nodes to the next.
     epochs: Epochs,
+    /// How often the node was counted out, as far as this shard and its siblings know.
+    falls: Falls,
     inflate: Inflate,
     limit_log: LimitLog,
     drain: Drain,
@@ -154,6 +156,7 @@ impl Shard {
             waiting: VecDeque::new(),
             barrier: Barrier::default(),
             epochs: Epochs::default(),
+            falls: Falls::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),
             drain: Drain::No,

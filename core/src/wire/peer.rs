@@ -66,7 +66,7 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         | PeerMessage::Abroad(..)
         | PeerMessage::AbroadNoted(_)
         | PeerMessage::Lease(_)
-        | PeerMessage::Out
+        | PeerMessage::Out(_)
         | PeerMessage::Life(_)
         | PeerMessage::Members(..)
         | PeerMessage::Fail
@@ -628,7 +628,7 @@ mod tests {
         let here = [
             PeerMessage::Applied(1),
             PeerMessage::Lease(Time::ZERO),
-            PeerMessage::Out,
+            PeerMessage::Out(1),
             PeerMessage::Measure(Ticket(1)),
             PeerMessage::HeldAbroad(Life(1), 1),
             PeerMessage::Sealed(1, Box::default()),

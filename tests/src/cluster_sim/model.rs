@@ -228,6 +228,8 @@ pub struct Model {
     pub at: At,
     /// Creations whose fate nobody knows.
     pub unknown: u64,
+    /// When a reset was last told to be done, or perhaps done.
+    pub last_reset: At,
     /// Ids that were told to have timed out.
     pub expired: BTreeSet<String>,
     /// The first broken promise.
@@ -238,6 +240,8 @@ pub struct Model {
     pub statuses: BTreeMap<u16, u64>,
     /// Messages given.
     pub given: u64,
+    /// Creations that each process was told of, by place, run and shard.
+    pub told: BTreeSet<(usize, u64, usize, u128)>,
     /// Whether more voters have lost their memory than the cluster can do without.
     pub loss: bool,
     /// Since when all has been well, in true time; `None`: it is not.
@@ -420,6 +424,8 @@ impl Model {
         }
         let under_way = |asked: &&Asked| asked.want == Want::Reset && asked.since.is_some();
         let removers = self.clients.iter().flat_map(|client| &client.asked).filter(under_way).count() as u32;
+        // One that was told meanwhile may have come behind the creation.
+        let removers = removers + u32::from(self.last_reset >= since);
         self.channels.push(Channel {
             id,
             token,
@@ -460,6 +466,9 @@ impl Model {
 
     fn reset(&mut self, since: At, status: u16) -> Result<(), String> {
         let now = self.at;
+        if status != 503 {
+            self.last_reset = now;
+        }
         for channel in &mut self.channels {
             match status {
                 200 if channel.made < since => drop(channel.gone.get_or_insert(now)),

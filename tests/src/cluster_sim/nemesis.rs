@@ -215,7 +215,8 @@ pub fn strike(world: &mut World) {
         5 => world.stall(),
         6 => world.stranger(),
         7 => {
-            if let Some(slot) = (0..world.state.nodes.len()).find(|slot| world.state.nodes[*slot].life == Life::Never) {
+            let new = (0..world.state.nodes.len()).find(|slot| world.state.nodes[*slot].life == Life::Never);
+            if let Some(slot) = new.filter(|_| !world.somebody_looks_around()) {
                 world.trouble(&[]);
                 world.start(slot);
             }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use wrs_core::action::{Over, Store};
+use wrs_core::catalogue::Command;
 use wrs_core::config::NodeAddress;
 use wrs_core::event::Event as Told;
 use wrs_core::host::Host;
@@ -450,6 +451,22 @@ impl Hands<'_> {
         }
     }
 
+    /// A shard is told of a change. Each creation is made once; what a snapshot brings, or takes away, has no number of its own.
+    fn applied(&mut self, number: u64, to: usize, command: &Command) {
+        let run = self.state.nodes[self.slot].run;
+        match command {
+            Command::Create { id, .. } if number > 0 => {
+                if !self.state.model.told.insert((self.slot, run, to, id.bits())) {
+                    self.state.model.break_off(format!("node {} applies the creation of {id:?} again", self.slot));
+                }
+            }
+            Command::Delete { id, .. } if number == 0 => {
+                self.state.model.told.remove(&(self.slot, run, to, id.bits()));
+            }
+            _ => {}
+        }
+    }
+
     fn program(&self, wire: usize, side: usize) -> Option<usize> {
         match &self.state.wires[wire].ends[1 - side] {
             End::Program(number) => Some(*number),
@@ -513,6 +530,9 @@ impl Host for Hands<'_> {
         self.say(|| format!("to shard {to}: {}", format!("{message:?}").chars().take(400).collect::<String>()));
         if to == from || to >= self.state.nodes[self.slot].desks.len() {
             return self.state.model.break_off(format!("shard {from} of node {} forwards to {to}", self.slot));
+        }
+        if let PeerMessage::Apply(number, command) = &message {
+            self.applied(*number, to, command);
         }
         self.state.nodes[self.slot].desks[to].parcels[from].push_back(message);
         self.state.wake(self.slot, to);
