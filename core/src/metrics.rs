@@ -56,6 +56,8 @@ pub enum Counter {
     LinkBytesIn,
     /// Bytes queued on connections between nodes, without TLS.
     LinkBytesOut,
+    /// Writes to the data directory that the disk has confirmed; each may hold many changes.
+    LogWrites,
 }
 
 /// What goes up and down. Merging adds, so that what is the node's is set by one shard alone.
@@ -149,7 +151,7 @@ const fn row<K>(kind: K, name: &'static str, label: &'static str, help: &'static
 }
 
 /// In the order of the enum.
-const COUNTERS: [Row<Counter>; 21] = [
+const COUNTERS: [Row<Counter>; 22] = [
     row(Counter::ConnectionsAccepted, "wrs_connections_accepted_total", "", "Sockets accepted."),
     row(Counter::BytesIn, "wrs_received_bytes_total", "", "Bytes read from sockets, without TLS."),
     row(Counter::BytesOut, "wrs_sent_bytes_total", "", "Bytes queued on sockets, without TLS."),
@@ -171,6 +173,7 @@ const COUNTERS: [Row<Counter>; 21] = [
     row(Counter::LinkFaults, "wrs_link_faults_total", "", "Connections between nodes that ended for a fault."),
     row(Counter::LinkBytesIn, "wrs_link_received_bytes_total", "", "Bytes read from other nodes, without TLS."),
     row(Counter::LinkBytesOut, "wrs_link_sent_bytes_total", "", "Bytes queued for other nodes, without TLS."),
+    row(Counter::LogWrites, "wrs_log_writes_total", "", "Writes to the data directory that the disk confirmed."),
 ];
 
 /// In the order of the enum.

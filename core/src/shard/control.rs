@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
 use crate::gate::{Gate, Heard};
 use crate::id::{ConnId, DialId, Life, ShardId};
-use crate::metrics::Limit;
+use crate::metrics::{Counter, Limit};
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
 use crate::random::Random;
@@ -139,6 +139,7 @@ impl Shard {
     pub(super) fn persisted(&mut self, now: Time, record: u64) {
         if let Some(control) = &mut self.control {
             control.stirred = true;
+            self.router.metrics.add(Counter::LogWrites, 1);
             control.cluster.persisted(now, record);
         }
     }
