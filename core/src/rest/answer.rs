@@ -159,6 +159,8 @@ pub struct ClusterView {
     pub applied: u64,
     /// Whether the node takes traffic.
     pub ready: bool,
+    /// Where a node of another cluster is that holds channels, as this one does, so that the two stay apart.
+    pub apart: Option<String>,
     /// All members.
     pub nodes: Vec<NodeView>,
     /// This node's links to others.
@@ -343,7 +345,7 @@ mod tests {
         let cluster = ClusterView { id, role: "leader", term: 1, leader, nodes: vec![node], ..ClusterView::default() };
         let body: Value = serde_json::from_slice(&Answer::cluster(&cluster).body).unwrap();
         let wanted = json!({"id": "1", "cluster": null, "role": "leader", "term": 1, "leader": "1", "epoch": 0,
-            "committed": 0, "applied": 0, "ready": false, "links": [],
+            "committed": 0, "applied": 0, "ready": false, "apart": null, "links": [],
             "nodes": [{"id": "1", "address": null, "role": "leader", "live": true, "applied": 7}]});
         assert_eq!(body["data"], wanted);
         assert_eq!(Answer::message("a\nb").body, r#"{"message":"a\nb"}"#);

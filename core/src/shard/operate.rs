@@ -187,6 +187,7 @@ impl Shard {
             committed,
             applied,
             ready: not_ready.is_none(),
+            apart: cluster.apart(),
             nodes: nodes.collect(),
             links: links.collect(),
         };
