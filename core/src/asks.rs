@@ -99,10 +99,18 @@ impl Asks {
         self.paused.remove(&conn);
     }
 
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    /// One that is open.
+    pub fn get(&self, number: u64) -> Option<&Ask> {
+        self.open.get(self.index(number)?)?.open()
+    }
+
     /// One is over. Says which sockets may go on.
     pub fn settle(&mut self, number: u64) -> BTreeSet<ConnId> {
-        let place = number.checked_sub(self.first).and_then(|index| self.open.get_mut(usize::try_from(index).ok()?));
-        if let Some(state) = place
+        if let Some(state) = self.index(number).and_then(|index| self.open.get_mut(index))
             && let State::Open(ask) = state
         {
             self.bytes = self.bytes.saturating_sub(WEIGHT + ask.frame.len());

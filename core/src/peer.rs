@@ -62,7 +62,7 @@ pub struct AskId {
 /// What a home has decided about a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// In which epoch. A receiver that is in another drops it; the message is asked again when the new homes are open.
+    /// In which epoch. A receiver that has sealed it drops it; the message is asked again when the new homes are open.
     pub epoch: u64,
     /// The number of the ask.
     pub number: u64,
@@ -229,7 +229,7 @@ pub enum PeerMessage {
         client: ClientId,
         /// Whether it has a seat.
         verdict: Verdict,
-        /// In which epoch that was decided; the answer of another epoch counts for nothing.
+        /// In which epoch that was decided; once that is sealed, the answer counts for nothing.
         epoch: u64,
         /// Its place in the queue, if it stands there.
         stamp: Option<u64>,
@@ -267,6 +267,11 @@ pub enum PeerMessage {
     Operate(Ticket, Operation),
     /// The answer.
     Operated(Ticket, Result<Box<Standing>, Refused>),
+    /// From a shard to all of its node, and from that to the other nodes when all of its shards have said so: in this life of
+    /// the node, nothing is decided any more in epochs before this one.
+    Held(Life, u64),
+    /// From the gate to its shards: in this life, as `Held`, but of all other nodes.
+    HeldAbroad(Life, u64),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.

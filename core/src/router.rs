@@ -99,6 +99,8 @@ pub struct Router {
     pub members: Members,
     /// The epoch whose homes are open on this shard; 0 for none.
     pub opened: u64,
+    /// The newest epoch before which this shard takes no decision any more; 0 for none.
+    pub sealed: u64,
     /// Until when this node may decide.
     pub lease: Time,
     /// Who is on which channel.
@@ -144,6 +146,7 @@ impl Router {
             life,
             members: Members::new(),
             opened: 0,
+            sealed: 0,
             lease: Time::ZERO,
             roster: Roster::new(),
             homes: Homes::new(),
@@ -574,10 +577,11 @@ impl Router {
         None
     }
 
-    /// At the receiver's shard: no further hop. What was decided in another epoch is dropped, since it is asked again.
+    /// At the receiver's shard: no further hop. What was decided in an epoch that is sealed here is dropped, since it is asked
+    /// again.
     pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
         if let Some(Decision { epoch, number, stamp }) = decision {
-            if epoch != self.members.epoch() && !mutant!(TakesAnyDecision) {
+            if epoch < self.sealed && !mutant!(TakesAnyDecision) {
                 return;
             }
             let id = AskId { life: way.from.life, shard: way.from.shard, number };
@@ -612,6 +616,13 @@ impl Router {
             self.send_refusal(way.from, Undelivered::OriginGone, out);
         } else {
             self.metrics.add(Counter::Undelivered, 1);
+        }
+    }
+
+    /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
+    pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
+        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number) {
+            self.refused(*from, Undelivered::OriginGone, out);
         }
     }
 

@@ -1,10 +1,11 @@
 //! From one set of live nodes to the next.
 //!
-//! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *seals* the old one: from
-//! then on it takes no decision of it, keeps what its clients send to homes, and tells its gate which clients are seated, which
-//! asks they were given and what its homes decided. Gates *report* to each other what concerns the other. A gate that has
-//! heard from all lives *opens* the epoch on its shards: homes begin anew from what was reported, and what is still open
-//! is asked again. So nothing is decided twice, and nothing is lost with a home. Echo and pub-sub go on all the while.
+//! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *holds*: its homes decide
+//! nothing more, and it keeps what its clients send to homes. Once all hold, each *seals* the old epoch: from then on it
+//! takes no decision of it, and tells its gate which clients are seated, which asks they were given and what its homes
+//! decided. Gates *report* to each other what concerns the other. A gate that has heard from all lives *opens* the epoch on
+//! its shards: homes begin anew from what was reported, and what is still open is asked again. So nothing is decided twice,
+//! and nothing is lost with a home. Echo and pub-sub go on all the while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,11 +106,60 @@ impl Ledger {
 }
 
 impl Shard {
-    /// The lives have changed: ends the old epoch on this shard.
-    pub(super) fn seal(&mut self, now: Time, out: &mut Actions) {
+    /// The lives have changed: this shard decides nothing more in the old epoch.
+    fn hold(&mut self, now: Time, out: &mut Actions) {
+        self.router.asks.hold(true);
+        self.move_homes(now);
+        // What was asked in the old epoch is over; whoever asked asks again.
+        self.go_through_waiting(now, out);
+        self.forget_dead(now, out);
+        let (life, epoch) = self.stay();
+        self.say_to_all(|| PeerMessage::Held(life, epoch), out);
+    }
+
+    fn stay(&self) -> (Life, u64) {
+        (self.router.life, self.router.members.epoch())
+    }
+
+    /// A shard of this node, or another node as a whole, decides nothing more in epochs before this one.
+    pub(super) fn held(&mut self, peer: PeerId, life: Life, epoch: u64, out: &mut Actions) {
+        match peer {
+            PeerId::Shard(shard) => self.barrier.shard_held(shard, (life, epoch)),
+            PeerId::Node(life) => self.barrier.node_held(life, epoch, &self.router.members),
+        }
+        if self.router.is_gate() {
+            let (stay, shards) = (self.stay(), self.config.shards);
+            if self.barrier.shall_tell_nodes(stay, shards) {
+                let others: Vec<Life> = self.router.members.lives().filter(|life| *life != stay.0).collect();
+                for other in others {
+                    self.router.forward(PeerId::Node(other), PeerMessage::Held(stay.0, stay.1), None, out);
+                }
+            }
+            if self.barrier.shall_tell_shards(stay, &self.router.members) {
+                self.say_to_all(|| PeerMessage::HeldAbroad(stay.0, stay.1), out);
+            }
+        }
+        self.seal_when_all_hold(out);
+    }
+
+    /// Every other node decides nothing more in epochs before this one, says the gate.
+    pub(super) fn held_abroad(&mut self, life: Life, epoch: u64, out: &mut Actions) {
+        self.barrier.others_held((life, epoch));
+        self.seal_when_all_hold(out);
+    }
+
+    fn seal_when_all_hold(&mut self, out: &mut Actions) {
+        let stay = self.stay();
+        if self.router.sealed < stay.1 && (self.barrier.is_passed(stay, self.config.shards) || mutant!(SealsAtOnce)) {
+            self.seal(out);
+        }
+    }
+
+    /// Every decision of the old epoch that can come has come: what is known of it is told.
+    fn seal(&mut self, out: &mut Actions) {
         let router = &mut self.router;
-        router.asks.hold(true);
         let members = &router.members;
+        router.sealed = members.epoch();
         router.given.retain(|life| members.node_of(life).is_some());
         router.decided.retain(|life| members.node_of(life).is_some());
         let mut ledger = Ledger {
@@ -127,10 +177,6 @@ impl Shard {
             }
         }
         let epoch = router.members.epoch();
-        self.move_homes(now);
-        // What was asked in the old epoch is over; whoever asked asks again.
-        self.go_through_waiting(now, out);
-        self.forget_dead(now, out);
         self.say(GATE, PeerMessage::Sealed(epoch, Box::new(ledger)), out);
     }
 
@@ -259,12 +305,15 @@ impl Shard {
             }
         }
         self.router.opened = epoch;
-        // What a client was given is over, and so is what was decided for a client of a life that has ended: it is lost with
-        // that client's connection.
-        let lost = decided.into_iter().filter(|(_, to)| self.router.members.node_of(*to).is_none()).map(|(ask, _)| ask);
-        for ask in given.into_iter().chain(lost).collect::<Vec<_>>() {
-            let resumed = self.router.asks.settle(ask.number);
-            self.resume_all(resumed, out);
+        for ask in given {
+            self.settle(ask.number, out);
+        }
+        // What was decided for a client of a life that has ended is lost with that client's connection.
+        for (ask, to) in decided {
+            if self.router.members.node_of(to).is_none() {
+                self.router.origin_lost(ask.number, out);
+                self.settle(ask.number, out);
+            }
         }
         self.let_overtaken_go(now, out);
         self.ask_for_seats_again(out);
@@ -272,8 +321,8 @@ impl Shard {
         self.router.ask_again(out);
     }
 
-    /// Nodes may have ended the old epoch at different moments, so that of two messages of one client the later was given and
-    /// the earlier was not. It cannot be given in its order any more: its sender is told so.
+    /// What a home decided last before it died may have reached one receiver and not another, so that of two messages of one
+    /// client the later was given and the earlier was not. It cannot be given in its order any more: its sender is told so.
     fn let_overtaken_go(&mut self, now: Time, out: &mut Actions) {
         for client in self.router.asks.overtaken() {
             let resumed = self.router.asks.drop_of(client);
@@ -334,6 +383,7 @@ impl Shard {
         self.router.decided.retain(|_| false);
         self.router.roster = Roster::new();
         self.router.opened = 0;
+        self.router.sealed = 0;
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
         self.move_homes(now);
@@ -361,7 +411,11 @@ impl Shard {
         for life in ended {
             self.forget_life(now, life, out);
         }
-        self.seal(now, out);
+        if self.router.members.epoch() <= self.router.sealed {
+            // Another cluster counts its epochs anew.
+            self.router.sealed = 0;
+        }
+        self.hold(now, out);
     }
 
     /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.

@@ -8,6 +8,7 @@
 //! happens).
 
 mod abroad;
+mod barrier;
 mod clients;
 mod control;
 mod epochs;
@@ -47,6 +48,7 @@ use crate::timers::Timers;
 use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
+use barrier::Barrier;
 use clients::Joining;
 use control::{CONTROL_STREAM, Control};
 use epochs::Epochs;
@@ -103,6 +105,8 @@ pub struct Shard {
     last_serial: u64,
     /// What waits until this shard may decide.
     waiting: VecDeque<(PeerId, PeerMessage)>,
+    /// Who has stopped deciding, when the live nodes change.
+    barrier: Barrier,
     /// On the gate: the way from one set of live nodes to the next.
     epochs: Epochs,
     inflate: Inflate,
@@ -148,6 +152,7 @@ impl Shard {
             last_ticket: 0,
             last_serial: 0,
             waiting: VecDeque::new(),
+            barrier: Barrier::default(),
             epochs: Epochs::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),

@@ -60,7 +60,11 @@ impl Shard {
                     return Heard::Kept;
                 }
             }
-            PeerMessage::Leave(..) if self.router.next_hop(&message).is_none() && !self.waiting.is_empty() => {
+            // A home that is not open yet will hear of the client's seat later than of its leaving.
+            PeerMessage::Leave(..)
+                if self.router.next_hop(&message).is_none()
+                    && (self.router.opened != epoch || !self.waiting.is_empty()) =>
+            {
                 self.waiting.push_back((peer, message));
                 return Heard::Kept;
             }
@@ -107,8 +111,8 @@ impl Shard {
                 self.send_on(PeerMessage::Seated { client, verdict, epoch, stamp }, out);
             }
             PeerMessage::Seated { client, verdict, epoch, stamp } => {
-                // The answer of another epoch counts for nothing: the seat is asked for again.
-                if epoch == self.router.members.epoch() || epoch == ANY_EPOCH {
+                // The answer of an epoch that is over counts for nothing: the seat is asked for again.
+                if epoch >= self.router.sealed || epoch == ANY_EPOCH {
                     // That the node or the address is full is said before anything is counted.
                     let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
                     self.seated(now, client, verdict, stamp, counted, out);
@@ -161,6 +165,8 @@ impl Shard {
                 }
             }
             PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
+            PeerMessage::Held(life, epoch) => self.held(peer, life, epoch, out),
+            PeerMessage::HeldAbroad(life, epoch) => self.held_abroad(life, epoch, out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);
@@ -194,12 +200,9 @@ impl Shard {
             PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
                 self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
             }
-            PeerMessage::Given(ask) => {
-                let resumed = self.router.asks.settle(ask.number);
-                self.resume_all(resumed, out);
-            }
+            PeerMessage::Given(ask) => self.settle(ask.number, out),
             PeerMessage::Stamped { client, epoch, stamp } => {
-                if epoch == self.router.members.epoch() {
+                if epoch >= self.router.sealed {
                     self.router.roster.stamp(client.serial, stamp);
                 }
             }
@@ -211,6 +214,12 @@ impl Shard {
             }
         }
         Heard::Done
+    }
+
+    /// The fate of a message of this shard is known.
+    pub(super) fn settle(&mut self, number: u64, out: &mut Actions) {
+        let resumed = self.router.asks.settle(number);
+        self.resume_all(resumed, out);
     }
 
     /// Sends a message that says itself where it goes.

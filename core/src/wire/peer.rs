@@ -35,6 +35,7 @@ const STAMPED: u8 = 13;
 const REFUSED: u8 = 14;
 const REPORTED: u8 = 15;
 const CREDIT: u8 = 16;
+const HELD: u8 = 17;
 
 /// The kind of a message that crosses nodes, and the version of the links since which there is that kind.
 fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
@@ -55,6 +56,7 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         PeerMessage::Refused(..) => (REFUSED, 1),
         PeerMessage::Reported { .. } => (REPORTED, 1),
         PeerMessage::Credit(..) => (CREDIT, 1),
+        PeerMessage::Held(..) => (HELD, 1),
         PeerMessage::Propose(..)
         | PeerMessage::Apply(..)
         | PeerMessage::Applied(_)
@@ -71,6 +73,7 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         | PeerMessage::Drained
         | PeerMessage::Operate(..)
         | PeerMessage::Operated(..)
+        | PeerMessage::HeldAbroad(..)
         | PeerMessage::Sealed(..)
         | PeerMessage::Opened(..)
         | PeerMessage::Measure(_)
@@ -145,6 +148,10 @@ fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
         PeerMessage::Credit(leg, bytes) => {
             out.put_u8(leg_code(*leg));
             put_number(out, *bytes as u64);
+        }
+        PeerMessage::Held(life, epoch) => {
+            put_life(out, *life);
+            put_number(out, *epoch);
         }
         _ => return put_data(message, out),
     }
@@ -236,6 +243,7 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
             PeerMessage::Reported { epoch, ledger: Box::new(ledger), more: reader.flag()? }
         }
         CREDIT => PeerMessage::Credit(read_leg(reader)?, reader.size()?),
+        HELD => PeerMessage::Held(reader.life()?, reader.number()?),
         _ => return None,
     })
 }
@@ -526,6 +534,7 @@ mod tests {
                 .prop_map(|(client, why)| PeerMessage::Refused(client, why)),
             (prop::sample::select(vec![Leg::Ask, Leg::Land]), any::<u32>())
                 .prop_map(|(leg, bytes)| PeerMessage::Credit(leg, bytes as usize)),
+            (1..=u64::MAX, number()).prop_map(|(life, epoch)| PeerMessage::Held(Life(life), epoch)),
         ]
     }
 
@@ -589,6 +598,7 @@ mod tests {
             PeerMessage::Lease(Time::ZERO),
             PeerMessage::Out,
             PeerMessage::Measure(Ticket(1)),
+            PeerMessage::HeldAbroad(Life(1), 1),
             PeerMessage::Sealed(1, Box::default()),
             PeerMessage::Opened(1, Box::default()),
         ];

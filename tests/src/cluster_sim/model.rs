@@ -238,12 +238,6 @@ pub struct Model {
     pub statuses: BTreeMap<u16, u64>,
     /// Messages given.
     pub given: u64,
-    /// Messages that were asked again and came behind later ones of their senders.
-    pub late: u64,
-    /// When a node was last lost, with its clients or without, in true time.
-    pub last_loss: u64,
-    /// Until when something goes wrong, or nodes come and go, in true time.
-    pub upheaval: u64,
     /// Whether more voters have lost their memory than the cluster can do without.
     pub loss: bool,
     /// Since when all has been well, in true time; `None`: it is not.
@@ -518,9 +512,6 @@ impl Model {
         let client = &mut self.clients[number];
         client.ended.get_or_insert((at, why));
         client.done = true;
-        if matches!(why, Why::Died | Why::Closed(1012 | 1001)) {
-            self.last_loss = at.time;
-        }
     }
 
     /// Creations whose fate nobody knows: those that were told so, and those that were never answered.
@@ -531,7 +522,6 @@ impl Model {
 
     /// A node's process has ended: so have its connections.
     pub fn node_died(&mut self, slot: usize) {
-        self.last_loss = self.at.time;
         for number in 0..self.clients.len() {
             if self.clients[number].slot == slot && self.clients[number].ended.is_none() {
                 self.end(number, Why::Died);
@@ -643,19 +633,7 @@ impl Model {
         } else if message.taken.is_none() {
             Some("that nobody took in")
         } else if let Some(last) = client.last.get(&sender).filter(|last| **last >= serial) {
-            let queued = self.channels[message.channel].pattern.has_queue();
-            // Who decides has moved since, or may have.
-            let since = message.taken.map_or(0, |taken| taken.time.saturating_sub(10_000_000_000));
-            let moved = self.last_loss.max(self.upheaval) >= since;
-            match (*last == serial, queued && moved) {
-                (true, _) => Some("twice"),
-                // What was lost with a home is asked again, behind what was not.
-                (false, true) => {
-                    self.late += 1;
-                    self.fault_of(number, message)
-                }
-                (false, false) => Some("out of order"),
-            }
+            Some(if *last == serial { "twice" } else { "out of order" })
         } else {
             self.fault_of(number, message)
         };

@@ -110,7 +110,6 @@ impl World {
         self.looks[slot] = None;
         (node.life, node.paused, node.draining, node.failed) = (Life::Up, None, false, None);
         (node.trouble, node.started) = (now, now);
-        self.state.model.upheaval = self.state.model.upheaval.max(now);
         let node = &mut self.state.nodes[slot];
         node.desks = (0..count)
             .map(|_| Desk {

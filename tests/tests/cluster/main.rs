@@ -46,15 +46,10 @@ macro_rules! tests {
     };
 }
 
-/// Set, it runs the list on glommio too: there, about one run in two, a new connection's first request is not read.
-const WITH_GLOMMIO: &str = "WRS_CLUSTER_GLOMMIO";
-
 /// Runs a scenario, or says once and past the test's captured output why none runs on this server.
 fn run(runtime: Runtime, scenario: fn(&Runtime)) {
     static SAID: Once = Once::new();
-    let is_open = runtime.kind == Kind::Glommio && std::env::var_os(WITH_GLOMMIO).is_none();
-    let known = is_open.then(|| format!("a fault is open there; {WITH_GLOMMIO}=1 runs them"));
-    match known.map_or_else(|| runtime.kind.availability().clone(), Err) {
+    match runtime.kind.availability() {
         Ok(()) => scenario(&runtime),
         Err(why) => SAID.call_once(|| {
             let mut past_the_capture = std::io::stderr();
@@ -106,7 +101,7 @@ scenarios! {
         garbage_at_the_cluster_port_harms_nobody
         a_rolling_restart_loses_no_channel
         a_newcomer_joins_under_load
-        #[ignore = "senders whose message is under way when a node joins are closed with 1012"] work_goes_on_while_a_newcomer_joins
+        work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
         nodes_that_stop_together_end_together
         the_last_of_two_goes_on
