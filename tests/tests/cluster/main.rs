@@ -77,6 +77,8 @@ scenarios! {
         channels_survive_their_leader
         channels_come_back_from_disk
         a_node_with_a_disk_comes_back_as_itself
+        #[cfg(target_os = "linux")] a_full_disk_ends_the_leader_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_full_disk_ends_a_follower_and_the_others_go_on
     }
     data {
         pub_sub_gives_each_client_each_message_once_and_in_order
