@@ -111,4 +111,9 @@ scenarios! {
     five {
         five_nodes_outlive_two
     }
+    audit {
+        #[ignore = "takes minutes; see CONTRIBUTING"] twenty_leaders_are_killed
+        #[ignore = "takes a minute; see CONTRIBUTING"] ten_thousand_joins_race_for_ten_seats
+        a_rolling_restart_under_load_tells_every_client
+    }
 }
