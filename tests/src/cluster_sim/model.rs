@@ -228,6 +228,8 @@ pub struct Model {
     pub at: At,
     /// Creations whose fate nobody knows.
     pub unknown: u64,
+    /// When resets were answered that may have been made.
+    resets: Vec<At>,
     /// Ids that were told to have timed out.
     pub expired: BTreeSet<String>,
     /// The first broken promise.
@@ -419,7 +421,10 @@ impl Model {
             return Err(format!("the id {id} is another channel's"));
         }
         let under_way = |asked: &&Asked| asked.want == Want::Reset && asked.since.is_some();
-        let removers = self.clients.iter().flat_map(|client| &client.asked).filter(under_way).count() as u32;
+        let asked = self.clients.iter().flat_map(|client| &client.asked).filter(under_way).count();
+        // One that was answered in the meantime may have come behind this in the log all the same.
+        let done = self.resets.iter().filter(|at| **at >= since).count();
+        let removers = u32::try_from(asked + done).unwrap_or(u32::MAX);
         self.channels.push(Channel {
             id,
             token,
@@ -460,6 +465,9 @@ impl Model {
 
     fn reset(&mut self, since: At, status: u16) -> Result<(), String> {
         let now = self.at;
+        if status != 503 {
+            self.resets.push(now);
+        }
         for channel in &mut self.channels {
             match status {
                 200 if channel.made < since => drop(channel.gone.get_or_insert(now)),

@@ -218,14 +218,21 @@ impl World {
                 self.state.release();
             }
             Event::Unclog => self.state.release(),
-            Event::Start { slot } if self.state.is_up(slot) && self.state.nodes[slot].draining => {
-                self.state.agenda.after(500 * MILLI, Event::Start { slot });
+            Event::Start { slot } if self.state.is_up(slot) => {
+                // It is to end first; or there is room on its disk again, which it has not missed.
+                if self.state.nodes[slot].draining {
+                    self.state.agenda.after(500 * MILLI, Event::Start { slot });
+                }
             }
             Event::Start { slot } => self.start(slot),
             Event::Look { slot, run } => self.look_at(slot, run),
             Event::Room { slot } => {
                 if let Some(directory) = &mut self.state.nodes[slot].directory {
                     directory.full = false;
+                }
+                if self.state.is_up(slot) && self.state.nodes[slot].failed.is_none() {
+                    self.state.nodes[slot].draining = false;
+                    self.open[slot] = true;
                 }
             }
         }
