@@ -101,6 +101,8 @@ fn kill_leader(cluster: &mut Cluster, acknowledged: &mut BTreeSet<String>) -> Ki
     let ports: Vec<u16> = stays.iter().map(|index| cluster.node(*index).port).collect();
     let waits: Vec<JoinHandle<Duration>> = ports.into_iter().map(|port| thread::spawn(move || creates(port, killed))).collect();
     let created = waits.into_iter().map(|wait| wait.join().unwrap()).max().unwrap();
+    // A sender that left now could not be told what became of its last messages.
+    cluster.ready();
     thread::sleep(WHILE);
     let mut kill = Kill { created, echo: Duration::ZERO, pub_sub: Duration::ZERO, push_pull: Duration::ZERO, told: 0 };
     kill.echo = echoes.into_iter().map(Echo::end).max().unwrap();
