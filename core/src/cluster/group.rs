@@ -314,7 +314,7 @@ impl Cluster {
             incarnation: self.me.incarnation,
             address: address.unwrap_or(here),
             shards: self.me.shards,
-            version: codec::VERSION,
+            version: self.config.protocol,
             life: None,
         }
     }

@@ -11,7 +11,7 @@ use wrs_raft::{ChangeKind, ConfChange, Input, ProgressState};
 use super::group::raft_id;
 use super::links::Since;
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest, NODES_MAX};
-use super::{Cluster, VERSION, VERSION_MIN};
+use super::{Cluster, VERSION_MIN};
 use crate::config::NodeAddress;
 use crate::id::{Life, NodeId};
 use crate::members::{Member, NodeChange};
@@ -95,7 +95,7 @@ impl Cluster {
             Some(JoinRefusal::NoCluster)
         } else if request.id_length != self.me.id_length {
             Some(JoinRefusal::IdLength)
-        } else if newest < VERSION_MIN.max(self.version()) || oldest > VERSION {
+        } else if newest < VERSION_MIN.max(self.version()) || oldest > self.config.protocol {
             Some(JoinRefusal::Version)
         } else if self.config.cluster_secret.is_none() && !loopback {
             Some(JoinRefusal::NotLoopback)

@@ -484,9 +484,10 @@ impl Cluster {
 
     // The inside.
 
-    /// The newest version that every member speaks.
-    fn version(&self) -> u8 {
-        self.members.iter().map(|(_, member)| member.version).min().unwrap_or(VERSION).min(VERSION)
+    /// The newest version that every member speaks: the one that the log is written in.
+    pub fn version(&self) -> u8 {
+        let own = self.config.protocol;
+        self.members.iter().map(|(_, member)| member.version).min().unwrap_or(own).min(own)
     }
 
     /// Whether nobody else is in the cluster, so that nothing waits for a time.

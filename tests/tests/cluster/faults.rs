@@ -421,3 +421,60 @@ pub fn the_last_of_two_goes_on(runtime: &Runtime) {
     cluster.ready();
     assert!(cluster.running().all(|server| server.look(&channel).is_some()), "the longest log goes on");
 }
+
+/// A service is brought to the next version of the protocol node by node, under load: nothing is lost, the log is written in the
+/// older version until all know the newer, and then none that knows only the older is let in any more.
+pub fn an_upgrade_from_node_to_node_loses_nothing(runtime: &Runtime) {
+    let mut cluster = Cluster::of(runtime, 3, &[]);
+    let channels: Vec<Channel> = (0..6).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+    let version = |server: &Server| view(server)["version"].as_u64().unwrap();
+    let old = version(cluster.node(0));
+    let mut acknowledged = BTreeSet::new();
+    for index in 0..3 {
+        let stays: Vec<usize> = (0..3).filter(|other| *other != index).collect();
+        let loaded: Vec<Channel> = (0..6).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+        let mut loads: Vec<Load> = loaded.iter().map(|_| Load::default()).collect();
+        for (load, channel) in loads.iter_mut().zip(&loaded) {
+            stays.iter().for_each(|other| load.receiver(cluster.node(*other).join(channel)));
+            for other in &stays {
+                load.sender(&other.to_string(), cluster.node(*other).join_as(channel, "&echo=false"));
+            }
+        }
+        let creator = Creator::start(cluster.node(stays[0]));
+        thread::sleep(WHILE);
+        assert!(cluster.running().all(|server| version(server) == old), "one does not know the newer");
+        let mut stopped = cluster.take(index);
+        stopped.signal("TERM");
+        assert_eq!(stopped.wait().code(), Some(0), "{:#?}", stopped.log());
+        cluster.set(index, "WRS_TRIAL_NEXT_PROTOCOL=yes");
+        cluster.start(index);
+        cluster.ready();
+        thread::sleep(WHILE);
+        let created = creator.end();
+        assert!(created.refused.keys().all(|status| matches!(status, 503 | 504)), "{:?}", created.refused);
+        acknowledged.extend(created.ids);
+        for (load, channel) in loads.iter_mut().zip(&loaded) {
+            let sent = load.stop();
+            for heard in load.end(cluster.node(index), channel) {
+                heard.in_order();
+                for (name, sent) in &sent {
+                    assert_eq!(sent.closed, None);
+                    heard.whole(name, sent.count);
+                }
+            }
+        }
+    }
+    until("all know that all know the newer", || {
+        cluster.running().all(|server| version(server) == old + 1).then_some(())
+    });
+    for server in cluster.running() {
+        let known = ids(server);
+        assert!(acknowledged.is_subset(&known), "lost: {:?}", acknowledged.difference(&known));
+        assert!(channels.iter().all(|channel| server.look(channel).is_some()));
+    }
+    let late = cluster.add_place(runtime, &[]);
+    cluster.start(late);
+    let path = format!("/cluster/join/{}", cluster.address(0));
+    let why = cluster.node(late).post(&path, "").problem(502);
+    assert!(why.contains("version"), "{why}");
+}

@@ -107,6 +107,7 @@ scenarios! {
         a_stopped_node_leaves
         nodes_that_stop_together_end_together
         the_last_of_two_goes_on
+        an_upgrade_from_node_to_node_loses_nothing
     }
     five {
         five_nodes_outlive_two
