@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use wrs_tests::real::{Channel, Cluster, Got, PATIENCE, Runtime, Server, Stream, Ws, attempt, until};
 
-use crate::load::{Creator, Load, ids};
+use crate::load::{Creator, DEFAULT_TIMES, Load, ids};
 
 /// How often the leader is killed.
 const KILLS: usize = 20;
@@ -19,9 +19,6 @@ const ELECTION_MAX: Duration = Duration::from_millis(3_000);
 const ELECTION_MIN: Duration = Duration::from_millis(2_000);
 /// What the contract gives beyond that.
 const MARGIN: Duration = Duration::from_millis(500);
-/// The defaults, which [`Cluster::places`] makes shorter.
-const DEFAULTS: [&str; 3] =
-    ["WRS_NODE_HEARTBEAT=300", "WRS_NODE_MIN_ELECTION_TIMEOUT=2000", "WRS_NODE_MAX_ELECTION_TIMEOUT=3000"];
 /// How long load runs before and after a kill.
 const WHILE: Duration = Duration::from_millis(700);
 /// Between two messages of an echo client.
@@ -116,6 +113,7 @@ fn kill_leader(cluster: &mut Cluster, acknowledged: &mut BTreeSet<String>) -> Ki
     let server = cluster.node(stays[0]);
     for (load, channel) in shared_loads.iter_mut().zip(&shared) {
         let sent = load.stop();
+        load.all_heard(&sent);
         for heard in load.end(server, channel) {
             assert_eq!(heard.code, Some(4404), "a survivor's client was closed");
             heard.in_order();
@@ -128,6 +126,7 @@ fn kill_leader(cluster: &mut Cluster, acknowledged: &mut BTreeSet<String>) -> Ki
     }
     for (load, channel) in pulled_loads.iter_mut().zip(&pulled) {
         let sent = load.stop();
+        load.all_taken(&sent);
         let mut all = BTreeSet::new();
         for heard in load.end(server, channel) {
             assert_eq!(heard.code, Some(4404), "a survivor's worker was closed");
@@ -157,7 +156,7 @@ fn creates(port: u16, since: Instant) -> Duration {
 /// all within twice that; pub-sub and echo between other nodes' clients never stop; what was homed there resumes in the same
 /// time; nothing acknowledged is lost."
 pub fn twenty_leaders_are_killed(runtime: &Runtime) {
-    let mut cluster = Cluster::of(runtime, 3, &DEFAULTS);
+    let mut cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let mut acknowledged = BTreeSet::new();
     let mut kills = Vec::new();
     for number in 0..KILLS {
