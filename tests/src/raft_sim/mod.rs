@@ -24,6 +24,21 @@
 //! | `memory` | nodes that keep nothing on disk |
 //! | `exhaust` | every interleaving of a tiny cluster |
 
+/// Whether a fault of the driver or of the application is switched on: see `wrs_raft::mutant`.
+#[cfg(feature = "mutants")]
+macro_rules! fault {
+    ($name:ident) => {
+        wrs_raft::mutant::is_on(wrs_raft::mutant::Mutant::$name)
+    };
+}
+
+#[cfg(not(feature = "mutants"))]
+macro_rules! fault {
+    ($name:ident) => {
+        false
+    };
+}
+
 mod actions;
 pub mod app;
 mod check;
