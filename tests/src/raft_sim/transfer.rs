@@ -48,8 +48,8 @@ struct Receiving {
 pub struct Transfers {
     sending: BTreeMap<u64, Sending>,
     receiving: Option<Receiving>,
-    /// What came whole in this life.
-    done: Option<SnapshotId>,
+    /// What came whole in this life, and whether it is durable.
+    done: Option<(SnapshotId, bool)>,
     /// Where parts are kept.
     store: Disk,
     /// What part is kept, and where: a crash takes it not, but perhaps some of its bytes.
@@ -248,7 +248,12 @@ impl World {
         (offset, checksum, bytes): (u64, u32, Bytes),
     ) -> Option<u64> {
         let transfers = &mut self.nodes[slot].transfers;
-        if transfers.done == Some(id) {
+        if let Some((_, durable)) = transfers.done.filter(|(done, _)| *done == id) {
+            if durable {
+                // Another transfer of the same: the machine may not have taken it from the one before.
+                let life = self.nodes[slot].life;
+                self.inputs.push_back((slot, life, Input::Receive((**message).clone())));
+            }
             return Some(id.bytes);
         }
         let mut begun = false;
@@ -332,7 +337,7 @@ impl World {
         let Some((_, file)) = transfers.part else { return };
         let bytes = transfers.store.read(file);
         transfers.receiving = None;
-        transfers.done = Some(id);
+        transfers.done = Some((id, false));
         let Body::Snapshot { meta } = &message.body else { return };
         let sent = self.history.snapshots.get(&id.index).is_some_and(|whole| *whole == bytes);
         let Some(app) = App::decode(&bytes).filter(|_| sent) else {
@@ -358,8 +363,11 @@ impl World {
     /// A snapshot from another node is here and durable.
     pub(super) fn stored(&mut self, slot: usize, saved: Rc<Saved>, message: Message) {
         let transfers = &mut self.nodes[slot].transfers;
-        if transfers.part.is_some_and(|(id, _)| transfers.done == Some(id)) {
-            transfers.drop_part();
+        if let Some((done, durable)) = &mut transfers.done {
+            *durable |= done.index == saved.meta.index;
+            if transfers.part.is_some_and(|(id, _)| id == *done) {
+                transfers.drop_part();
+            }
         }
         self.nodes[slot].snapshots.push(saved);
         self.give(slot, Input::Receive(message));
