@@ -1,5 +1,6 @@
 //! One-line faults that can be switched on, to see whether the tests notice them. Only with the feature `mutants`, which no
-//! server has: without it each switch is the constant `false`.
+//! server has: without it each switch is the constant `false`. A few stand for faults of a driver or of an application, which the
+//! simulator has in place of this crate.
 
 #[cfg(feature = "mutants")]
 macro_rules! mutant {
@@ -31,7 +32,9 @@ mod switch {
         ON.set(mutant);
     }
 
-    pub(crate) fn is_on(mutant: Mutant) -> bool {
+    /// Whether a fault is switched on.
+    #[must_use]
+    pub fn is_on(mutant: Mutant) -> bool {
         ON.get() == Some(mutant)
     }
 
@@ -116,5 +119,16 @@ mod switch {
         RestartForgetsChanges, "M2", "changes that are in force at the start hold up elections";
         ReadsMissShrinking, "L2", "reads are not looked at again when the configuration shrinks";
         SettlesEarly, "", "a proposal is told committed one entry early";
+        CommitsBeforeAccepting, "", "a node alone in memory tells a proposal committed before it tells that it is in the log";
+        ChunksUnchecked, "S3", "the checksum of a snapshot's chunk is not looked at";
+        WholeUnchecked, "S3", "the checksum of a whole snapshot is not looked at";
+        TakesAnyOffset, "S3", "a chunk of a snapshot is taken wherever it stands";
+        ResumesTooFar, "S3", "after a restart one byte more of a snapshot counts as here than is";
+        ResumeTrustsLength, "S3", "after a restart a torn part of full length counts as the snapshot";
+        SenderNeverGoesBack, "S3", "the sender of a snapshot does not go back for a receiver that has started again";
+        SenderDoneEarly, "S2", "the sender of a snapshot is done one chunk early";
+        MemoryComesBack, "R5", "(driver) a node that keeps nothing starts again as the member that it was";
+        ReadsServedEarly, "L1", "(driver) a read is served before its index is applied";
+        RequestsRepeat, "", "(application) a request that is repeated takes effect again";
     }
 }

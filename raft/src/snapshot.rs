@@ -116,6 +116,9 @@ impl Outgoing {
 
     /// The receiver has everything before `offset`. It may have less than before: then it has started again.
     pub fn wanted(&mut self, offset: u64) {
+        if mutant!(SenderNeverGoesBack) && offset < self.have {
+            return;
+        }
         if offset <= self.id.bytes && (offset != self.have || self.id.bytes == 0) {
             self.have = offset;
             self.sent = None;
@@ -128,7 +131,8 @@ impl Outgoing {
     /// Whether the receiver has everything.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.have >= self.id.bytes && (self.id.bytes > 0 || self.have == u64::MAX)
+        let have = if mutant!(SenderDoneEarly) { self.have.saturating_add(self.chunk_bytes) } else { self.have };
+        have >= self.id.bytes && (self.id.bytes > 0 || self.have == u64::MAX)
     }
 }
 
@@ -163,11 +167,17 @@ impl Incoming {
         Incoming { id, have: 0, checksum: CRC_START }
     }
 
-    /// A transfer of `id` of which `prefix` is here, from before a break or a restart.
+    /// A transfer of `id` of which `prefix` is here, from before a break or a restart. As long as the whole and not it, it counts for
+    /// nothing: a crash may have left holes.
     #[must_use]
     pub fn resume(id: SnapshotId, prefix: &[u8]) -> Incoming {
-        let prefix = if prefix.len() as u64 <= id.bytes { prefix } else { &[] };
-        Incoming { id, have: prefix.len() as u64, checksum: crc32c(CRC_START, prefix) }
+        let (have, checksum) = (prefix.len() as u64, crc32c(CRC_START, prefix));
+        let torn = have == id.bytes && checksum != id.checksum && !mutant!(ResumeTrustsLength);
+        if have > id.bytes || torn {
+            return Incoming::new(id);
+        }
+        let have = if mutant!(ResumesTooFar) { (have + 1).min(id.bytes) } else { have };
+        Incoming { id, have, checksum }
     }
 
     /// Which snapshot.
@@ -184,15 +194,15 @@ impl Incoming {
 
     /// Takes a chunk of this snapshot.
     pub fn receive(&mut self, offset: u64, checksum: u32, bytes: Bytes) -> Received {
-        if crc32c(CRC_START, &bytes) != checksum {
+        if crc32c(CRC_START, &bytes) != checksum && !mutant!(ChunksUnchecked) {
             return Received::Damaged;
         }
         let end = offset.saturating_add(bytes.len() as u64);
-        if offset != self.have || end > self.id.bytes || bytes.is_empty() {
+        if (offset != self.have && !mutant!(TakesAnyOffset)) || end > self.id.bytes || bytes.is_empty() {
             return Received::Nothing;
         }
         let whole = crc32c(self.checksum, &bytes);
-        if end == self.id.bytes && whole != self.id.checksum {
+        if end == self.id.bytes && whole != self.id.checksum && !mutant!(WholeUnchecked) {
             *self = Incoming::new(self.id);
             return Received::Damaged;
         }
@@ -204,6 +214,6 @@ impl Incoming {
     /// Whether all of it is here, and is what the id says.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.have == self.id.bytes && self.checksum == self.id.checksum
+        self.have == self.id.bytes && (self.checksum == self.id.checksum || mutant!(WholeUnchecked))
     }
 }

@@ -254,7 +254,7 @@ impl Raft {
             } else if self.log.committed() != self.told_hard.commit && !self.config.in_memory {
                 self.flush_commit(out);
             }
-            if !self.events.is_empty() {
+            if !self.events.is_empty() && !mutant!(CommitsBeforeAccepting) {
                 // That a proposal is in the log is told before what is applied, and so committed: it may be the same step.
                 out.append(&mut self.events);
             }

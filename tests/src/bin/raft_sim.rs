@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use wrs_tests::raft_sim::RaftCluster;
 use wrs_tests::raft_sim::exhaust::{Bounds, explore};
+use wrs_tests::raft_sim::{RaftCluster, shallow};
 use wrs_tests::sim::runner::{Plan, run_seeds};
 use wrs_tests::sim::shrink::shrink;
 use wrs_tests::sim::{Scenario, Spec};
@@ -16,6 +16,9 @@ raft_sim replay SPEC [trace] [FAULT]          run one spec, as a failure prints 
 raft_sim shrink SPEC                          find a smaller spec that fails alike
 raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every interleaving of three nodes
 raft_sim mutants [SEEDS [EVENTS [THREADS [NAME..]]]]   how many seeds it takes to catch each fault (with --features mutants)";
+
+/// From so many seeds on a run must have come everywhere.
+const SEEDS_DEEP: u64 = 500;
 
 fn number(argument: Option<&String>, default: u64) -> u64 {
     argument.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -48,7 +51,11 @@ fn run(arguments: &[String]) -> ExitCode {
         summary.compared,
         summary.failures.len()
     );
-    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let shallow = if summary.seeds < SEEDS_DEEP { Vec::new() } else { shallow(&summary.coverage) };
+    if !shallow.is_empty() {
+        println!("never came to, or left open: {}", shallow.join(", "));
+    }
+    if summary.failures.is_empty() && shallow.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Every interleaving of a tiny cluster.

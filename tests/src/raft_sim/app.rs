@@ -111,7 +111,7 @@ impl App {
         self.chain = chain;
         let command = command?;
         let session = self.sessions.get_mut(usize::from(command.client))?;
-        if command.sequence <= *session {
+        if command.sequence <= *session && !fault!(RequestsRepeat) {
             return None;
         }
         *session = command.sequence;

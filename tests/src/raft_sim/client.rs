@@ -151,7 +151,7 @@ impl World {
         let applied = self.nodes[slot].app.applied;
         let mut at = 0;
         while let Some((token, index)) = self.nodes[slot].reads.get(at).copied() {
-            if index > applied {
+            if index > applied && !fault!(ReadsServedEarly) {
                 at += 1;
                 continue;
             }

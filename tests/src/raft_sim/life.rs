@@ -37,7 +37,9 @@ impl World {
     /// Gives a node an empty disk, and with it a new incarnation.
     pub(super) fn new_disk(&mut self, slot: usize) {
         let node = &mut self.nodes[slot];
-        node.config.incarnation = Incarnation(node.reborn);
+        if !(node.config.in_memory && node.lost_at > 0 && fault!(MemoryComesBack)) {
+            node.config.incarnation = Incarnation(node.reborn);
+        }
         node.disk.wipe();
         node.wal = Wal::found(&mut node.disk, node.id, node.reborn);
     }
@@ -102,6 +104,14 @@ impl World {
         }
     }
 
+    /// A node crashes in the midst of what it is doing.
+    pub(super) fn cut_power(&mut self, slot: usize) {
+        if !self.healing {
+            self.coverage.hit("power cuts");
+            self.crash(slot, true);
+        }
+    }
+
     /// Ends a node's process, if it runs.
     fn stop(&mut self, slot: usize) {
         let node = &mut self.nodes[slot];
@@ -126,6 +136,9 @@ impl World {
         match self.nodes[slot].state {
             State::Down => {}
             State::Lost { removed: true } => return self.join(slot),
+            State::Lost { .. } if fault!(MemoryComesBack) && self.nodes[slot].config.in_memory => {
+                return self.join(slot);
+            }
             State::Lost { removed: false } if self.is_known_otherwise(slot) => return self.join_as_stranger(slot),
             State::Unborn | State::Up | State::Paused | State::Lost { removed: false } => return,
         }
@@ -224,7 +237,8 @@ impl World {
         node.lost_at = newest.max(self.history.committed.last());
         // What it had made durable counted when it was acknowledged; it is void only once the node joins anew.
         node.unsynced.clear();
-        if !removed && self.is_known_otherwise(slot) && self.random.coin() {
+        let returns = self.is_known_otherwise(slot) || (fault!(MemoryComesBack) && self.nodes[slot].config.in_memory);
+        if !removed && returns && self.random.coin() {
             let delay = self.random.exponential(self.plan.downtime_mean);
             let life = self.nodes[slot].life;
             self.agenda.after(delay, Event::Restart { node: slot, life });

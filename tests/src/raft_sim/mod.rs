@@ -24,6 +24,21 @@
 //! | `memory` | nodes that keep nothing on disk |
 //! | `exhaust` | every interleaving of a tiny cluster |
 
+/// Whether a fault of the driver or of the application is switched on: see `wrs_raft::mutant`.
+#[cfg(feature = "mutants")]
+macro_rules! fault {
+    ($name:ident) => {
+        wrs_raft::mutant::is_on(wrs_raft::mutant::Mutant::$name)
+    };
+}
+
+#[cfg(not(feature = "mutants"))]
+macro_rules! fault {
+    ($name:ident) => {
+        false
+    };
+}
+
 mod actions;
 pub mod app;
 mod check;
@@ -41,10 +56,36 @@ mod transfer;
 mod wal;
 mod world;
 
-use crate::sim::{Outcome, Scenario, Spec};
+use crate::sim::{Coverage, Outcome, Scenario, Spec};
 
 pub use plan::{FAULTS, Plan};
 pub use world::World;
+
+/// Where a run of many seeds must have come: a simulator that never gets deep proves nothing.
+const DEEP: &[&str] = &[
+    "elections while joint",
+    "commits while joint",
+    "snapshots installed",
+    "truncations",
+    "rot found",
+    "reads",
+    "voters again after losing all",
+    "transfers done",
+    "transfers resumed",
+    "transfers interrupted",
+    "chunks refused",
+];
+
+/// Where a run never came that should have, or what it left undecided: nothing, if it says anything.
+#[must_use]
+pub fn shallow(coverage: &Coverage) -> Vec<&'static str> {
+    let mut shallow: Vec<&str> = DEEP.iter().copied().filter(|deep| coverage.count(deep) == 0).collect();
+    shallow.extend((coverage.count(UNDECIDED) > 0).then_some(UNDECIDED));
+    shallow
+}
+
+/// Histories for which the search for an order gave up.
+const UNDECIDED: &str = "histories undecided";
 
 /// The scenario: one raft cluster for each seed.
 #[derive(Clone, Copy, Debug, Default)]

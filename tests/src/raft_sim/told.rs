@@ -3,6 +3,7 @@
 //! The rules beside it know where in the one log each operation took effect, and look at positions alone. This one knows nothing of
 //! logs: it sees values, as a client does (Wing and Gong 1993, Lowe 2017).
 
+use super::UNDECIDED;
 use super::app::{App, KEYS};
 use super::world::World;
 use crate::sim::model::{Register, RegisterOperation};
@@ -97,7 +98,7 @@ impl World {
     /// There is an order of all that clients asked that explains all that they were told.
     pub(super) fn check_told(&mut self) {
         let (unexplained, undecided) = self.history.told.unexplained();
-        self.coverage.add("histories undecided", undecided);
+        self.coverage.add(UNDECIDED, undecided);
         if self.trace && undecided > 0 {
             println!("{undecided} histories undecided");
         }

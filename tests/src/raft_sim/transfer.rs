@@ -31,6 +31,8 @@ struct Sending {
     /// Counts what is done for it; timers of an earlier turn are void.
     turn: u64,
     silent: u32,
+    /// What the peer said last that it wants.
+    wanted: Option<u64>,
 }
 
 /// A snapshot on its way here.
@@ -46,8 +48,8 @@ struct Receiving {
 pub struct Transfers {
     sending: BTreeMap<u64, Sending>,
     receiving: Option<Receiving>,
-    /// What came whole in this life.
-    done: Option<SnapshotId>,
+    /// What came whole in this life, and whether it is durable.
+    done: Option<(SnapshotId, bool)>,
     /// Where parts are kept.
     store: Disk,
     /// What part is kept, and where: a crash takes it not, but perhaps some of its bytes.
@@ -129,7 +131,7 @@ impl World {
         let id = SnapshotId::of(meta.index, meta.term, &bytes);
         let retry = Duration::from_nanos(self.plan.chunk_retry);
         let outgoing = Outgoing::new(id, self.plan.chunk_bytes, retry);
-        let sending = Sending { outgoing, id, bytes, message: Rc::new(message), turn: 0, silent: 0 };
+        let sending = Sending { outgoing, id, bytes, message: Rc::new(message), turn: 0, silent: 0, wanted: None };
         if self.nodes[slot].transfers.sending.insert(to.0, sending).is_some() {
             self.coverage.hit("transfers replaced");
         }
@@ -156,6 +158,7 @@ impl World {
         sending.turn = transfers.turns;
         let (turn, life) = (sending.turn, node.life);
         let range = sending.outgoing.next(local);
+        let astray = range.as_ref().filter(|range| sending.wanted.is_some_and(|wanted| wanted != range.start)).cloned();
         let part = range.map(|range| {
             sending.silent += 1;
             let bytes = sending.bytes.slice(range.start as usize..range.end as usize);
@@ -164,6 +167,9 @@ impl World {
         let retry = local + Duration::from_nanos(self.plan.chunk_retry);
         let at = node.clock.true_at(retry.as_nanos()).max(now + MICRO);
         self.agenda.at(at, Event::Retry { node: slot, life, to, turn });
+        if let Some(range) = astray {
+            return self.fail("a sender sends what is wanted", format!("node {} sends {range:?} to {to}", slot + 1));
+        }
         if let Some((part, message)) = part {
             self.send_part(slot, to, Some(message), part);
         }
@@ -220,6 +226,7 @@ impl World {
                 let sending = self.nodes[slot].transfers.sending.get_mut(&to);
                 if let Some(sending) = sending.filter(|sending| sending.id == id) {
                     sending.silent = 0;
+                    sending.wanted = Some(offset);
                     sending.outgoing.wanted(offset);
                     self.send_chunk(slot, to);
                 }
@@ -241,9 +248,15 @@ impl World {
         (offset, checksum, bytes): (u64, u32, Bytes),
     ) -> Option<u64> {
         let transfers = &mut self.nodes[slot].transfers;
-        if transfers.done == Some(id) {
+        if let Some((_, durable)) = transfers.done.filter(|(done, _)| *done == id) {
+            if durable {
+                // Another transfer of the same: the machine may not have taken it from the one before.
+                let life = self.nodes[slot].life;
+                self.inputs.push_back((slot, life, Input::Receive((**message).clone())));
+            }
             return Some(id.bytes);
         }
+        let mut begun = false;
         match &mut transfers.receiving {
             Some(now) if now.incoming.id() == id => now.term = now.term.max(message.term),
             Some(now) if (message.term, id.index) < (now.term, now.incoming.id().index) => return None,
@@ -254,6 +267,7 @@ impl World {
                 if transfers.begin(id, message.term) > 0 {
                     self.coverage.hit("transfers resumed");
                 }
+                begun = true;
             }
         }
         let receiving = transfers.receiving.as_mut()?;
@@ -264,6 +278,13 @@ impl World {
             Received::Damaged => self.refuse_chunk(slot, id, offset, &bytes),
             Received::Nothing => self.coverage.hit("chunks out of turn"),
         }
+        if begun {
+            self.crash_within(slot, self.plan.chunk_retry * 2, 12);
+        }
+        if have == id.bytes && !complete {
+            let detail = format!("node {} wants no more of {} and has not all", slot + 1, id.index);
+            self.fail("who wants no more has all", detail);
+        }
         if complete && self.violation.is_none() {
             self.finish_transfer(slot, message, id);
         }
@@ -272,7 +293,7 @@ impl World {
 
     fn write_chunk(&mut self, slot: usize, id: SnapshotId, offset: u64, bytes: &Bytes) {
         self.coverage.hit("chunks");
-        let sync = self.random.below(4) == 0;
+        let sync = self.random.below(8) == 0;
         let transfers = &mut self.nodes[slot].transfers;
         let Some((_, file)) = transfers.part else { return };
         let (here, at) = (transfers.store.len(file), offset as usize);
@@ -316,7 +337,7 @@ impl World {
         let Some((_, file)) = transfers.part else { return };
         let bytes = transfers.store.read(file);
         transfers.receiving = None;
-        transfers.done = Some(id);
+        transfers.done = Some((id, false));
         let Body::Snapshot { meta } = &message.body else { return };
         let sent = self.history.snapshots.get(&id.index).is_some_and(|whole| *whole == bytes);
         let Some(app) = App::decode(&bytes).filter(|_| sent) else {
@@ -327,13 +348,26 @@ impl World {
         let (life, delay) = (node.life, transfers.store.sync_delay());
         let message = Box::new((**message).clone());
         self.agenda.after(delay, Event::Stored { node: slot, life, saved, message });
+        self.crash_within(slot, delay, 3);
+    }
+
+    /// Sometimes a node crashes while a snapshot comes in: chance alone seldom hits that moment.
+    fn crash_within(&mut self, slot: usize, span: u64, one_in: u64) {
+        if self.random.below(one_in) > 0 || self.spec.is_off("crash") || self.healing {
+            return;
+        }
+        let (life, delay) = (self.nodes[slot].life, self.random.below(span));
+        self.agenda.after(delay, Event::PowerCut { node: slot, life });
     }
 
     /// A snapshot from another node is here and durable.
     pub(super) fn stored(&mut self, slot: usize, saved: Rc<Saved>, message: Message) {
         let transfers = &mut self.nodes[slot].transfers;
-        if transfers.part.is_some_and(|(id, _)| transfers.done == Some(id)) {
-            transfers.drop_part();
+        if let Some((done, durable)) = &mut transfers.done {
+            *durable |= done.index == saved.meta.index;
+            if transfers.part.is_some_and(|(id, _)| id == *done) {
+                transfers.drop_part();
+            }
         }
         self.nodes[slot].snapshots.push(saved);
         self.give(slot, Input::Receive(message));

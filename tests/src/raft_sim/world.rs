@@ -43,6 +43,8 @@ pub enum Event {
     Retry { node: usize, life: u32, to: u64, turn: u64 },
     /// A snapshot that came in chunks is durable.
     Stored { node: usize, life: u32, saved: Rc<Saved>, message: Box<Message> },
+    /// A node crashes.
+    PowerCut { node: usize, life: u32 },
     /// What became of a snapshot on its way is known.
     Reported { node: usize, life: u32, to: u64, delivered: bool },
     /// Inputs that waited are flushed.
@@ -79,6 +81,7 @@ impl Event {
             | Event::Client { .. }
             | Event::Nemesis
             | Event::Mend { .. }
+            | Event::PowerCut { .. }
             | Event::CutOff { .. } => None,
         }
     }
@@ -101,6 +104,7 @@ impl Event {
             Event::Part { to, from, .. } => 256 * (*to as u64 + 1) + *from as u64,
             Event::Retry { .. } => 13,
             Event::Stored { .. } => 14,
+            Event::PowerCut { .. } => 15,
         }
     }
 }
@@ -292,6 +296,7 @@ impl World {
             }
             Event::Resume { node, life } if self.nodes[node].life == life => self.resume(node),
             Event::Restart { node, life } if self.nodes[node].life == life => self.restart(node),
+            Event::PowerCut { node, life } if self.lives(node, life) => self.cut_power(node),
             Event::Client { client, turn } => self.client(client, turn),
             Event::Nemesis => self.act(),
             Event::CutOff { node } => self.cut_off(node),
