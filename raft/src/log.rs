@@ -535,8 +535,9 @@ impl Log {
     }
 
     /// The snapshot and entries that the next record must hold, and notes that they are being written.
+    #[inline]
     pub(crate) fn take_unwritten(&mut self) -> (Option<Box<SnapshotMeta>>, Entries) {
-        let snapshot = if self.snapshot_written { None } else { self.snapshot.clone() };
+        let snapshot = if self.has_unwritten_snapshot() { self.snapshot.clone() } else { None };
         self.snapshot_written = self.snapshot.is_some();
         let entries = self.slice(self.written + 1, self.last, u64::MAX);
         self.written = self.last;
@@ -625,14 +626,14 @@ impl Log {
             return false;
         }
         let Some(term) = self.term(upto) else { return false };
-        let gone: u64 = self.range(self.base.index + 1, upto).map(Entry::size_bytes).sum();
-        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.front_mut() {
             let first = run.first_index();
             if first > upto {
                 break;
             }
             let gone = (upto + 1 - first) as usize;
+            let bytes: u64 = run.iter().take(gone).map(Entry::size_bytes).sum();
+            self.bytes = self.bytes.saturating_sub(bytes);
             if gone < run.len() {
                 run.drop_front(gone);
                 break;
