@@ -4,6 +4,7 @@
 //! and applied is the same memory; terms are kept as runs too, so that looking one up touches no entry. Semantics: etcd
 //! `log.go` and `log_unstable.go`. Nothing here can panic: an index outside the log has no term and an empty slice.
 
+use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
 
 use crate::entry::{ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryKind, prefix_within};
@@ -21,7 +22,7 @@ pub struct EntryId {
 }
 
 /// A record on its way to the disk.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug)]
 struct Write {
     record: RecordId,
     /// The last index that is durable and still the log's own once this write is done. Falls when the log is cut.
@@ -31,7 +32,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -105,6 +106,39 @@ impl Log {
         log.applying = applied;
         log.applied = applied;
         log
+    }
+
+    /// What decides what the log does from now on: not how its entries were grouped when they came, and of the records under way
+    /// only their distance to the `next` one.
+    pub(crate) fn hash_before<H: Hasher>(&self, next: RecordId, state: &mut H) {
+        // By name, so that a new field is not forgotten here. What follows from the entries is left out.
+        let Log {
+            base,
+            runs,
+            terms: _,
+            last,
+            bytes: _,
+            committed,
+            applying,
+            applied,
+            applying_bytes,
+            applying_paused,
+            applying_bytes_max,
+            stable,
+            written,
+            snapshot,
+            snapshot_written,
+            writes,
+            conf_changes,
+            batches,
+        } = self;
+        (base, last, committed, applying, applied).hash(state);
+        runs.iter().flat_map(Entries::as_slice).for_each(|entry| entry.hash(state));
+        (applying_bytes, applying_paused, applying_bytes_max, stable, written).hash(state);
+        (snapshot, snapshot_written, writes.len(), conf_changes, batches).hash(state);
+        for Write { record, upto, snapshot } in writes {
+            (next.0.wrapping_sub(record.0), upto, snapshot).hash(state);
+        }
     }
 
     /// The first index held.

@@ -4,6 +4,7 @@
 //! `follower`, `propose`, `reads`, `membership`. Transitions are etcd's (`raft.go`), so that its transcripts replay.
 
 mod action;
+mod alike;
 mod boot;
 mod election;
 mod follower;
@@ -39,7 +40,7 @@ const READ_NUMBERS: u64 = 1 << 60;
 ///
 /// See the crate's front page for the run loop. Two machines of one group that hash alike do alike until chance is drawn: what a search
 /// of all states needs.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     random: Random,

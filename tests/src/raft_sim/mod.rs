@@ -19,7 +19,7 @@
 //! | `history` | what was written, committed, elected: the rules' memory |
 //! | `check` | the rules |
 //! | `live` | the liveness phase |
-//! | `exhaust` | every interleaving of a tiny cluster |
+//! | `exhaust` | every run of a tiny cluster |
 
 mod actions;
 pub mod app;
