@@ -50,6 +50,7 @@ mod switch {
 
     mutants! {
         DecidesInSealedEpoch, "a home decides before its epoch is open";
+        SealsAtOnce, "a shard seals an epoch while others may still decide in it";
         TakesAnyDecision, "a receiver takes a decision of another epoch";
         ForgetsStamps, "reports leave out the places in the queue";
         ForgetsSeats, "reports leave out the seats";
@@ -69,8 +70,17 @@ mod switch {
         DropsMailOnReconnect, "mail that was not acknowledged is not sent again";
         TakesMailTwice, "mail that is sent again is taken again";
         NeverExpires, "a home forgets its countdowns when homes move";
+        ExpiresOnceOnly, "a channel whose deletion the cluster refused when its time was over is forgotten";
         ExpiresByOwnClockAlone, "a home asks nobody whether a channel was used";
         CountsOnlyHere, "the number of clients is that of one node";
+        HearsEarlierLives, "what a sibling said before the node was counted out counts afterwards";
+        AsksForSeatsTwice, "a seat that is asked for in an epoch is asked for again when it opens";
+        TakesOldLifeForNew, "a node that has not heard of its end is taken for one that lives again";
+        TrustsOldMeetings, "a voter counts as gone for good because of who was at its address before the leader was lost";
+        OvertakesSeats, "a message is given to a client of this shard before word of its seat is heard";
+        StaysClosed, "a shard that let its clients go for want of a lease opens no more when the lease goes on";
+        AnswersForTheDead, "a gate takes what is for a shard of a node that has died for its own";
+        LosesReplies, "the sender of a reply whose receiver's node died is told nothing";
         ForgetsCredit, "a message from another node is never credited";
     }
 }

@@ -62,12 +62,21 @@ pub struct AskId {
 /// What a home has decided about a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// In which epoch. A receiver that is in another drops it; the message is asked again when the new homes are open.
+    /// In which epoch. A receiver that has sealed it drops it; the message is asked again when the new homes are open.
     pub epoch: u64,
     /// The number of the ask.
     pub number: u64,
     /// The receiver's new place in the queue; `None` where it stands in none.
     pub stamp: Option<u64>,
+}
+
+/// Who gets one message of a run, of the clients of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handed {
+    /// The client's number on its shard.
+    pub serial: u64,
+    /// What the home decided, if one was asked.
+    pub decision: Option<Decision>,
 }
 
 /// A seated client, as its shard tells a new home.
@@ -211,6 +220,8 @@ pub enum PeerMessage {
         from: IpAddr,
         /// Whether it stands in the queue.
         pull: bool,
+        /// The epoch that its shard is in. In a later one the shard asks again by itself.
+        epoch: u64,
     },
     /// Shard 0 has counted the client: now the channel's home decides.
     Seat {
@@ -229,7 +240,7 @@ pub enum PeerMessage {
         client: ClientId,
         /// Whether it has a seat.
         verdict: Verdict,
-        /// In which epoch that was decided; the answer of another epoch counts for nothing.
+        /// In which epoch that was decided; once that is sealed, the answer counts for nothing.
         epoch: u64,
         /// Its place in the queue, if it stands there.
         stamp: Option<u64>,
@@ -253,8 +264,9 @@ pub enum PeerMessage {
 
     /// From the gate to the shards of its node: until when this node may decide.
     Lease(Time),
-    /// From the gate to its shards: this node was counted out, and its clients are closed.
-    Out,
+    /// From the gate to its shards, and from each of them to the others: this node was counted out for so many times now, and its
+    /// clients are closed. What a shard says behind it belongs to the next life.
+    Out(u64),
     /// From the gate to its shards: the node's new life.
     Life(Life),
     /// From the gate to its shards: all members, as a snapshot with this number has them.
@@ -267,6 +279,11 @@ pub enum PeerMessage {
     Operate(Ticket, Operation),
     /// The answer.
     Operated(Ticket, Result<Box<Standing>, Refused>),
+    /// From a shard to all of its node, and from that to the other nodes when all of its shards have said so: in this life of
+    /// the node, nothing is decided any more in epochs before this one.
+    Held(Life, u64),
+    /// From the gate to its shards: in this life, as `Held`, but of all other nodes.
+    HeldAbroad(Life, u64),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.
@@ -301,38 +318,39 @@ pub enum PeerMessage {
         /// Whether the sender is among the receivers.
         back: bool,
     },
-    /// To the home: decide who gets it.
+    /// To the home: decide who gets each.
     Ask {
         /// Where.
         channel: ChannelId,
-        /// One server frame.
-        frame: Bytes,
-        /// Who sent it.
+        /// Whole server frames, one after another.
+        frames: Bytes,
+        /// Who sent them.
         from: ClientId,
         /// By which rule.
         wish: Wish,
-        /// The number under which the sender's shard wants to hear that it is over.
+        /// The number under which the sender's shard wants to hear that the first is over; the others' follow.
         number: u64,
         /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
         epoch: u64,
     },
-    /// To the receiver's shard.
+    /// To the receivers' shard.
     Deliver {
         /// Where.
         channel: ChannelId,
-        /// One server frame.
-        frame: Bytes,
-        /// Who sent it.
+        /// Whole server frames, one after another.
+        frames: Bytes,
+        /// Who sent them.
         from: ClientId,
-        /// Who gets it.
-        to: ClientId,
-        /// Whether the sender is told when the receiver has gone.
+        /// The shard of the receivers.
+        to: (Life, ShardId),
+        /// Who gets each, in the order of the frames; at least one.
+        handed: Vec<Handed>,
+        /// Whether the sender is told when a receiver has gone.
         tell: bool,
-        /// What the home decided, if one was asked.
-        decision: Option<Decision>,
     },
-    /// To the shard that asked: the message was given to its receiver, or there is none. It is over.
-    Given(AskId),
+    /// To the shard that asked: the messages with these numbers were given to their receivers, or there are none. They are
+    /// over.
+    Given((Life, ShardId), Vec<u64>),
     /// To a client's shard: the home has moved it to the tail of the queue.
     Stamped {
         /// Who.
@@ -349,14 +367,59 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
+    /// Whether it is about one life of the node, and counts for nothing once that has ended. What is about the process, and
+    /// what has to be answered in any case, is not.
+    pub fn is_of_a_life(&self) -> bool {
+        match self {
+            PeerMessage::Seat { .. }
+            | PeerMessage::Seated { .. }
+            | PeerMessage::Leave(..)
+            | PeerMessage::Interest(_)
+            | PeerMessage::InterestNoted(_)
+            | PeerMessage::Disinterest(..)
+            | PeerMessage::Abroad(..)
+            | PeerMessage::AbroadNoted(_)
+            | PeerMessage::Sealed(..)
+            | PeerMessage::Held(..)
+            | PeerMessage::HeldAbroad(..)
+            | PeerMessage::Reported { .. }
+            | PeerMessage::Opened(..)
+            | PeerMessage::Publish { .. }
+            | PeerMessage::Ask { .. }
+            | PeerMessage::Deliver { .. }
+            | PeerMessage::Given(..)
+            | PeerMessage::Stamped { .. }
+            | PeerMessage::Refused(..) => true,
+            PeerMessage::Propose(..)
+            | PeerMessage::Apply(..)
+            | PeerMessage::Applied(_)
+            | PeerMessage::Settled(..)
+            | PeerMessage::Join { .. }
+            | PeerMessage::Uncount(_)
+            | PeerMessage::Lease(_)
+            | PeerMessage::Out(_)
+            | PeerMessage::Life(_)
+            | PeerMessage::Members(..)
+            | PeerMessage::Drained
+            | PeerMessage::Fail
+            | PeerMessage::Operate(..)
+            | PeerMessage::Operated(..)
+            | PeerMessage::Survey(..)
+            | PeerMessage::Surveyed(..)
+            | PeerMessage::Measure(_)
+            | PeerMessage::Measured(..)
+            | PeerMessage::Credit(..) => false,
+        }
+    }
+
     /// The window that a message with clients' data uses, and how many bytes of it. The fixed part stands for what a
     /// message weighs in a queue beside its payload.
     pub fn data(&self) -> Option<(Leg, usize)> {
         const WEIGHT: usize = 128;
         match self {
             PeerMessage::Publish { frames, .. } => Some((Leg::Land, WEIGHT + frames.len())),
-            PeerMessage::Deliver { frame, .. } => Some((Leg::Land, WEIGHT + frame.len())),
-            PeerMessage::Ask { frame, .. } => Some((Leg::Ask, WEIGHT + frame.len())),
+            PeerMessage::Deliver { frames, handed, .. } => Some((Leg::Land, WEIGHT * handed.len() + frames.len())),
+            PeerMessage::Ask { frames, .. } => Some((Leg::Ask, WEIGHT + frames.len())),
             _ => None,
         }
     }

@@ -98,6 +98,20 @@ pub struct Client {
     pub resume: Option<Time>,
 }
 
+/// A client to which the close frame was sent. Once its own has come, it is the server that ends the connection (RFC 6455
+/// section 7.1.1): many a client waits for that.
+#[derive(Debug)]
+pub struct Closing {
+    /// How long its own close frame, or its end, is waited for.
+    pub until: Time,
+    /// Where its frames end.
+    pub reader: Reader,
+    /// Whether they are compressed.
+    pub inflates: bool,
+    /// Whether its close frame has come.
+    pub answered: bool,
+}
+
 /// Where a connection stands.
 #[derive(Debug)]
 pub enum Phase {
@@ -120,8 +134,8 @@ pub enum Phase {
     Discarding(Option<Time>),
     /// A client of a channel.
     Client(Box<Client>),
-    /// The close frame is on its way; what still comes is discarded.
-    Closing(Time),
+    /// The close frame is on its way; what still comes is discarded, up to the other end's own.
+    Closing(Box<Closing>),
 }
 
 /// What the next bytes of a session came to.
@@ -290,6 +304,16 @@ impl Session {
         matches!(self.phase, Phase::Head { .. }) && self.held.is_empty() && self.unsent == 0
     }
 
+    /// Whether nothing more is to be said on it, by either end.
+    pub fn is_over(&self) -> bool {
+        let over = match &self.phase {
+            Phase::Discarding(_) => self.ended,
+            Phase::Closing(closing) => self.ended || closing.answered,
+            Phase::Head { .. } | Phase::Body(_) | Phase::Asked | Phase::Listing(..) | Phase::Client(_) => false,
+        };
+        over && self.unsent == 0
+    }
+
     /// Until when things may stay as they are; `None` where the node itself must answer first.
     pub fn deadline(&self, config: &Config) -> Option<Time> {
         let phase = match &self.phase {
@@ -299,7 +323,8 @@ impl Session {
             Phase::Head { since, .. } => Some(*since + config.handshake_timeout),
             Phase::Body(arriving) => Some(arriving.since + config.handshake_timeout),
             Phase::Asked => None,
-            Phase::Discarding(Some(until)) | Phase::Closing(until) => return Some(*until),
+            Phase::Discarding(Some(until)) => return Some(*until),
+            Phase::Closing(closing) => return Some(if self.is_over() { Time::ZERO } else { closing.until }),
             Phase::Client(client) => return client.deadline(config.ping_interval),
         };
         match (phase, self.pace_deadline(config)) {

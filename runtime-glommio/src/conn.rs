@@ -63,11 +63,11 @@ impl Conn {
                 // The shard mostly ends the socket now: see `watch`.
                 return Got::End;
             }
-            // Nobody would read why.
-            What::Ready { dead: true } if !is_read => Got::Gone,
+            // Nobody would read why. The shard ends the socket now.
+            What::Ready { dead: true } if !is_read => return Got::Gone,
             // What is still wanted then is known when it has been flushed.
             What::Ready { .. } if self.writes => return Got::Room,
-            What::Gone => Got::Gone,
+            What::Gone => return Got::Gone,
             What::Ended | What::Rested | What::Ready { .. } | What::Connecting => Got::Nothing,
         };
         self.watch();

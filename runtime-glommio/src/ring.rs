@@ -1,10 +1,9 @@
-//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits with it.
+//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits too.
 //!
 //! glommio's own sockets make a system call for each read and each write, use its ring as a poller that is armed anew
 //! after every event, and hold a task and a read buffer for each connection. Here one request per socket stays armed and
 //! brings what arrives in buffers that the whole shard shares, and one call per turn hands over all requests, waits and
-//! collects (ADR 10). A shard that has had nothing to do for [`NAP`] waits in glommio's ring, which reads an event file
-//! that this ring writes: then glommio's tasks and timers are as much awake as its executor.
+//! collects (ADR 10). A shard with nothing to do waits there as well, [`WAIT_MAX`] at a time.
 //!
 //! For room to write, and for the end of a socket that nobody reads, there is an epoll instance that the ring polls: a
 //! poll request of the ring's own ends at once when the other side has sent all it will, wanted or not.
@@ -13,24 +12,23 @@
 //! (the shared buffers and the list of them) is never freed: a shard lives as long as its process. A buffer is either
 //! the kernel's or lent to one [`Lent`], of which there is no copy. And bytes to be written are borrowed until the kernel
 //! has said what became of them.
+//!
+//! A request names its socket by the descriptor, and the kernel looks it up when the request is handed over. So a socket
+//! that ends is kept open until then ([`Ring::let_go`]): otherwise the next socket that is given the number would be read for
+//! the one that has gone, and its first bytes would be lost.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::cell::RefCell;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
-use std::task::Poll;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use glommio::io::BufferedFile;
-use glommio::timer::Timer;
 use io_uring::types::{BufRingEntry, Fd, SubmitArgs};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -39,11 +37,10 @@ use rustix::io::Errno;
 use socket2::Socket;
 use wrs_core::id::ConnId;
 
-use crate::bell::{Bell, NAPS, SLEEPS};
+use crate::bell::Bell;
 
-/// How long a shard with nothing to do waits where a socket wakes it with a single call, before it waits in glommio's
-/// ring, which takes several. What glommio's tasks may have to wait longer for.
-const NAP: Duration = Duration::from_millis(1);
+/// How long a shard waits at most before glommio's other tasks have their turn; there are none as yet.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Requests that are queued between two calls; more make one more call.
 const REQUESTS: u32 = 256;
 /// Results that have room between two calls; the kernel keeps the rest.
@@ -186,18 +183,15 @@ impl Buffers {
     }
 }
 
-type Knock = Pin<Box<dyn Future<Output = ()>>>;
-
 struct Inner {
     uring: RefCell<IoUring>,
     bell: Arc<Bell>,
-    /// The bell's file for the sleeping shard, which this ring writes too, and glommio's reading of it.
-    sleep: Rc<BufferedFile>,
-    knock: Cell<Option<Knock>>,
     /// Sockets that wait for room, or for their end.
     waiting: OwnedFd,
     /// Events that came while sockets were written.
     early: RefCell<Vec<Event>>,
+    /// Sockets that have ended since the last call, which what is queued may still name.
+    leaving: RefCell<Vec<Socket>>,
 }
 
 /// The ring of one shard, shared by its sockets.
@@ -210,7 +204,6 @@ fn build() -> io::Result<IoUring> {
         .setup_cqsize(RESULTS)
         .setup_single_issuer()
         .setup_defer_taskrun()
-        .setup_taskrun_flag()
         .setup_submit_all()
         .build(REQUESTS)
 }
@@ -223,29 +216,23 @@ pub fn probe() -> io::Result<()> {
 impl Ring {
     /// A ring for the shard that `bell` wakes, and its buffers. To be called within glommio.
     pub fn new(bell: Arc<Bell>) -> io::Result<(Self, Buffers)> {
-        let mut uring = build()?;
+        let uring = build()?;
         let buffers = Buffers::new(&uring)?;
-        uring.submitter().register_eventfd(bell.sleep.as_raw_fd())?;
-        uring.completion().disable_eventfd();
-        let sleep = bell.sleep.try_clone()?;
-        // SAFETY: the descriptor is a new one and goes to this owner.
-        let sleep = Rc::new(unsafe { BufferedFile::from_raw_fd(sleep.into_raw_fd()) });
         let ring = Ring(Rc::new(Inner {
             waiting: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             uring: RefCell::new(uring),
             bell,
-            sleep,
-            knock: Cell::new(None),
             early: RefCell::default(),
+            leaving: RefCell::default(),
         }));
-        ring.listen_to(&ring.0.bell.nap, BELL)?;
+        ring.listen_to(&ring.0.bell.file, BELL)?;
         ring.listen_to(&ring.0.waiting, WAIT)?;
         Ok((ring, buffers))
     }
 
     /// Watches a socket, at first for what can be read.
     pub fn watch(&self, socket: Socket, id: ConnId) -> io::Result<Watched> {
-        let (receive, wait) = (Request::No, Wait::No);
+        let (receive, wait, socket) = (Request::No, Wait::No, ManuallyDrop::new(socket));
         let mut watched = Watched { ring: self.clone(), socket, id, receive, wait };
         watched.want(true, false)?;
         Ok(watched)
@@ -262,20 +249,15 @@ impl Ring {
         self.cancel((key as u64) << 32 | u64::from(LISTEN));
     }
 
-    /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.
-    pub async fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits until something has happened, somebody rings the bell, the time is over, or glommio's tasks should have their
+    /// turn. `events` is filled anew.
+    pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         events.append(&mut self.0.early.borrow_mut());
-        let nap = if events.is_empty() { timeout.map_or(NAP, |timeout| timeout.min(NAP)) } else { Duration::ZERO };
-        let mail = nap.is_zero() || self.0.bell.begin(NAPS);
-        self.enter(if mail { Duration::ZERO } else { nap })?;
+        let wait = if events.is_empty() { timeout.unwrap_or(WAIT_MAX).min(WAIT_MAX) } else { Duration::ZERO };
+        let mail = wait.is_zero() || self.0.bell.begin();
+        self.enter(if mail { Duration::ZERO } else { wait })?;
         self.take_results(events, |_, _| {})?;
-        let idle = events.is_empty() && !mail && !self.0.bell.is_rung();
-        if idle && timeout.is_none_or(|timeout| timeout > NAP) {
-            self.sleep(timeout.map(|timeout| timeout - NAP)).await;
-            self.enter(Duration::ZERO)?;
-            self.take_results(events, |_, _| {})?;
-        }
         self.0.bell.end();
         Ok(())
     }
@@ -291,6 +273,9 @@ impl Ring {
             let wait = io_uring::types::Timespec::from(wait);
             uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&wait))
         };
+        if uring.submission().is_empty() {
+            self.0.leaving.borrow_mut().clear();
+        }
         match entered {
             Ok(_) => Ok(()),
             // The time is over, a signal came, or results must be taken first.
@@ -298,38 +283,6 @@ impl Ring {
                 Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
                 _ => Err(error),
             },
-        }
-    }
-
-    /// Waits in glommio's ring.
-    async fn sleep(&self, timeout: Option<Duration>) {
-        let mut knock = self.0.knock.take().unwrap_or_else(|| {
-            let sleep = self.0.sleep.clone();
-            Box::pin(async move {
-                // An error means that the executor ends.
-                let _ = sleep.read_at(0, size_of::<u64>()).await;
-            })
-        });
-        self.0.uring.borrow_mut().completion().enable_eventfd();
-        // What came before the file was enabled has not been written to it.
-        fence(Ordering::SeqCst);
-        let missed = {
-            let mut uring = self.0.uring.borrow_mut();
-            uring.submission().taskrun() || !uring.completion().is_empty()
-        } || self.0.bell.begin(SLEEPS);
-        let mut knocked = false;
-        if !missed {
-            let mut timer = timeout.map(Timer::new);
-            poll_fn(|context| {
-                knocked = knock.as_mut().poll(context).is_ready();
-                let over = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
-                if knocked || over { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        }
-        self.0.uring.borrow_mut().completion().disable_eventfd();
-        if !knocked {
-            self.0.knock.set(Some(knock));
         }
     }
 
@@ -359,7 +312,7 @@ impl Ring {
             events.push(Event { number, what, lent });
         }
         if deaf {
-            self.listen_to(&self.0.bell.nap, BELL)?;
+            self.listen_to(&self.0.bell.file, BELL)?;
         }
         if no_longer {
             self.listen_to(&self.0.waiting, WAIT)?;
@@ -414,6 +367,11 @@ impl Ring {
             }
         }
         taken
+    }
+
+    /// Closes a socket once nothing that is queued names it any more.
+    fn let_go(&self, socket: Socket) {
+        self.0.leaving.borrow_mut().push(socket);
     }
 
     /// Hears of a file whenever it becomes readable.
@@ -488,7 +446,8 @@ enum Wait {
 /// A socket and its requests in the ring.
 pub struct Watched {
     ring: Ring,
-    socket: Socket,
+    /// Its end is [`Ring::let_go`]'s.
+    socket: ManuallyDrop<Socket>,
     id: ConnId,
     receive: Request,
     wait: Wait,
@@ -529,8 +488,8 @@ impl Watched {
             let wanted = if write { EventFlags::OUT } else { EventFlags::empty() } | EventFlags::ONESHOT;
             let data = EventData::new_u64(number(self.id, WAIT));
             match self.wait {
-                Wait::No => epoll::add(&self.ring.0.waiting, &self.socket, data, wanted)?,
-                Wait::Told | Wait::For { .. } => epoll::modify(&self.ring.0.waiting, &self.socket, data, wanted)?,
+                Wait::No => epoll::add(&self.ring.0.waiting, &*self.socket, data, wanted)?,
+                Wait::Told | Wait::For { .. } => epoll::modify(&self.ring.0.waiting, &*self.socket, data, wanted)?,
             }
             self.wait = Wait::For { room: write };
         }
@@ -545,252 +504,12 @@ impl Drop for Watched {
             self.ring.cancel(number(self.id, RECEIVE));
         }
         if self.wait != Wait::No {
-            let _ = epoll::delete(&self.ring.0.waiting, &self.socket);
+            let _ = epoll::delete(&self.ring.0.waiting, &*self.socket);
         }
+        // SAFETY: it is not used after this.
+        self.ring.let_go(unsafe { ManuallyDrop::take(&mut self.socket) });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::thread;
-    use std::time::Instant;
-
-    use glommio::{LocalExecutorBuilder, Placement};
-
-    use super::*;
-
-    const ID: ConnId = ConnId { index: 7, generation: 3 };
-    const SOON: Option<Duration> = Some(Duration::from_secs(5));
-
-    /// Runs a test on a ring, or says that there can be none.
-    fn with_ring<F: Future<Output = ()>>(test: impl FnOnce(Ring, Buffers, Arc<Bell>) -> F) {
-        if let Err(error) = probe() {
-            return eprintln!("SKIPPED: no io_uring here: {error}");
-        }
-        let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(1 << 16).ring_depth(32).make().unwrap();
-        executor.run(async {
-            let bell = Bell::new().unwrap();
-            let (ring, buffers) = Ring::new(bell.clone()).unwrap();
-            test(ring, buffers, bell).await;
-        });
-    }
-
-    fn pair() -> (TcpStream, Socket) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = Socket::from(listener.accept().unwrap().0);
-        socket.set_nonblocking(true).unwrap();
-        (client, socket)
-    }
-
-    async fn next(ring: &Ring) -> Vec<Event> {
-        let mut events = Vec::new();
-        let start = Instant::now();
-        while events.is_empty() && start.elapsed() < Duration::from_secs(5) {
-            ring.wait(&mut events, SOON).await.unwrap();
-        }
-        events
-    }
-
-    #[test]
-    fn what_arrives_is_lent_and_the_request_stays_armed() {
-        with_ring(|ring, mut buffers, _| async move {
-            let (mut client, socket) = pair();
-            let _watched = ring.watch(socket, ID).unwrap();
-            // More often than there are buffers.
-            for round in 0..u32::from(BUFFERS) * 2 {
-                let sent = round.to_ne_bytes();
-                client.write_all(&sent).unwrap();
-                for mut event in next(&ring).await {
-                    assert!(event.is_for(ID) && event.key() == 7);
-                    assert!(matches!(event.what, What::Received { more: true }), "round {round}");
-                    let lent = event.lent.take().unwrap();
-                    assert_eq!(buffers.bytes(&lent), sent);
-                    buffers.give_back(lent);
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn without_a_buffer_left_receiving_rests_and_goes_on_later() {
-        with_ring(|ring, mut buffers, _| async move {
-            let (mut client, socket) = pair();
-            let mut watched = ring.watch(socket, ID).unwrap();
-            let bytes = BUFFER * (usize::from(BUFFERS) + 8);
-            let writer = thread::spawn(move || client.write_all(&vec![1; bytes]).map(|()| client));
-            let (mut held, mut taken, mut rested) = (Vec::new(), 0, false);
-            while taken < bytes {
-                for mut event in next(&ring).await {
-                    watched.heard(event.what);
-                    rested |= matches!(event.what, What::Rested);
-                    held.extend(event.lent.take());
-                }
-                // Only once all are lent.
-                if rested || held.len() == usize::from(BUFFERS) {
-                    for lent in held.drain(..) {
-                        taken += buffers.bytes(&lent).len();
-                        buffers.give_back(lent);
-                    }
-                }
-                watched.want(true, false).unwrap();
-                if taken + held.iter().map(|lent| lent.len).sum::<usize>() == bytes {
-                    break;
-                }
-            }
-            assert!(writer.join().unwrap().is_ok());
-        });
-    }
-
-    #[test]
-    fn the_end_of_the_other_side_is_heard_once() {
-        with_ring(|ring, _, _| async move {
-            let (client, socket) = pair();
-            let mut watched = ring.watch(socket, ID).unwrap();
-            drop(client);
-            let events = next(&ring).await;
-            assert!(matches!(events.first().map(|event| event.what), Some(What::Ended)));
-            watched.heard(What::Ended);
-            watched.want(false, false).unwrap();
-            let mut events = Vec::new();
-            ring.wait(&mut events, Some(Duration::from_millis(20))).await.unwrap();
-            assert!(events.is_empty());
-        });
-    }
-
-    #[test]
-    fn a_socket_that_nobody_reads_still_tells_its_death() {
-        with_ring(|ring, _, _| async move {
-            let (client, socket) = pair();
-            let mut watched = ring.watch(socket, ID).unwrap();
-            watched.want(false, false).unwrap();
-            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-            drop(client);
-            let mut dead = false;
-            while !dead {
-                let events = next(&ring).await;
-                assert!(!events.is_empty(), "nothing was heard");
-                for event in events {
-                    dead |= matches!(event.what, What::Ready { dead: true } | What::Gone);
-                    watched.heard(event.what);
-                }
-                watched.want(false, false).unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn room_is_told_when_there_is_some_even_if_the_other_side_sends_no_more() {
-        with_ring(|ring, _, _| async move {
-            let (mut client, socket) = pair();
-            client.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut watched = ring.watch(socket, ID).unwrap();
-            assert!(matches!(next(&ring).await[0].what, What::Ended));
-            watched.heard(What::Ended);
-            let huge = vec![3; 64 << 20];
-            while ring.write(&[(watched.socket(), &huge)])[0] > 0 {}
-            watched.want(false, true).unwrap();
-            let mut events = Vec::new();
-            ring.wait(&mut events, Some(Duration::from_millis(20))).await.unwrap();
-            assert!(events.is_empty(), "there is no room yet");
-            let reader = thread::spawn(move || client.read_exact(&mut vec![0; 1 << 20]).map(|()| client));
-            assert!(matches!(next(&ring).await[0].what, What::Ready { dead: false }));
-            assert!(ring.write(&[(watched.socket(), &huge)])[0] > 0);
-            assert!(reader.join().unwrap().is_ok());
-        });
-    }
-
-    #[test]
-    fn many_sockets_are_written_with_one_call_and_a_full_one_takes_what_it_can() {
-        with_ring(|ring, _, _| async move {
-            let pairs: Vec<_> = (0..100).map(|_| pair()).collect();
-            let huge = vec![2; 64 << 20];
-            let texts: Vec<String> = (0..100).map(|number| format!("to {number}")).collect();
-            let mut writes: Vec<(&Socket, &[u8])> =
-                pairs.iter().zip(&texts).map(|((_, socket), text)| (socket, text.as_bytes())).collect();
-            let (_reader, full) = pair();
-            writes.push((&full, &huge));
-            writes.push((&full, &huge));
-            writes.push((&full, &[]));
-            let taken = ring.write(&writes);
-            assert!((1..huge.len()).contains(&taken[100]), "{}", taken[100]);
-            assert!(taken[101] < huge.len());
-            assert_eq!(taken[102], 0);
-            for (((mut client, _), text), taken) in pairs.into_iter().zip(texts).zip(taken) {
-                let mut read = vec![0; text.len()];
-                client.read_exact(&mut read).unwrap();
-                assert_eq!((read.as_slice(), taken), (text.as_bytes(), text.len()));
-            }
-        });
-    }
-
-    #[test]
-    fn a_bell_wakes_a_shard_that_sleeps_each_time() {
-        with_ring(|ring, _, bell| async move {
-            for _ in 0..20 {
-                let from = bell.clone();
-                let ringer = thread::spawn(move || {
-                    thread::sleep(NAP * 10);
-                    from.ring();
-                });
-                let (start, mut events) = (Instant::now(), Vec::new());
-                ring.wait(&mut events, SOON).await.unwrap();
-                assert!(events.is_empty() && start.elapsed() < Duration::from_secs(4));
-                ringer.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn a_bell_that_was_rung_before_the_wait_ends_it() {
-        with_ring(|ring, _, bell| async move {
-            bell.ring();
-            let (start, mut events) = (Instant::now(), Vec::new());
-            ring.wait(&mut events, SOON).await.unwrap();
-            assert!(start.elapsed() < Duration::from_secs(4));
-        });
-    }
-
-    #[test]
-    fn a_wait_ends_in_time() {
-        with_ring(|ring, _, _| async move {
-            for millis in [0, 1, 30] {
-                let (start, mut events) = (Instant::now(), Vec::new());
-                let wait = Duration::from_millis(millis);
-                ring.wait(&mut events, Some(wait)).await.unwrap();
-                assert!(events.is_empty() && start.elapsed() >= wait && start.elapsed() < Duration::from_secs(4));
-            }
-        });
-    }
-
-    #[test]
-    fn a_socket_wakes_a_shard_that_sleeps() {
-        with_ring(|ring, mut buffers, _| async move {
-            let (mut client, socket) = pair();
-            let _watched = ring.watch(socket, ID).unwrap();
-            for _ in 0..5 {
-                let writer = thread::spawn(move || {
-                    thread::sleep(NAP * 10);
-                    client.write_all(b"awake").unwrap();
-                    client
-                });
-                let mut events = Vec::new();
-                ring.wait(&mut events, SOON).await.unwrap();
-                let lent = events.pop().unwrap().lent.unwrap();
-                assert_eq!(buffers.bytes(&lent), b"awake");
-                buffers.give_back(lent);
-                client = writer.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn an_event_is_not_for_the_next_socket_in_its_place() {
-        let event = Event { number: number(ID, RECEIVE), what: What::Ended, lent: None };
-        assert!(event.is_for(ID));
-        assert!(!event.is_for(ConnId { generation: ID.generation + 1, ..ID }));
-        assert!(!event.is_for(ConnId { index: ID.index + 1, ..ID }));
-    }
-}
+mod tests;

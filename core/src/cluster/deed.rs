@@ -51,6 +51,8 @@ pub enum Deed {
     /// With whom this node is to be linked from now on, and where they are. A link that another node has begun is told by
     /// [`Cluster::link_up`](super::Cluster::link_up) too, expected or not.
     Expect(Vec<(Life, NodeAddress)>),
+    /// End the link with this life, once all that was said is sent.
+    HangUp(Life),
     /// Find out who is at this address: [`Cluster::met`](super::Cluster::met) or [`Cluster::unmet`](super::Cluster::unmet).
     Meet {
         /// The attempt.
@@ -141,6 +143,8 @@ pub enum Refused {
     NotAccepted(JoinRefusal),
     /// It was not done in time; 504.
     TimedOut,
+    /// This node is a member of that cluster, and does not serve there yet; 504.
+    NotServing,
     /// There is no such member; 404.
     NoSuchNode,
     /// There is nothing to recover: the cluster has a leader; 409.
@@ -158,6 +162,7 @@ impl fmt::Display for Refused {
             Refused::Unreachable(why) => write!(f, "that address cannot be reached: {why}"),
             Refused::NotAccepted(why) => write!(f, "that node refuses: {why}"),
             Refused::TimedOut => f.write_str("it was not done in time"),
+            Refused::NotServing => f.write_str("this node is a member of that cluster, but does not serve there yet"),
             Refused::NoSuchNode => f.write_str("there is no such node"),
             Refused::HasLeader => f.write_str("the cluster has a leader, so that nothing is to be recovered"),
             Refused::NoLeader => f.write_str("the cluster has no leader now"),

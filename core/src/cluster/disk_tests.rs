@@ -1,7 +1,7 @@
 //! Nodes that keep their log in a data directory; see [`rig`](super::rig).
 
 use super::rig::{Rig, millis};
-use super::tests::{seeds, work};
+use super::tests::{seeds, stop_all, work};
 use super::*;
 
 /// Three nodes with data directories and seeds.
@@ -198,5 +198,22 @@ fn a_node_that_comes_back_before_it_was_let_go_stays_a_member() {
         rig.settle_within(millis(20_000));
         assert_eq!(rig.nodes[&n].cluster.node(), node);
         rig.check_nothing_lost();
+    }
+}
+
+#[test]
+fn nodes_with_a_disk_that_stop_together_come_back_with_all_they_had() {
+    for seed in 0..seeds(12) {
+        let mut rig = kept(seed);
+        work(&mut rig, millis(1_000));
+        let took = stop_all(&mut rig, [0, 5, 300][seed as usize % 3]);
+        assert!(took < millis(5_000), "seed {seed}: {took:?}");
+        for n in 0..3 {
+            rig.start_kept(n);
+        }
+        rig.settle_within(millis(20_000));
+        rig.pass(millis(200));
+        rig.check_nothing_lost();
+        assert!(rig.nodes.values().all(|peer| peer.cluster.members().iter().count() == 3));
     }
 }

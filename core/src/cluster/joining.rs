@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wrs_raft::Boot;
 
-use super::codec::{VERSION, VERSION_MIN};
+use super::codec::VERSION_MIN;
 use super::deed::{Deed, Done, Refused, State};
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest};
 use super::{Changes, Cluster, Members, Snapshots, draw};
@@ -24,6 +24,9 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// After a refusal, how long this node waits before it tries again by itself.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a node that leaves waits for one that it has no link to.
+const GONE_AFTER: Duration = Duration::from_secs(1);
 
 /// An attempt to join.
 #[derive(Debug)]
@@ -152,7 +155,7 @@ impl Cluster {
             port: self.me.port,
             shards: self.me.shards,
             id_length: self.me.id_length,
-            versions: (VERSION_MIN, VERSION),
+            versions: (VERSION_MIN, self.config.protocol),
             reached,
         }
     }
@@ -312,15 +315,33 @@ impl Cluster {
     }
 
     pub(super) fn look_at_leaving(&mut self) {
-        let Some(next) = self.leaving.filter(|next| self.now >= *next && !self.has_left) else { return };
-        self.leaving = Some(next.max(self.now) + ASK_EVERY / 2);
-        match self.leader {
-            Some(leader) if leader == self.me.node => self.hand_over(),
-            Some(leader) => {
-                self.post_to(leader, &ControlMessage::Leaving { returns: self.is_kept() });
-            }
-            None => {}
+        let Some(next) = self.leaving.filter(|_| !self.has_left) else { return };
+        if !self.anybody_stays() {
+            return self.left();
         }
+        if self.now < next {
+            return;
+        }
+        self.leaving = Some(next.max(self.now) + ASK_EVERY / 2);
+        let others: Vec<NodeId> =
+            self.members.iter().map(|(node, _)| node).filter(|node| *node != self.me.node).collect();
+        for node in others {
+            self.post_to(node, &ControlMessage::Leaving { returns: self.is_kept() });
+        }
+        if self.leader == Some(self.me.node) {
+            self.hand_over();
+        }
+    }
+
+    /// Whether there is a node left that this one, which leaves, could be missed by. In memory those that leave as well are
+    /// none; with a data directory the leader puts down first that they are away.
+    fn anybody_stays(&self) -> bool {
+        let lost = |life: Life| self.unlinked.before(self.now - GONE_AFTER).any(|other| other == life);
+        self.members.iter().filter(|(node, _)| *node != self.me.node).any(|(node, member)| {
+            let leaves = !self.is_kept() && self.leavers.contains_key(&node);
+            let linked = self.links.life_of(node).is_some();
+            !leaves && (linked || member.life.is_some_and(|life| !lost(life)))
+        })
     }
 
     pub(super) fn heard_farewell(&mut self, member: bool) {

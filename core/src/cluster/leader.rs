@@ -113,15 +113,25 @@ impl Cluster {
         let commit = self.group.as_ref().map_or(0, |group| group.raft.log().committed());
         let Some(leading) = &mut self.leading else { return };
         if self.members.node_of(life) == Some(node) {
+            let stands = leading.applied(life) == Some(applied);
+            let everywhere = leading.everywhere();
             if let Some(length) = leading.alive(self.now, life, applied, own, &self.spans) {
                 self.post(life, &ControlMessage::Lease { round, length });
             }
+            if stands && everywhere > 0 {
+                // Nothing has happened: what was said of it before may have been lost.
+                self.post(life, &ControlMessage::Everywhere(everywhere));
+            }
+            return;
+        }
+        if self.members.lingering().any(|ended| ended == life) && !mutant!(TakesOldLifeForNew) {
+            // It has not heard of its end yet, and so its clients have not either.
             return;
         }
         self.end_lingering_of(node);
+        self.is_back(node, life);
+        let Some(member) = self.members.get(node).filter(|_| !self.is_going(node)) else { return };
         let Some(leading) = &mut self.leading else { return };
-        leading.comings.is_back(node, life);
-        let Some(member) = self.members.get(node).filter(|_| !leading.comings.is_going(node)) else { return };
         let ends = member.life.filter(|old| leading.end_now(*old, &self.spans));
         let begins = member.life.is_none() && linked && leading.asks(node, life, applied, commit);
         if let Some(old) = ends {

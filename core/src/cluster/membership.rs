@@ -11,7 +11,7 @@ use wrs_raft::{ChangeKind, ConfChange, Input, ProgressState};
 use super::group::raft_id;
 use super::links::Since;
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest, NODES_MAX};
-use super::{Cluster, VERSION, VERSION_MIN};
+use super::{Cluster, VERSION_MIN};
 use crate::config::NodeAddress;
 use crate::id::{Life, NodeId};
 use crate::members::{Member, NodeChange};
@@ -24,6 +24,8 @@ const PROMOTE_LAG: u64 = 256;
 /// Requests to join that are under way, at most, and how long each is remembered.
 const JOINS_MAX: usize = 64;
 const JOIN_LASTS: Duration = Duration::from_secs(5);
+/// How long one who was let in may be out of sight before it has lived: longer than it goes on asking.
+const AWAITED_FOR: Duration = Duration::from_secs(20);
 /// Between two tries to hand leadership over.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(500);
 
@@ -42,31 +44,16 @@ struct Newcomer {
 #[derive(Debug, Default)]
 pub(super) struct Comings {
     newcomers: Vec<Newcomer>,
-    /// Nodes that leave, as which life they said so, and whether they come back.
-    leaving: BTreeMap<NodeId, (Life, bool)>,
     /// Nodes that are to be removed.
     removing: BTreeSet<NodeId>,
     /// Whose end of membership is proposed.
     proposed: BTreeSet<NodeId>,
+    /// Those who were let in and have not lived yet, and when they were last seen.
+    awaited: BTreeMap<NodeId, Time>,
     /// Lives that have ended and whose clients may linger, as long as this leader knows.
     lingering: Since<Life>,
     closed: BTreeSet<Life>,
     next_hand_over: Time,
-}
-
-impl Comings {
-    /// A node lives: if it had left under another life, it is back.
-    pub(super) fn is_back(&mut self, node: NodeId, life: Life) {
-        if self.leaving.get(&node).is_some_and(|(left, _)| *left != life) {
-            self.leaving.remove(&node);
-            self.proposed.remove(&node);
-        }
-    }
-
-    /// Whether a node is on its way out.
-    pub(super) fn is_going(&self, node: NodeId) -> bool {
-        self.leaving.contains_key(&node) || self.removing.contains(&node)
-    }
 }
 
 impl Cluster {
@@ -108,7 +95,7 @@ impl Cluster {
             Some(JoinRefusal::NoCluster)
         } else if request.id_length != self.me.id_length {
             Some(JoinRefusal::IdLength)
-        } else if newest < VERSION_MIN.max(self.version()) || oldest > VERSION {
+        } else if newest < VERSION_MIN.max(self.version()) || oldest > self.config.protocol {
             Some(JoinRefusal::Version)
         } else if self.config.cluster_secret.is_none() && !loopback {
             Some(JoinRefusal::NotLoopback)
@@ -140,6 +127,9 @@ impl Cluster {
             let version = request.versions.1;
             let member = Member { incarnation: request.incarnation, address, shards, version, life: None };
             self.propose_node(NodeChange::Join { node: request.node, member });
+            if let Some(leading) = self.leading.as_mut().filter(|_| self.members.get(request.node).is_none()) {
+                leading.comings.awaited.insert(request.node, self.now);
+            }
         }
         let newcomer = Newcomer { via, asker, node: request.node, incarnation: request.incarnation, since: self.now };
         let Some(leading) = &mut self.leading else { return };
@@ -163,6 +153,30 @@ impl Cluster {
             if let Some(life) = life {
                 self.propose_node(NodeChange::Gone { life, closed: true });
             }
+            self.propose_node(NodeChange::Leave(node));
+        }
+    }
+
+    /// Whoever was let in and is never seen has given up before it could learn so: it is no member.
+    fn let_phantoms_go(&mut self) {
+        let now = self.now;
+        let Some(leading) = &mut self.leading else { return };
+        let (members, links) = (&self.members, &self.links);
+        let mut gone = Vec::new();
+        leading.comings.awaited.retain(|node, seen| {
+            if links.life_of(*node).is_some() {
+                *seen = now;
+            }
+            let late = now.since(*seen) >= AWAITED_FOR;
+            match members.get(*node) {
+                Some(member) if member.life.is_none() && late => gone.push(*node),
+                Some(member) if member.life.is_none() => return true,
+                None if !late => return true,
+                Some(_) | None => {}
+            }
+            false
+        });
+        for node in gone {
             self.propose_node(NodeChange::Leave(node));
         }
     }
@@ -193,12 +207,28 @@ impl Cluster {
 
     // Leaving.
 
-    /// A node stops, and its clients are gone.
+    /// A node stops, and its clients are gone. All are told, so that none of those who leave hands over to another.
     pub(super) fn heard_leaving(&mut self, node: NodeId, life: Life, returns: bool) {
-        if let Some(leading) = &mut self.leading {
-            leading.comings.leaving.insert(node, (life, returns));
+        if self.members.get(node).is_some() || self.leading.is_some() {
+            self.leavers.insert(node, (life, returns));
             self.look_soon();
         }
+    }
+
+    /// A node lives: if it had left under another life, it is back.
+    pub(super) fn is_back(&mut self, node: NodeId, life: Life) {
+        if self.leavers.get(&node).is_some_and(|(left, _)| *left != life) {
+            self.leavers.remove(&node);
+            if let Some(leading) = &mut self.leading {
+                leading.comings.proposed.remove(&node);
+            }
+        }
+    }
+
+    /// Whether a node is on its way out.
+    pub(super) fn is_going(&self, node: NodeId) -> bool {
+        let removed = self.leading.as_ref().is_some_and(|leading| leading.comings.removing.contains(&node));
+        removed || self.leavers.contains_key(&node)
     }
 
     /// A node is to be a member no more.
@@ -220,7 +250,7 @@ impl Cluster {
             .removing
             .iter()
             .map(|node| (*node, (false, false)))
-            .chain(comings.leaving.iter().map(|(node, (_, returns))| (*node, (*returns, true))))
+            .chain(self.leavers.iter().map(|(node, (_, returns))| (*node, (*returns, true))))
             .collect();
         for (node, (returns, closed)) in going {
             if node == self.me.node {
@@ -259,8 +289,8 @@ impl Cluster {
 
     fn bid_farewell(&mut self, node: NodeId, member: bool) {
         self.post_to(node, &ControlMessage::Farewell { member });
+        self.leavers.remove(&node);
         if let Some(leading) = &mut self.leading {
-            leading.comings.leaving.remove(&node);
             leading.comings.removing.remove(&node);
             leading.comings.proposed.remove(&node);
         }
@@ -268,13 +298,14 @@ impl Cluster {
 
     /// Hands leadership to the voter that has come furthest.
     pub(super) fn hand_over(&mut self) {
-        let (Some(group), Some(leading)) = (&self.group, &mut self.leading) else { return };
+        let Some(leading) = &mut self.leading else { return };
         if self.now < leading.comings.next_hand_over {
             return;
         }
         leading.comings.next_hand_over = self.now + HAND_OVER_EVERY;
+        let Some(group) = &self.group else { return };
         let own = raft_id(self.me.node);
-        let going = |node: wrs_raft::NodeId| leading.comings.is_going(NodeId(node.0));
+        let going = |node: wrs_raft::NodeId| self.is_going(NodeId(node.0));
         let best = group
             .raft
             .conf()
@@ -295,6 +326,7 @@ impl Cluster {
     /// The leader's look at comings and goings.
     pub(super) fn look_at_members(&mut self) {
         self.welcome();
+        self.let_phantoms_go();
         self.let_go();
         self.end_lingering();
         if self.members.get(self.me.node).is_none() && self.is_settled_member() {
@@ -321,9 +353,8 @@ impl Cluster {
         if let Some(node) = strange.filter(|node| *node != raft_id(self.me.node)) {
             return Some(ConfChange::single(ChangeKind::Remove, node));
         }
-        let leading = self.leading.as_ref()?;
         let missing = self.members.iter().map(|(node, _)| node).find(|node| !conf.contains(raft_id(*node)));
-        if let Some(node) = missing.filter(|node| !leading.comings.is_going(*node)) {
+        if let Some(node) = missing.filter(|node| !self.is_going(*node)) {
             return Some(ConfChange::single(ChangeKind::AddLearner, raft_id(node)));
         }
         if conf.voters.len() >= VOTERS_MAX {
@@ -338,7 +369,7 @@ impl Cluster {
             });
             let node = NodeId(node.0);
             let live = self.members.get(node).is_some_and(|member| member.life.is_some());
-            near && live && !leading.comings.is_going(node)
+            near && live && !self.is_going(node)
         };
         let node = conf.learners.iter().find(ready)?;
         let change = ConfChange::single(ChangeKind::AddVoter, *node);

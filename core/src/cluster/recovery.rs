@@ -81,7 +81,10 @@ impl Cluster {
                 continue;
             }
             let address = &self.members.get(voter)?.address;
-            let found = self.meetings.found(address).filter(|found| self.now.since(found.at) < FRESH)?;
+            // Who was there before may have been the voter itself, under an earlier name.
+            let since = self.recovery.since.filter(|_| !mutant!(TrustsOldMeetings)).unwrap_or(Time::ZERO);
+            let fresh = |at: Time| at >= since && self.now.since(at) < FRESH;
+            let found = self.meetings.found(address).filter(|found| fresh(found.at))?;
             if found.who.as_ref().ok()?.node == voter {
                 // It is there, and will be linked.
                 return None;

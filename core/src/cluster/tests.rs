@@ -193,6 +193,26 @@ fn at_most_seven_nodes_vote_and_a_learner_takes_the_place_of_one_that_leaves() {
 }
 
 #[test]
+fn who_gave_up_joining_is_no_member_for_long() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let n = rig.start();
+        let (address, ticket) = (Rig::address(seed as usize % 3), Ticket(1));
+        rig.with(n, |cluster, now| cluster.join(now, ticket, address, false));
+        // It is cut off somewhere on the way, and sometimes just behind its end.
+        let within = rig.random.below(60);
+        rig.pass(millis(within));
+        rig.isolate(n);
+        rig.pass(millis(45_000));
+        rig.kill(n);
+        let known = |rig: &Rig| rig.nodes.values().map(|peer| peer.cluster.members().iter().count()).max();
+        let lived = rig.has_ended_a_life();
+        assert!(known(&rig) == Some(3) || lived, "seed {seed}: {}", rig.describe());
+    }
+}
+
+#[test]
 fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
     for seed in 0..seeds(20) {
         let mut rig = Rig::of(seed, 3);
@@ -211,6 +231,49 @@ fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
         rig.pass(millis(500));
         assert!(rig.nodes.values().all(|peer| peer.cluster.members().iter().count() == 2));
         rig.check_nothing_lost();
+    }
+}
+
+/// All nodes stop within `spread` of each other, but for those that are dead: how long the last takes.
+pub(super) fn stop_all(rig: &mut Rig, spread: u64) -> Duration {
+    let begin = rig.now;
+    for n in rig.nodes.keys().copied().collect::<Vec<_>>() {
+        rig.with(n, |cluster, now| cluster.drain(now));
+        let wait = rig.random.below(spread + 1);
+        rig.pass(millis(wait));
+    }
+    while !rig.nodes.is_empty() {
+        rig.pass(millis(10));
+        let left: Vec<usize> = rig.nodes.iter().filter(|(_, peer)| peer.left).map(|(n, _)| *n).collect();
+        left.into_iter().for_each(|n| rig.kill(n));
+        assert!(rig.now.since(begin) < millis(9_000), "{}", rig.describe());
+    }
+    rig.now.since(begin)
+}
+
+#[test]
+fn nodes_that_stop_together_do_not_wait_for_each_other_in_vain() {
+    for seed in 0..seeds(30) {
+        let (count, spread) = (2 + seed % 4, [0, 3, 400][seed as usize % 3]);
+        let mut rig = Rig::of(seed, count);
+        rig.settle_within(millis(4_000));
+        let took = stop_all(&mut rig, spread);
+        assert!(took < millis(4_000 + spread * count), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn who_stops_when_the_others_are_dead_does_not_wait_for_them() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let dead = 1 + seed as usize % 2;
+        (0..dead).for_each(|n| rig.kill(n));
+        if seed % 4 < 2 {
+            rig.pass(millis(5_000));
+        }
+        let took = stop_all(&mut rig, 0);
+        assert!(took < millis(4_000), "seed {seed}: {took:?}");
     }
 }
 

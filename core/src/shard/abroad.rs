@@ -4,8 +4,6 @@
 //! tells all others, and waits until every shard of theirs knows. Only the gate knows which nodes those are; its siblings
 //! know that there are some, and send it one copy for all.
 
-use std::collections::BTreeSet;
-
 use super::Shard;
 use crate::action::Actions;
 use crate::id::{ChannelId, GATE, Life, ShardId};
@@ -173,13 +171,10 @@ impl Shard {
 
     /// On the gate: lives that have ended want nothing and need know nothing.
     pub(super) fn forget_dead_nodes(&mut self, out: &mut Actions) {
-        let members = &self.router.members;
-        let dead: BTreeSet<Life> =
-            self.epochs.introduced().iter().copied().filter(|life| members.node_of(*life).is_none()).collect();
+        let dead = self.epochs.take_ended();
         if dead.is_empty() {
             return;
         }
-        self.epochs.forget(&dead);
         let channels: Vec<ChannelId> =
             self.router.roster.locals().filter(|local| local.nodes.is_some()).map(|local| local.id).collect();
         for channel in channels {

@@ -15,7 +15,7 @@ use crate::metrics::{Counter, Limit};
 use crate::peer::{PeerMessage, Verdict};
 use crate::roster::{Entry, Member, SlotIndex};
 use crate::router::Sender;
-use crate::session::{Client, Phase, Session};
+use crate::session::{Client, Closing, Phase, Session};
 use crate::time::Time;
 use crate::wire::frame::{self, CloseCode, OpCode};
 use crate::wire::handshake::{self, DeflateTerms};
@@ -39,8 +39,8 @@ pub(super) struct Joining {
     deflate: Option<DeflateTerms>,
     echo: bool,
     pull: bool,
-    /// Whether the others know, so that the seat is asked for.
-    asking: bool,
+    /// In which epoch its seat was asked for last; `None` before the others know of it.
+    asked: Option<u64>,
     /// When the wait is over.
     timer: Option<Time>,
 }
@@ -50,9 +50,17 @@ impl Joining {
         self.client
     }
 
-    /// Whether it has asked for its seat.
-    pub(super) fn is_asking(&self) -> bool {
-        self.asking
+    /// Whether its seat was ever asked for, so that the node counts it.
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Its seat is asked for in an epoch. False: it was already, or is not to be yet.
+    pub(super) fn asks_anew(&mut self, epoch: u64) -> bool {
+        self.asked.is_some_and(|asked| asked < epoch || mutant!(AsksForSeatsTwice)) && {
+            self.asked = Some(epoch);
+            true
+        }
     }
 
     /// The seat that it wants.
@@ -86,10 +94,10 @@ impl Shard {
         let serial = self.last_serial;
         let client = ClientId { life: self.router.life, shard: self.here, serial };
         let Wishes { from, terms, accept, protocol, deflate, echo, pull } = wishes;
-        let (asking, timer) = (false, None);
+        let (asked, timer) = (None, None);
         let conn = session.conn;
         let joining =
-            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asking, timer };
+            Joining { conn, from, client, channel, slot, terms, accept, protocol, deflate, echo, pull, asked, timer };
         self.joining.insert(serial, joining);
         session.phase = Phase::Asked;
 
@@ -103,9 +111,10 @@ impl Shard {
 
     pub(super) fn ask_for_seat(&mut self, serial: u64, out: &mut Actions) {
         if let Some(joining) = self.joining.get_mut(&serial) {
-            joining.asking = true;
+            let epoch = self.router.members.epoch();
+            joining.asked = Some(epoch);
             let Joining { client, channel, from, pull, .. } = *joining;
-            self.say(GATE, PeerMessage::Join { client, channel, from, pull }, out);
+            self.say(GATE, PeerMessage::Join { client, channel, from, pull, epoch }, out);
         }
     }
 
@@ -275,6 +284,9 @@ impl Shard {
                 self.close_with(now, session, CloseCode(1005), out, |bytes| frame::encode(bytes, OpCode::Close, &[]))
             }
         }
+        if let Phase::Closing(closing) = &mut session.phase {
+            closing.answered = true;
+        }
     }
 
     /// Closes a client with a code: it leaves its channel now, whenever its socket ends.
@@ -305,11 +317,33 @@ impl Shard {
         self.depart(&sender, session.from, out);
         self.send_with(session, out, frame);
         self.router.forget(session.conn);
-        session.phase = Phase::Closing(now + self.config.close_timeout);
-        session.held = Vec::new();
+        let until = now + self.config.close_timeout;
+        let phase = std::mem::replace(&mut session.phase, Phase::Asked);
+        let reader = if let Phase::Client(client) = phase { client.reader } else { Reader::new() };
+        let inflates = sender.deflate.is_some();
+        session.phase = Phase::Closing(Box::new(Closing { until, reader, inflates, answered: false }));
+        let mut held = std::mem::take(&mut session.held);
+        self.read_closing(session, &mut held);
         session.pauses = Default::default();
         out.push(Action::Resume { conn: session.conn });
         out.push(Action::Finish { conn: session.conn });
+    }
+
+    /// Discards what a client still says, up to its close frame: how many bytes were used up, which is all.
+    pub(super) fn read_closing(&mut self, session: &mut Session, bytes: &mut [u8]) -> usize {
+        let all = bytes.len();
+        let Phase::Closing(closing) = &mut session.phase else { return all };
+        let limits = message::Limits { message_bytes_max: self.config.message_bytes_max as u64 };
+        let mut input = message::Input::new(bytes);
+        loop {
+            let inflate = closing.inflates.then_some(&mut self.inflate);
+            match closing.reader.next(&mut input, &limits, inflate) {
+                Ok(Some(Item::Close { .. })) => closing.answered = true,
+                Ok(Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_))) => {}
+                // After a fault its end is waited for: where its frames end is not known any more.
+                Ok(None) | Err(_) => return all,
+            }
+        }
     }
 
     /// More is unsent than a client may owe: what is queued is dropped, and it is told why (contract, close code 1013).

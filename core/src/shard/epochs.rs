@@ -1,10 +1,11 @@
 //! From one set of live nodes to the next.
 //!
-//! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *seals* the old one: from
-//! then on it takes no decision of it, keeps what its clients send to homes, and tells its gate which clients are seated, which
-//! asks they were given and what its homes decided. Gates *report* to each other what concerns the other. A gate that has
-//! heard from all lives *opens* the epoch on its shards: homes begin anew from what was reported, and what is still open
-//! is asked again. So nothing is decided twice, and nothing is lost with a home. Echo and pub-sub go on all the while.
+//! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *holds*: its homes decide
+//! nothing more, and it keeps what its clients send to homes. Once all hold, each *seals* the old epoch: from then on it
+//! takes no decision of it, and tells its gate which clients are seated, which asks they were given and what its homes
+//! decided. Gates *report* to each other what concerns the other. A gate that has heard from all lives *opens* the epoch on
+//! its shards: homes begin anew from what was reported, and what is still open is asked again. So nothing is decided twice,
+//! and nothing is lost with a home. Echo and pub-sub go on all the while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ use crate::wire::frame::CloseCode;
 /// Items of each kind in one report; what is more follows in another.
 const REPORT_ITEMS: usize = 1024;
 
-/// On the gate: who has told what about which epoch.
+/// Who has told what about which epoch; on the gate, but for what a shard knows of itself.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// What the shards of this node knew at the end of the last epoch.
@@ -30,6 +31,10 @@ pub(super) struct Epochs {
     reports: BTreeMap<u64, Reports>,
     /// The lives that know all channels that this node has clients on.
     introduced: BTreeSet<Life>,
+    /// The epoch that this shard had open when it let its clients go for want of a lease; 0: it has not.
+    closed: u64,
+    /// Lives that have ended, until all that is known of them is forgotten.
+    ended: BTreeSet<Life>,
 }
 
 #[derive(Debug, Default)]
@@ -44,9 +49,33 @@ impl Epochs {
         &self.introduced
     }
 
-    /// Forgets lives that have ended.
-    pub(super) fn forget(&mut self, dead: &BTreeSet<Life>) {
-        self.introduced.retain(|life| !dead.contains(life));
+    /// Takes out the lives that have ended.
+    pub(super) fn take_ended(&mut self) -> BTreeSet<Life> {
+        self.introduced.retain(|life| !self.ended.contains(life));
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// How often the node was counted out. Its shards do not hear of it at the same moment, and what one says that has not heard
+/// of it yet counts for nothing at one that has.
+#[derive(Debug, Default)]
+pub(super) struct Falls {
+    here: u64,
+    siblings: BTreeMap<ShardId, u64>,
+}
+
+impl Falls {
+    /// How often, as this shard knows.
+    pub(super) fn here(&self) -> u64 {
+        self.here
+    }
+
+    /// Whether a peer is a sibling that still speaks for an earlier life.
+    pub(super) fn is_behind(&self, peer: PeerId) -> bool {
+        match peer {
+            PeerId::Shard(shard) => self.siblings.get(&shard).copied().unwrap_or_default() < self.here,
+            PeerId::Node(_) => false,
+        }
     }
 }
 
@@ -105,11 +134,60 @@ impl Ledger {
 }
 
 impl Shard {
-    /// The lives have changed: ends the old epoch on this shard.
-    pub(super) fn seal(&mut self, now: Time, out: &mut Actions) {
+    /// The lives have changed: this shard decides nothing more in the old epoch.
+    fn hold(&mut self, now: Time, out: &mut Actions) {
+        self.router.asks.hold(true);
+        self.move_homes(now);
+        // What was asked in the old epoch is over; whoever asked asks again.
+        self.go_through_waiting(now, out);
+        self.forget_dead(now, out);
+        let (life, epoch) = self.stay();
+        self.say_to_all(|| PeerMessage::Held(life, epoch), out);
+    }
+
+    fn stay(&self) -> (Life, u64) {
+        (self.router.life, self.router.members.epoch())
+    }
+
+    /// A shard of this node, or another node as a whole, decides nothing more in epochs before this one.
+    pub(super) fn held(&mut self, peer: PeerId, life: Life, epoch: u64, out: &mut Actions) {
+        match peer {
+            PeerId::Shard(shard) => self.barrier.shard_held(shard, (life, epoch)),
+            PeerId::Node(life) => self.barrier.node_held(life, epoch, &self.router.members),
+        }
+        if self.router.is_gate() {
+            let (stay, shards) = (self.stay(), self.config.shards);
+            if self.barrier.shall_tell_nodes(stay, shards) {
+                let others: Vec<Life> = self.router.members.lives().filter(|life| *life != stay.0).collect();
+                for other in others {
+                    self.router.forward(PeerId::Node(other), PeerMessage::Held(stay.0, stay.1), None, out);
+                }
+            }
+            if self.barrier.shall_tell_shards(stay, &self.router.members) {
+                self.say_to_all(|| PeerMessage::HeldAbroad(stay.0, stay.1), out);
+            }
+        }
+        self.seal_when_all_hold(out);
+    }
+
+    /// Every other node decides nothing more in epochs before this one, says the gate.
+    pub(super) fn held_abroad(&mut self, life: Life, epoch: u64, out: &mut Actions) {
+        self.barrier.others_held((life, epoch));
+        self.seal_when_all_hold(out);
+    }
+
+    fn seal_when_all_hold(&mut self, out: &mut Actions) {
+        let stay = self.stay();
+        if self.router.sealed < stay.1 && (self.barrier.is_passed(stay, self.config.shards) || mutant!(SealsAtOnce)) {
+            self.seal(out);
+        }
+    }
+
+    /// Every decision of the old epoch that can come has come: what is known of it is told.
+    fn seal(&mut self, out: &mut Actions) {
         let router = &mut self.router;
-        router.asks.hold(true);
         let members = &router.members;
+        router.sealed = members.epoch();
         router.given.retain(|life| members.node_of(life).is_some());
         router.decided.retain(|life| members.node_of(life).is_some());
         let mut ledger = Ledger {
@@ -127,10 +205,6 @@ impl Shard {
             }
         }
         let epoch = router.members.epoch();
-        self.move_homes(now);
-        // What was asked in the old epoch is over; whoever asked asks again.
-        self.go_through_waiting(now, out);
-        self.forget_dead(now, out);
         self.say(GATE, PeerMessage::Sealed(epoch, Box::new(ledger)), out);
     }
 
@@ -258,22 +332,23 @@ impl Shard {
                 home.restore(&seats);
             }
         }
-        self.router.opened = epoch;
-        // What a client was given is over, and so is what was decided for a client of a life that has ended: it is lost with
-        // that client's connection.
-        let lost = decided.into_iter().filter(|(_, to)| self.router.members.node_of(*to).is_none()).map(|(ask, _)| ask);
-        for ask in given.into_iter().chain(lost).collect::<Vec<_>>() {
-            let resumed = self.router.asks.settle(ask.number);
-            self.resume_all(resumed, out);
+        (self.router.opened, self.epochs.closed) = (epoch, 0);
+        self.settle(given.into_iter().map(|ask| ask.number), out);
+        // What was decided for a client of a life that has ended is lost with that client's connection.
+        for (ask, to) in decided {
+            if self.router.members.node_of(to).is_none() {
+                self.router.origin_lost(ask.number, out);
+                self.settle([ask.number], out);
+            }
         }
         self.let_overtaken_go(now, out);
-        self.ask_for_seats_again(out);
+        self.ask_for_seats_again(now, out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
     }
 
-    /// Nodes may have ended the old epoch at different moments, so that of two messages of one client the later was given and
-    /// the earlier was not. It cannot be given in its order any more: its sender is told so.
+    /// What a home decided last before it died may have reached one receiver and not another, so that of two messages of one
+    /// client the later was given and the earlier was not. It cannot be given in its order any more: its sender is told so.
     fn let_overtaken_go(&mut self, now: Time, out: &mut Actions) {
         for client in self.router.asks.overtaken() {
             let resumed = self.router.asks.drop_of(client);
@@ -289,6 +364,13 @@ impl Shard {
     /// The node may decide until then.
     pub(super) fn lease(&mut self, now: Time, until: Time, out: &mut Actions) {
         self.router.lease = until;
+        if now < until && !mutant!(StaysClosed) {
+            // The life goes on after all: the lease has come just when this shard's patience had ended.
+            let closed = std::mem::take(&mut self.epochs.closed);
+            if closed > 0 && closed == self.router.members.epoch() {
+                self.router.opened = closed;
+            }
+        }
         if self.router.may_decide(now) && !self.waiting.is_empty() {
             self.go_through_waiting(now, out);
         }
@@ -301,7 +383,7 @@ impl Shard {
         // An epoch may open before the first lease has come.
         let has_had = lease > Time::ZERO && lease < Time::MAX;
         if has_had && self.router.opened > 0 && now >= lease + self.config.out_after() {
-            self.router.opened = 0;
+            self.epochs.closed = std::mem::take(&mut self.router.opened);
             self.let_all_clients_go(now, out);
         }
     }
@@ -311,8 +393,26 @@ impl Shard {
         self.router.opened > 0 && (now < self.router.lease || mutant!(ServesWithoutLease))
     }
 
-    /// The node was counted out: its clients go, and nothing of its life counts any more.
-    pub(super) fn fall_out(&mut self, now: Time, out: &mut Actions) {
+    /// The node was counted out, says the gate, or a sibling that has heard it sooner: what that one says next is of the next
+    /// life, so this one must not come behind it.
+    pub(super) fn counted_out(&mut self, now: Time, peer: PeerId, count: u64, out: &mut Actions) {
+        if let PeerId::Shard(shard) = peer {
+            self.falls.siblings.insert(shard, count);
+        }
+        if count > self.falls.here {
+            self.falls.here = count;
+            self.falls.siblings.insert(self.here, count);
+            self.fall_out(now, out);
+            self.say_to_others(|| PeerMessage::Out(count), out);
+        }
+    }
+
+    /// Its clients go, and nothing of the node's life counts any more.
+    fn fall_out(&mut self, now: Time, out: &mut Actions) {
+        let joining: Vec<_> = self.joining.values().map(|joining| (joining.client(), joining.has_asked())).collect();
+        for (client, counted) in joining {
+            self.seated(now, client, Verdict::Undecided, None, counted, out);
+        }
         self.let_all_clients_go(now, out);
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
@@ -334,8 +434,11 @@ impl Shard {
         self.router.decided.retain(|_| false);
         self.router.roster = Roster::new();
         self.router.opened = 0;
+        self.router.sealed = 0;
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
+        // What was still to be said to other nodes is nothing that the next life has to say.
+        self.router.outbox.clear();
         self.move_homes(now);
         // What was asked of other nodes is lost with this life.
         self.forget_surveyed(now, |_| true, out);
@@ -359,9 +462,16 @@ impl Shard {
         let is_over = |life: &Life| *life != own && members.node_of(*life).is_none();
         let ended: Vec<Life> = before.iter().copied().filter(is_over).collect();
         for life in ended {
+            if self.router.is_gate() {
+                self.epochs.ended.insert(life);
+            }
             self.forget_life(now, life, out);
         }
-        self.seal(now, out);
+        if self.router.members.epoch() <= self.router.sealed {
+            // Another cluster counts its epochs anew.
+            self.router.sealed = 0;
+        }
+        self.hold(now, out);
     }
 
     /// Every client of this shard is closed with 1012, and whoever waits for a seat is told to come again.
@@ -369,9 +479,9 @@ impl Shard {
         if mutant!(KeepsClientsWhenOut) {
             return;
         }
-        let joining: Vec<_> = self.joining.values().map(|joining| joining.client()).collect();
-        for client in joining {
-            self.seated(now, client, Verdict::Undecided, None, true, out);
+        let joining: Vec<u64> = self.joining.keys().copied().collect();
+        for serial in joining {
+            self.wait_is_over(now, serial, out);
         }
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
@@ -381,16 +491,36 @@ impl Shard {
     }
 
     /// Those who wait for a seat ask for it in the new epoch.
-    fn ask_for_seats_again(&mut self, out: &mut Actions) {
+    fn ask_for_seats_again(&mut self, now: Time, out: &mut Actions) {
         let epoch = self.router.members.epoch();
-        let asking: Vec<_> = self.joining.values().filter(|joining| joining.is_asking()).map(|j| j.seat()).collect();
+        let asking: Vec<_> =
+            self.joining.values_mut().filter_map(|joining| joining.asks_anew(epoch).then(|| joining.seat())).collect();
         for (client, channel, pull) in asking {
             match self.catalogue.get(channel) {
                 Some(entry) if is_asked_for_seats(&entry.channel, pull) => {
                     self.send_on(PeerMessage::Seat { client, channel, pull, epoch }, out);
                 }
-                _ => {}
+                // That nothing is to be decided is said by the gate, whatever the epoch.
+                Some(_) => {}
+                None => self.seated(now, client, Verdict::Absent, None, true, out),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sibling_that_has_not_heard_of_the_fall_is_behind() {
+        let sibling = PeerId::Shard(ShardId(1));
+        let mut falls = Falls::default();
+        assert!(!falls.is_behind(sibling));
+        falls.here = 1;
+        assert!(falls.is_behind(sibling));
+        assert!(!falls.is_behind(PeerId::Node(Life(7))), "its mail is dropped with the link");
+        falls.siblings.insert(ShardId(1), 1);
+        assert!(!falls.is_behind(sibling));
     }
 }

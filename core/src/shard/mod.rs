@@ -8,6 +8,7 @@
 //! happens).
 
 mod abroad;
+mod barrier;
 mod clients;
 mod control;
 mod epochs;
@@ -47,9 +48,10 @@ use crate::timers::Timers;
 use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
+use barrier::Barrier;
 use clients::Joining;
 use control::{CONTROL_STREAM, Control};
-use epochs::Epochs;
+use epochs::{Epochs, Falls};
 use sessions::Sessions;
 use surveys::Asked;
 
@@ -103,8 +105,12 @@ pub struct Shard {
     last_serial: u64,
     /// What waits until this shard may decide.
     waiting: VecDeque<(PeerId, PeerMessage)>,
+    /// Who has stopped deciding, when the live nodes change.
+    barrier: Barrier,
     /// On the gate: the way from one set of live nodes to the next.
     epochs: Epochs,
+    /// How often the node was counted out, as far as this shard and its siblings know.
+    falls: Falls,
     inflate: Inflate,
     limit_log: LimitLog,
     drain: Drain,
@@ -148,7 +154,9 @@ impl Shard {
             last_ticket: 0,
             last_serial: 0,
             waiting: VecDeque::new(),
+            barrier: Barrier::default(),
             epochs: Epochs::default(),
+            falls: Falls::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),
             drain: Drain::No,
@@ -164,6 +172,7 @@ impl Shard {
             // A node that has just started.
             self.run_control(now, out);
         }
+        self.gather(&input);
         self.check_out(now, out);
         match input {
             Input::Opened { conn, from } => self.opened(now, conn, from, out),
@@ -286,7 +295,8 @@ impl Shard {
             }
             let more = match session.phase {
                 Phase::Client(_) => return used + self.read_messages(now, session, rest, out),
-                Phase::Discarding(_) | Phase::Closing(_) => return bytes.len(),
+                Phase::Discarding(_) => return bytes.len(),
+                Phase::Closing(_) => return used + self.read_closing(session, rest),
                 Phase::Asked | Phase::Listing(..) => {
                     // What comes while an answer is made waits, and nothing more is read.
                     self.pause_for_request(session, out);
@@ -350,8 +360,8 @@ impl Shard {
         }
         let Some(mut session) = self.sessions.take(conn) else { return };
         session.flushed(now, unsent, &self.config);
-        if self.is_draining() && session.is_idle() {
-            // Its last answer was under way when the drain began.
+        // Or its last answer was under way when the drain began.
+        if session.is_over() || self.is_draining() && session.is_idle() {
             return self.drop_session(*session, true, out);
         }
         match &mut session.phase {
@@ -359,9 +369,6 @@ impl Shard {
             Phase::Listing(..) => self.list_on(now, &mut session, out),
             Phase::Head { .. } | Phase::Body(_) if session.pauses.request && unsent == 0 => {
                 self.go_on(now, &mut session, out);
-            }
-            Phase::Discarding(_) | Phase::Closing(_) if session.ended && unsent == 0 => {
-                return self.drop_session(*session, true, out);
             }
             Phase::Discarding(until) if unsent == 0 => {
                 until.get_or_insert(now + self.config.discard_timeout);

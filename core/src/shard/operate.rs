@@ -1,5 +1,7 @@
 //! What operators ask of the cluster, and what becomes of the node when it cannot go on.
 
+use std::time::Duration;
+
 use ::http::StatusCode;
 
 use super::requests::RETRY_AFTER;
@@ -22,6 +24,25 @@ pub(super) enum About {
     Ready,
     /// Something was to be done.
     Done,
+}
+
+/// How long a request to join waits, once this node is a member, until it serves: a lease and an epoch are had within
+/// heartbeats, unless the cluster is in trouble.
+const SERVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// A request to join that is answered once this node serves in its new cluster.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    shard: ShardId,
+    ticket: Ticket,
+    since: Time,
+}
+
+impl Arrival {
+    /// When it is answered at the latest.
+    pub(super) fn deadline(&self) -> Time {
+        self.since + SERVES_WITHIN
+    }
 }
 
 impl Shard {
@@ -97,6 +118,35 @@ impl Shard {
     /// On shard 0: the control plane has an answer.
     pub(super) fn operated(&mut self, now: Time, ticket: Ticket, answer: Result<Done, Refused>, out: &mut Actions) {
         let Some(Asked::Operator(shard, ticket)) = self.asked.remove(&ticket) else { return };
+        match (answer, &mut self.control) {
+            (Ok(Done::Joined), Some(control)) => control.arrivals.push(Arrival { shard, ticket, since: now }),
+            (answer, _) => self.answer_operator(now, shard, ticket, answer, out),
+        }
+    }
+
+    /// On shard 0: whoever waits for this node to serve in the cluster that it has joined is answered once it does. False:
+    /// nobody was.
+    pub(super) fn answer_arrivals(&mut self, now: Time, out: &mut Actions) -> bool {
+        let serves = self.is_serving(now);
+        let Some(control) = self.control.as_mut().filter(|control| !control.arrivals.is_empty()) else { return false };
+        let is_due = |arrival: &mut Arrival| serves || arrival.deadline() <= now;
+        let due: Vec<Arrival> = control.arrivals.extract_if(.., is_due).collect();
+        let answer = if serves { Ok(Done::Joined) } else { Err(Refused::NotServing) };
+        let any = !due.is_empty();
+        for Arrival { shard, ticket, .. } in due {
+            self.answer_operator(now, shard, ticket, answer.clone(), out);
+        }
+        any
+    }
+
+    fn answer_operator(
+        &mut self,
+        now: Time,
+        shard: ShardId,
+        ticket: Ticket,
+        answer: Result<Done, Refused>,
+        out: &mut Actions,
+    ) {
         let answer = answer.map(|done| Box::new(self.standing(now, done.to_string())));
         self.say(shard, PeerMessage::Operated(ticket, answer), out);
     }
@@ -112,6 +162,7 @@ impl Shard {
             address: Some(member.address.to_string()),
             role: cluster.role_of(node).as_str(),
             live: member.life.is_some(),
+            version: member.version,
             applied: cluster.applied_of(node),
         });
         let links = gate.views().filter_map(|link| {
@@ -137,6 +188,8 @@ impl Shard {
             committed,
             applied,
             ready: not_ready.is_none(),
+            version: cluster.version(),
+            apart: cluster.apart(),
             nodes: nodes.collect(),
             links: links.collect(),
         };
@@ -159,7 +212,7 @@ fn problem(refused: &Refused) -> Problem {
             StatusCode::CONFLICT
         }
         Refused::Unreachable(_) | Refused::NotAccepted(_) => StatusCode::BAD_GATEWAY,
-        Refused::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Refused::TimedOut | Refused::NotServing => StatusCode::GATEWAY_TIMEOUT,
         Refused::NoSuchNode => StatusCode::NOT_FOUND,
         Refused::NoLeader => return Problem::unavailable(format!("Not done: {refused}."), RETRY_AFTER),
     };

@@ -2,17 +2,17 @@
 
 use super::Shard;
 use crate::action::Actions;
-use crate::asks::Ask;
+use crate::asks::Question;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
 use crate::id::{ChannelId, ClientId, GATE, Life};
 use crate::links::Credit;
 use crate::metrics::{Counter, Gauge};
-use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
+use crate::peer::{Handed, Leg, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
-use crate::wire::frame::CloseCode;
+use crate::wire::frame::{self, CloseCode};
 
 /// The epoch of an answer that no home has given: it counts in all.
 const ANY_EPOCH: u64 = 0;
@@ -27,11 +27,24 @@ enum Heard {
     Kept,
 }
 
+/// Whose client or shard a message is for, where it is for one and says so. Clients of two nodes may have equal serial numbers.
+fn life_of_addressee(message: &PeerMessage) -> Option<Life> {
+    match message {
+        PeerMessage::Seated { client, .. } | PeerMessage::Stamped { client, .. } | PeerMessage::Refused(client, _) => {
+            Some(client.life)
+        }
+        PeerMessage::Deliver { to: (life, _), .. } | PeerMessage::Given((life, _), _) => Some(*life),
+        _ => None,
+    }
+}
+
 impl Shard {
     /// One message from a peer, which may be this shard itself. Data from others is credited once it is dealt with.
     pub(super) fn heard(&mut self, now: Time, peer: PeerId, message: PeerMessage, out: &mut Actions) {
         let data = message.data().filter(|_| peer != self.me());
-        match (self.hear(now, peer, message, out), data) {
+        let over = message.is_of_a_life() && self.falls.is_behind(peer) && !mutant!(HearsEarlierLives);
+        let heard = if over { Heard::Done } else { self.hear(now, peer, message, out) };
+        match (heard, data) {
             (Heard::Kept, _) | (Heard::Done | Heard::Full(..), None) => {}
             (Heard::Full(on, leg), Some((of, bytes))) => self.router.links.keep_back((on, leg), peer, of, bytes),
             (Heard::Done, Some((leg, bytes))) => {
@@ -60,7 +73,11 @@ impl Shard {
                     return Heard::Kept;
                 }
             }
-            PeerMessage::Leave(..) if self.router.next_hop(&message).is_none() && !self.waiting.is_empty() => {
+            // A home that is not open yet will hear of the client's seat later than of its leaving.
+            PeerMessage::Leave(..)
+                if self.router.next_hop(&message).is_none()
+                    && (self.router.opened != epoch || !self.waiting.is_empty()) =>
+            {
                 self.waiting.push_back((peer, message));
                 return Heard::Kept;
             }
@@ -69,7 +86,21 @@ impl Shard {
         if let Some(next) = self.router.next_hop(&message) {
             return if self.router.is_gate() { self.relay(next, message, out) } else { Heard::Done };
         }
+        if life_of_addressee(&message).is_some_and(|life| life != self.router.life) && !mutant!(AnswersForTheDead) {
+            self.bury(&message, out);
+            return Heard::Done;
+        }
         self.take(now, peer, message, out)
+    }
+
+    /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
+    fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
+        if let PeerMessage::Deliver { channel, from, to: (life, shard), handed, tell, .. } = message {
+            for Handed { serial, .. } in handed.iter().filter(|handed| handed.decision.is_none()) {
+                let to = ClientId { life: *life, shard: *shard, serial: *serial };
+                self.router.miss(WayBill { channel: *channel, from: *from, to, tell: *tell }, out);
+            }
+        }
     }
 
     /// At the gate: a message that is for another shard or node.
@@ -101,14 +132,19 @@ impl Shard {
             }
             PeerMessage::Settled(ticket, outcome) => self.settled(now, ticket, outcome, out),
 
-            PeerMessage::Join { client, channel, from, pull } => self.count_in(client, channel, from, pull, out),
+            PeerMessage::Join { client, channel, from, pull, epoch } => {
+                let message = self.count_in(client, channel, from, pull, epoch);
+                if let Some(message) = message {
+                    self.send_on(message, out);
+                }
+            }
             PeerMessage::Seat { client, channel, pull, epoch } => {
                 let (verdict, stamp) = self.seat(client, channel, pull);
                 self.send_on(PeerMessage::Seated { client, verdict, epoch, stamp }, out);
             }
             PeerMessage::Seated { client, verdict, epoch, stamp } => {
-                // The answer of another epoch counts for nothing: the seat is asked for again.
-                if epoch == self.router.members.epoch() || epoch == ANY_EPOCH {
+                // The answer of an epoch that is over counts for nothing: the seat is asked for again.
+                if epoch >= self.router.sealed || epoch == ANY_EPOCH {
                     // That the node or the address is full is said before anything is counted.
                     let counted = !matches!(verdict, Verdict::NodeFull | Verdict::AddressFull);
                     self.seated(now, client, verdict, stamp, counted, out);
@@ -147,7 +183,7 @@ impl Shard {
             PeerMessage::AbroadNoted(channel) => self.abroad_noted(channel, out),
 
             PeerMessage::Lease(until) => self.lease(now, until, out),
-            PeerMessage::Out => self.fall_out(now, out),
+            PeerMessage::Out(count) => self.counted_out(now, peer, count, out),
             PeerMessage::Life(life) => self.router.life = life,
             PeerMessage::Members(number, members) => {
                 self.set_members(now, *members, out);
@@ -161,6 +197,8 @@ impl Shard {
                 }
             }
             PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
+            PeerMessage::Held(life, epoch) => self.held(peer, life, epoch, out),
+            PeerMessage::HeldAbroad(life, epoch) => self.held_abroad(life, epoch, out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);
@@ -186,20 +224,20 @@ impl Shard {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Ask { channel, frame, from, wish, number, .. } => {
-                if let Some(full) = self.router.ask(Ask { channel, frame, from, wish }, number, out) {
+            PeerMessage::Ask { channel, frames, from, wish, number, .. } => {
+                if let Some(full) = self.router.ask(Question { channel, from, wish }, number, &frames, out) {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
-                self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
+            PeerMessage::Deliver { channel, frames, from, to: (life, shard), handed, tell } => {
+                for (Handed { serial, decision }, frame) in handed.into_iter().zip(frame::whole(&frames)) {
+                    let to = ClientId { life, shard, serial };
+                    self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
+                }
             }
-            PeerMessage::Given(ask) => {
-                let resumed = self.router.asks.settle(ask.number);
-                self.resume_all(resumed, out);
-            }
+            PeerMessage::Given(_, numbers) => self.settle(numbers, out),
             PeerMessage::Stamped { client, epoch, stamp } => {
-                if epoch == self.router.members.epoch() {
+                if epoch >= self.router.sealed {
                     self.router.roster.stamp(client.serial, stamp);
                 }
             }
@@ -211,6 +249,12 @@ impl Shard {
             }
         }
         Heard::Done
+    }
+
+    /// The fate of messages of this shard is known.
+    pub(super) fn settle(&mut self, numbers: impl IntoIterator<Item = u64>, out: &mut Actions) {
+        let resumed = self.router.asks.settle(numbers);
+        self.resume_all(resumed, out);
     }
 
     /// Sends a message that says itself where it goes.
@@ -242,25 +286,29 @@ impl Shard {
         }
     }
 
-    /// On shard 0: counts one more client of the node, and asks the channel's home for its seat where one has to.
+    /// On shard 0: counts one more client of the node. What is to be said about its seat: an answer, or the question to the
+    /// channel's home where one has to decide. Each shard asks once in an epoch, so that no seat is given to who was refused.
     fn count_in(
         &mut self,
         client: ClientId,
         channel: ChannelId,
         from: std::net::IpAddr,
         pull: bool,
-        out: &mut Actions,
-    ) {
-        let epoch = self.router.members.epoch();
+        epoch: u64,
+    ) -> Option<PeerMessage> {
         let counted = self.control.as_mut().map_or(Ok(()), |control| control.clients.enter(from));
-        let answer = |verdict| PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None };
-        let message = match (counted, self.catalogue.get(channel)) {
+        if client.life != self.router.life && !mutant!(HearsEarlierLives) {
+            // Its shard has told it, or is about to, that the node was counted out.
+            return None;
+        }
+        let answer = |verdict| Some(PeerMessage::Seated { client, verdict, epoch: ANY_EPOCH, stamp: None });
+        match (counted, self.catalogue.get(channel)) {
             (Err(verdict), _) => answer(verdict),
             (Ok(()), None) => answer(Verdict::Absent),
             (Ok(()), Some(entry)) if !is_asked_for_seats(&entry.channel, pull) => answer(Verdict::Seated),
-            (Ok(()), Some(_)) => PeerMessage::Seat { client, channel, pull, epoch },
-        };
-        self.send_on(message, out);
+            (Ok(()), Some(_)) if epoch < self.router.members.epoch() => None,
+            (Ok(()), Some(_)) => Some(PeerMessage::Seat { client, channel, pull, epoch }),
+        }
     }
 
     /// Applies a change to this shard's copy of the catalogue, and to what hangs on it.

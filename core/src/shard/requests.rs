@@ -255,7 +255,8 @@ impl Shard {
             _ => (change, outcome),
         };
         let (conn, terms, answer) = match (change, outcome) {
-            (Change::Expire, _) => return,
+            (Change::Expire(id), Outcome::NoLeader | Outcome::Unknown) => return self.expire_later(now, id),
+            (Change::Expire(_), _) => return,
             (Change::Create { conn, terms, channel, id, token, .. }, Outcome::Created) => {
                 let tally = Tally { clients: 0, active: now };
                 let view = view(now, id, &channel, tally);

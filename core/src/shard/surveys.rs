@@ -40,7 +40,7 @@ pub(super) enum Change {
     /// Somebody deletes all.
     Reset { conn: ConnId, terms: Terms },
     /// Nobody used it.
-    Expire,
+    Expire(ChannelId),
 }
 
 impl Change {
@@ -50,7 +50,7 @@ impl Change {
             Change::Create { conn, terms, .. } | Change::Delete { conn, terms } | Change::Reset { conn, terms } => {
                 Some((*conn, *terms))
             }
-            Change::Expire => None,
+            Change::Expire(_) => None,
         }
     }
 }
@@ -219,7 +219,7 @@ impl Shard {
 
     /// Proposes the deletion of a channel that nobody used.
     pub(super) fn propose_expiry(&mut self, id: ChannelId, out: &mut Actions) {
-        self.propose(Change::Expire, Command::Delete { id, why: Removal::TimedOut }, None, out);
+        self.propose(Change::Expire(id), Command::Delete { id, why: Removal::TimedOut }, None, out);
     }
 
     /// A change is made, or certainly not, on every shard.

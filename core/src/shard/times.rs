@@ -1,5 +1,7 @@
 //! What happens when nothing happens: deadlines, countdowns, the drain.
 
+use std::time::Duration;
+
 use super::surveys::Purpose;
 use super::{Drain, Shard, Wake};
 use crate::action::{Action, Actions};
@@ -9,6 +11,9 @@ use crate::metrics::{Gauge, Limit};
 use crate::session::Phase;
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
+
+/// How long after a deletion that the cluster did not make a channel's countdown is looked at again.
+const EXPIRE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Every waiter whose time has come, and those that it makes wait until no later than now.
@@ -82,7 +87,7 @@ impl Shard {
     fn count_down(&mut self, now: Time, channel: ChannelId, active: Time) -> bool {
         let timeout = self.catalogue.get(channel).and_then(|entry| entry.channel.timeout_ms);
         let Some(timeout) = timeout else { return false };
-        let at = active + std::time::Duration::from_millis(timeout);
+        let at = active + Duration::from_millis(timeout);
         if at <= now {
             return true;
         }
@@ -96,6 +101,15 @@ impl Shard {
     pub(super) fn expire(&mut self, now: Time, channel: ChannelId, active: Time, out: &mut Actions) {
         if self.count_down(now, channel, active) {
             self.propose_expiry(channel, out);
+        }
+    }
+
+    /// The cluster could not delete a channel whose time is over: it is looked at again soon, if this is still its home.
+    pub(super) fn expire_later(&mut self, now: Time, channel: ChannelId) {
+        if let Some(home) = self.router.homes.get_mut(&channel)
+            && !mutant!(ExpiresOnceOnly)
+        {
+            self.timers.set(&mut home.timer, Wake::Channel(channel), Some(now + EXPIRE_AGAIN_AFTER));
         }
     }
 

@@ -168,6 +168,7 @@ impl World {
         if let Err(why) = self.become_whole(bound) {
             self.state.model.break_off(format!("no cluster is formed: {why}"));
         }
+        self.formed = true;
         for slot in 0..self.state.plan.nodes {
             self.open[slot] = true;
         }
@@ -230,10 +231,10 @@ impl World {
             self.state.model.break_off(format!("nodes {slow:?} do not stop in time"));
         }
         let spare = self.state.plan.memory && !self.state.model.loss && self.state.random.below(3) == 0;
-        let mut may_stay = if spare { 1 } else { 0 };
         let known = self.state.nodes.iter().filter(|node| node.life != Life::Never).count();
-        if known < 3 {
-            may_stay = 0;
+        let mut may_stay = spare && known >= 3;
+        if self.state.plan.forming == Forming::Domain {
+            drop(self.become_whole(self.patience() / 3));
         }
         for slot in 0..self.state.nodes.len() {
             if let Some(directory) = &mut self.state.nodes[slot].directory {
@@ -241,13 +242,22 @@ impl World {
             }
             self.state.nodes[slot].draining &= self.state.is_up(slot) && self.state.nodes[slot].failed.is_some();
             if self.state.nodes[slot].life == Life::Down {
-                if may_stay > 0 {
-                    may_stay -= 1;
+                if std::mem::take(&mut may_stay) {
+                    self.stays_away = Some(slot);
                     continue;
                 }
                 self.start(slot);
+                if self.state.plan.forming == Forming::Domain {
+                    // Whether it has found the others is asked again when all are there.
+                    drop(self.become_whole(self.patience() / 3));
+                }
             }
         }
+    }
+
+    /// How long it may take until everybody agrees.
+    fn patience(&self) -> u64 {
+        40 * SECOND + 15 * self.state.plan.config.election_timeout_max.as_nanos() as u64
     }
 
     /// A node whose disk is full has not noticed it, as it stores nothing.
@@ -257,20 +267,26 @@ impl World {
 
     /// After everything has healed: the promises that a whole cluster keeps.
     pub fn prove(&mut self) {
-        let bound = 40 * SECOND + 15 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
-        if let Err(why) = self.become_whole(bound) {
+        if let Err(why) = self.become_whole(self.patience()) {
             return self.state.model.break_off(format!("the cluster does not heal: {why}"));
         }
         // What was under way comes to its end: lives that linger, asks that were held, slow readers.
-        self.pass(4 * SECOND + 4 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
-        for number in 0..self.state.model.clients.len() {
-            self.state.model.clients[number].prompt |= true;
+        self.pass(3 * SECOND + 3 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+        let slow = self.state.model.clients.iter().any(|client| client.lasts() && !client.prompt);
+        for client in &mut self.state.model.clients {
+            client.prompt = true;
         }
-        self.pass(6 * SECOND);
+        self.pass(if slow { 6 * SECOND } else { SECOND });
         self.state.model.calm = Some(self.state.now());
-        for check in
-            [World::check_catalogues, World::check_answers, World::check_counts, super::probes::all, World::check_lives]
-        {
+        let checks = [
+            World::check_catalogues,
+            World::check_answers,
+            World::check_counts,
+            super::probes::all,
+            World::check_times,
+            World::check_lives,
+        ];
+        for check in checks {
             if self.is_broken() {
                 return;
             }
@@ -278,19 +294,29 @@ impl World {
         }
     }
 
+    /// The ids of the channels that a node lists.
+    pub fn list(&mut self, slot: usize) -> Option<Vec<String>> {
+        let Some(answer) = self.ask_node(slot, "GET", "/channels", Want::List) else {
+            self.state.model.break_off(format!("node {slot} does not list its channels"));
+            return None;
+        };
+        if answer.status != 200 {
+            self.state.model.break_off(format!("node {slot} does not list its channels: {}", answer.status));
+            return None;
+        }
+        let Ok(all) = serde_json::from_slice::<Value>(&answer.body) else {
+            self.state.model.break_off(format!("node {slot} lists {}", answer.body.escape_ascii()));
+            return None;
+        };
+        let list = all.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
+        Some(list.iter().filter_map(|channel| Some(channel.get("id")?.as_str()?.to_owned())).collect())
+    }
+
     /// Every node has the same channels: all that are sure, none that is gone.
     fn check_catalogues(&mut self) {
         let mut first: Option<Vec<String>> = None;
         for slot in self.state.up() {
-            let Some(answer) = self.ask_node(slot, "GET", "/channels", Want::List) else {
-                return self.state.model.break_off(format!("node {slot} does not list its channels"));
-            };
-            let Ok(all) = serde_json::from_slice::<Value>(&answer.body) else {
-                return self.state.model.break_off(format!("node {slot} lists {}", answer.body.escape_ascii()));
-            };
-            let list = all.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
-            let ids: Vec<String> =
-                list.iter().filter_map(|channel| Some(channel.get("id")?.as_str()?.to_owned())).collect();
+            let Some(ids) = self.list(slot) else { return };
             for (at, channel) in self.state.model.channels.iter().enumerate() {
                 let there = ids.contains(&channel.id);
                 if channel.is_sure() && !there {
@@ -332,6 +358,28 @@ impl World {
             let client = &self.state.model.clients[number];
             let what = format!("conn {number} at node {} still has no answer to {:?}", client.slot, client.asked);
             self.state.model.break_off(what);
+        }
+    }
+
+    /// Nothing is left of channels whose time was over long ago.
+    fn check_times(&mut self) {
+        let patience = 5 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
+        let started = self.state.nodes.iter().map(|node| node.started).max().unwrap_or(0);
+        let (now, since) = (self.state.now(), self.state.trouble.max(started));
+        let is_over = |channel: &super::model::Channel| {
+            let idle = now.saturating_sub(channel.active.max(channel.made.time).max(since) + patience) / MILLI;
+            channel.is_mortal() && channel.timeout.is_some_and(|timeout| timeout < idle)
+        };
+        let over: Vec<usize> =
+            (0..self.state.model.channels.len()).filter(|at| is_over(&self.state.model.channels[*at])).collect();
+        if over.is_empty() {
+            return;
+        }
+        for slot in self.state.up() {
+            let Some(ids) = self.list(slot) else { return };
+            if let Some(at) = over.iter().find(|at| ids.contains(&self.state.model.channels[**at].id)) {
+                return self.state.model.break_off(format!("channel {at} should have timed out on node {slot}"));
+            }
         }
     }
 

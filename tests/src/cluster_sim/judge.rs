@@ -118,7 +118,9 @@ impl Model {
             (Pattern::FanInOut, Verb::Request) => {
                 self.at_most_once(message)?;
                 if !message.got.is_empty() {
-                    return Ok(None);
+                    // Asked again as word of its being given was lost with the receiver's node, when nobody was left.
+                    let lost = message.got.iter().all(|(number, _)| self.lost_its_node(*number));
+                    return Ok(lost.then_some((1, false)));
                 }
                 if lasts
                     && !self.somebody_left(message, time)
@@ -140,7 +142,11 @@ impl Model {
                     (true, Some(origin)) if lasts && origin.lasts() && was_there(origin) => {
                         Err("the reply is lost".to_owned())
                     }
-                    (true, _) => Ok(Some((2, gone_before))),
+                    (true, _) => {
+                        // Where no home decides, nobody knows what became of a reply whose receiver's node died.
+                        let known = channel.pattern.has_queue() || to.is_none_or(|to| !self.lost_its_node(to));
+                        Ok(Some((2, gone_before && known)))
+                    }
                     // Asked again when homes moved, as word of its being given was lost; and the origin has left since.
                     (false, Some(origin)) if !origin.lasts() && channel.pattern.has_queue() => Ok(Some((2, false))),
                     (false, _) => Ok(None),

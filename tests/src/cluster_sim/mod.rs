@@ -33,7 +33,12 @@ use std::collections::BTreeMap;
 use state::Event;
 use world::World;
 
-use crate::sim::MILLI;
+use crate::sim::{MILLI, SECOND};
+
+/// A run is no run before so many inputs.
+const EVENTS_MIN: u64 = 2_000;
+/// How long chance may go on acting for that.
+const SECONDS_MORE_MAX: u64 = 30;
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +77,11 @@ pub fn run(seed: u64) -> Result<Report, String> {
             world.state.agenda.after(world.state.plan.nemesis.mean_ms * MILLI, Event::Fault);
         }
         world.pass(world.state.plan.span_ms * MILLI);
+        for _ in 0..SECONDS_MORE_MAX {
+            if world.state.model.at.tick < EVENTS_MIN {
+                world.pass(SECOND);
+            }
+        }
     }
     for part in [World::heal, World::prove, |world: &mut World| world.state.model.judge()] {
         if world.is_broken() {

@@ -228,6 +228,8 @@ pub struct Model {
     pub at: At,
     /// Creations whose fate nobody knows.
     pub unknown: u64,
+    /// When a reset was last told to be done, or perhaps done.
+    pub last_reset: At,
     /// Ids that were told to have timed out.
     pub expired: BTreeSet<String>,
     /// The first broken promise.
@@ -238,12 +240,8 @@ pub struct Model {
     pub statuses: BTreeMap<u16, u64>,
     /// Messages given.
     pub given: u64,
-    /// Messages that were asked again and came behind later ones of their senders.
-    pub late: u64,
-    /// When a node was last lost, with its clients or without, in true time.
-    pub last_loss: u64,
-    /// Until when something goes wrong, or nodes come and go, in true time.
-    pub upheaval: u64,
+    /// Creations that each process was told of, by place, run and shard.
+    pub told: BTreeSet<(usize, u64, usize, u128)>,
     /// Whether more voters have lost their memory than the cluster can do without.
     pub loss: bool,
     /// Since when all has been well, in true time; `None`: it is not.
@@ -426,6 +424,8 @@ impl Model {
         }
         let under_way = |asked: &&Asked| asked.want == Want::Reset && asked.since.is_some();
         let removers = self.clients.iter().flat_map(|client| &client.asked).filter(under_way).count() as u32;
+        // One that was told meanwhile may have come behind the creation.
+        let removers = removers + u32::from(self.last_reset >= since);
         self.channels.push(Channel {
             id,
             token,
@@ -466,6 +466,9 @@ impl Model {
 
     fn reset(&mut self, since: At, status: u16) -> Result<(), String> {
         let now = self.at;
+        if status != 503 {
+            self.last_reset = now;
+        }
         for channel in &mut self.channels {
             match status {
                 200 if channel.made < since => drop(channel.gone.get_or_insert(now)),
@@ -518,9 +521,6 @@ impl Model {
         let client = &mut self.clients[number];
         client.ended.get_or_insert((at, why));
         client.done = true;
-        if matches!(why, Why::Died | Why::Closed(1012 | 1001)) {
-            self.last_loss = at.time;
-        }
     }
 
     /// Creations whose fate nobody knows: those that were told so, and those that were never answered.
@@ -531,7 +531,6 @@ impl Model {
 
     /// A node's process has ended: so have its connections.
     pub fn node_died(&mut self, slot: usize) {
-        self.last_loss = self.at.time;
         for number in 0..self.clients.len() {
             if self.clients[number].slot == slot && self.clients[number].ended.is_none() {
                 self.end(number, Why::Died);
@@ -643,19 +642,7 @@ impl Model {
         } else if message.taken.is_none() {
             Some("that nobody took in")
         } else if let Some(last) = client.last.get(&sender).filter(|last| **last >= serial) {
-            let queued = self.channels[message.channel].pattern.has_queue();
-            // Who decides has moved since, or may have.
-            let since = message.taken.map_or(0, |taken| taken.time.saturating_sub(10_000_000_000));
-            let moved = self.last_loss.max(self.upheaval) >= since;
-            match (*last == serial, queued && moved) {
-                (true, _) => Some("twice"),
-                // What was lost with a home is asked again, behind what was not.
-                (false, true) => {
-                    self.late += 1;
-                    self.fault_of(number, message)
-                }
-                (false, false) => Some("out of order"),
-            }
+            Some(if *last == serial { "twice" } else { "out of order" })
         } else {
             self.fault_of(number, message)
         };

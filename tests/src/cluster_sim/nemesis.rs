@@ -38,7 +38,6 @@ impl World {
         let now = self.state.now();
         self.state.trouble = now;
         self.state.model.calm = None;
-        self.state.model.upheaval = self.state.model.upheaval.max(now);
         for slot in slots {
             self.state.nodes[*slot].trouble = now;
         }
@@ -89,7 +88,6 @@ impl World {
         let most = *self.state.random.pick(&[200, 2_000, 8_000, 60_000]).unwrap_or(&200);
         let until = self.state.now() + MILLI + self.state.random.below(most * MILLI);
         self.state.say(|| format!("node {slot} pauses until {:.3}", until as f64 / 1e9));
-        self.state.model.upheaval = self.state.model.upheaval.max(until);
         let node = &mut self.state.nodes[slot];
         node.paused = Some(until);
         let run = node.run;
@@ -117,7 +115,6 @@ impl World {
         self.state.network.partition(&partition);
         let all: Vec<usize> = (0..slots).collect();
         self.trouble(&all);
-        self.state.model.upheaval = self.state.model.upheaval.max(self.state.now() + span);
         self.state.agenda.after(span, Event::Mend);
     }
 
@@ -165,7 +162,6 @@ impl World {
         self.state.say(|| format!("from node {from} to {to} nothing comes for {} ms", span / MILLI));
         self.trouble(&[from, to]);
         let until = self.state.now() + span;
-        self.state.model.upheaval = self.state.model.upheaval.max(until);
         self.state.network.clog(from, to, until);
     }
 
@@ -219,7 +215,8 @@ pub fn strike(world: &mut World) {
         5 => world.stall(),
         6 => world.stranger(),
         7 => {
-            if let Some(slot) = (0..world.state.nodes.len()).find(|slot| world.state.nodes[*slot].life == Life::Never) {
+            let new = (0..world.state.nodes.len()).find(|slot| world.state.nodes[*slot].life == Life::Never);
+            if let Some(slot) = new.filter(|_| !world.somebody_looks_around()) {
                 world.trouble(&[]);
                 world.start(slot);
             }

@@ -62,7 +62,7 @@ pub struct Nemesis {
     pub full: u32,
     /// Dials that are refused for a while.
     pub refuse: u32,
-    /// Whether more nodes may be away at a time than the cluster can do without.
+    /// Whether more nodes may be away at a time than the cluster can do without (`WRS_SIM_HARSH`).
     pub harsh: bool,
 }
 
@@ -83,6 +83,8 @@ pub struct Plan {
     pub memory: bool,
     /// Parts per million by which each node's clock is off.
     pub drift_ppm: Vec<i32>,
+    /// Whether not everything is tried out at the end.
+    pub short: bool,
     /// How long chance acts, in milliseconds.
     pub span_ms: u64,
     /// Between two acts of clients, on an average, in microseconds.
@@ -124,7 +126,8 @@ impl Plan {
         let slots = nodes + pick(random, &[0, 0, 1, 2]);
         let shards = (0..slots).map(|_| pick(random, &[1, 1, 1, 2, 2, 3, 4])).collect();
         let memory = random.below(3) > 0;
-        let (heartbeat, least, most) = pick(random, &[(300, 2_000, 3_000), (100, 600, 900), (50, 300, 600)]);
+        let (heartbeat, least, most) =
+            pick(random, &[(300, 2_000, 3_000), (300, 1_000, 1_500), (100, 600, 900), (50, 300, 600)]);
         let message_bytes_max = pick(random, &[600, 2_000]);
         let config = Config {
             message_bytes_max,
@@ -177,8 +180,15 @@ impl Plan {
             newcomer: weight(random, 2),
             full: if memory { 0 } else { weight(random, 1) },
             refuse: weight(random, 1),
-            harsh: false,
+            harsh: std::env::var_os("WRS_SIM_HARSH").is_some(),
         };
+        // A node more than the name leads to at first: two of them would be most of all.
+        let slots = if forming == Forming::Dns && nodes == 1 { slots.min(2) } else { slots };
+        // Most runs are short, so that there can be many; what takes its time has it in the others.
+        let long = random.below(8) == 0;
+        let (span_ms, hurry) =
+            if long { (pick(random, &[4_000, 8_000, 15_000]), 1) } else { (pick(random, &[300, 700, 1_500]), 4) };
+        let nemesis = Nemesis { mean_ms: nemesis.mean_ms / hurry, ..nemesis };
         Plan {
             seed,
             nodes,
@@ -187,7 +197,8 @@ impl Plan {
             forming,
             memory,
             drift_ppm: (0..slots).map(|_| random.below(20_001) as i32 - 10_000).collect(),
-            span_ms: pick(random, &[4_000, 8_000, 15_000]),
+            short: !long,
+            span_ms,
             act_us: pick(random, &[2_000, 5_000, 20_000]),
             conns_max: pick(random, &[8, 16, 30]),
             channels_max: pick(random, &[2, 3, 6]),
@@ -197,8 +208,9 @@ impl Plan {
             deletes: random.below(2) == 0,
             delay: pick(random, &[(20_000, 20_000), (200_000, 300_000), (1_000_000, 5_000_000)]),
             nemesis,
-            config,
             link_window: pick(random, &[4_000, 100_000, 1 << 20]),
+            // Where the limit is far away, a wait that has no end shows.
+            config: Config { seat_timeout: ms(pick(random, &[10_000, 300_000])), ..config },
         }
     }
 

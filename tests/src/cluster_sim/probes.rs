@@ -19,13 +19,16 @@ pub fn all(world: &mut World) {
             old_channel(world, at);
         }
     }
+    let short = world.state.plan.short;
     for pattern in Pattern::ALL {
         if world.is_broken() {
             return;
         }
-        new_channel(world, pattern);
+        if !short || world.state.random.below(3) == 0 {
+            new_channel(world, pattern);
+        }
     }
-    if !world.is_broken() {
+    if !world.is_broken() && (!short || world.state.random.below(4) == 0) {
         time(world);
     }
 }
@@ -80,7 +83,7 @@ fn old_channel(world: &mut World, at: usize) {
     }
     turns(world, at, number);
     leave(world, number);
-    world.pass(500 * MILLI);
+    world.pass(100 * MILLI);
 }
 
 /// Each of n queued clients is given exactly k of k·n messages, in the same order again and again.
@@ -106,7 +109,9 @@ fn turns(world: &mut World, at: usize, sender: usize) {
         let pause = world.state.random.below(3 * MILLI);
         world.pass(pause);
     }
-    world.pass(2 * SECOND);
+    let all = marks.clone();
+    world.pass_until(2 * SECOND, |world| all.iter().all(|mark| !world.state.model.messages[*mark].got.is_empty()));
+    world.pass(30 * MILLI);
     let mut order = Vec::new();
     let mut counts: BTreeMap<usize, usize> = queued.iter().map(|number| (*number, 0)).collect();
     for mark in &marks {
@@ -124,9 +129,36 @@ fn turns(world: &mut World, at: usize, sender: usize) {
     }
 }
 
+/// Deletes channels if there are as many as may be, or more: nodes check that by themselves. Whether there is room.
+fn make_room(world: &mut World, slot: usize) -> bool {
+    let most = world.state.plan.config.channels_max;
+    if most > 100 {
+        return true;
+    }
+    let Some(ids) = world.list(slot) else { return true };
+    let channels = &world.state.model.channels;
+    let known: Vec<usize> =
+        (0..channels.len()).filter(|at| channels[*at].is_sure() && ids.contains(&channels[*at].id)).collect();
+    let excess = (ids.len() as u64 + 1).saturating_sub(most) as usize;
+    if known.len() < excess {
+        return false;
+    }
+    for at in known.into_iter().take(excess) {
+        let path = format!("/channels/{}", world.state.model.channels[at].id);
+        let status = world.ask_node(slot, "DELETE", &path, Want::Delete(at)).map(|answer| answer.status);
+        if status != Some(200) && !world.is_broken() {
+            world.state.model.break_off(format!("node {slot} does not delete channel {at}: {status:?}"));
+        }
+    }
+    true
+}
+
 /// Creates a channel, wherever.
 fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Option<u64>) -> Option<usize> {
     let slot = somewhere(world);
+    if !make_room(world, slot) {
+        return None;
+    }
     let number = world.connect(slot, true)?;
     world.create(number, pattern, limit, timeout);
     let before = world.state.model.channels.len();
@@ -134,9 +166,7 @@ fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Opti
     let status = world.state.model.clients[number].answer.as_ref().map(|answer| answer.status);
     world.state.hang_up(number);
     if world.state.model.channels.len() == before {
-        // 503 is right where as many channels are there as may be.
-        let full = before as u64 >= world.state.plan.config.channels_max;
-        if !full && !world.is_broken() {
+        if !world.is_broken() {
             world.state.model.break_off(format!("node {slot} does not create a channel: {status:?}"));
         }
         return None;
@@ -181,7 +211,7 @@ fn new_channel(world: &mut World, pattern: Pattern) {
             world.pass(pause);
         }
     }
-    world.pass(2 * SECOND);
+    arrive(world, &marks, pattern, &seated);
     if super::finish::reads_messages(pattern) {
         for mark in marks.clone() {
             for (receiver, _) in world.state.model.messages[mark].got.clone() {
@@ -189,19 +219,11 @@ fn new_channel(world: &mut World, pattern: Pattern) {
                 marks.push(world.state.send_reply(receiver, origin));
             }
         }
-        world.pass(2 * SECOND);
+        arrive(world, &marks, pattern, &seated);
     }
     for mark in marks {
+        let expected = expected(world, mark, pattern, &seated);
         let message = &world.state.model.messages[mark];
-        let others = seated.len() - 1;
-        let pulling = seated.iter().filter(|number| world.state.model.clients[**number].pull);
-        let pulling = pulling.filter(|number| **number != message.sender).count();
-        let expected = match (pattern, message.verb) {
-            (Pattern::PubSub, _) => others + 1,
-            (Pattern::ReqRepl, super::model::Verb::Request) => others,
-            (Pattern::FanInOut, super::model::Verb::Request) => usize::from(pulling > 0),
-            _ => 1,
-        };
         if message.got.len() != expected && !world.is_broken() {
             let what =
                 format!("message {mark} on the new {pattern:?} channel {at} got to {:?}, not {expected}", message.got);
@@ -214,6 +236,30 @@ fn new_channel(world: &mut World, pattern: Pattern) {
         seated.into_iter().for_each(|number| leave(world, number));
         world.pass(300 * MILLI);
     }
+}
+
+/// How many of the seated get a message.
+fn expected(world: &World, mark: usize, pattern: Pattern, seated: &[usize]) -> usize {
+    let message = &world.state.model.messages[mark];
+    let others = seated.len() - 1;
+    let pulling = seated.iter().filter(|number| world.state.model.clients[**number].pull);
+    let pulling = pulling.filter(|number| **number != message.sender).count();
+    match (pattern, message.verb) {
+        (Pattern::PubSub, _) => others + 1,
+        (Pattern::ReqRepl, super::model::Verb::Request) => others,
+        (Pattern::FanInOut, super::model::Verb::Request) => usize::from(pulling > 0),
+        _ => 1,
+    }
+}
+
+/// Waits until everything is where it belongs, and a little more for what does not.
+fn arrive(world: &mut World, marks: &[usize], pattern: Pattern, seated: &[usize]) {
+    world.pass_until(2 * SECOND, |world| {
+        let there =
+            |mark: &usize| world.state.model.messages[*mark].got.len() >= expected(world, *mark, pattern, seated);
+        marks.iter().all(there)
+    });
+    world.pass(30 * MILLI);
 }
 
 /// A channel that is deleted is gone everywhere, and its clients are told.

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use wrs_core::action::{Over, Store};
+use wrs_core::catalogue::Command;
 use wrs_core::config::NodeAddress;
 use wrs_core::event::Event as Told;
 use wrs_core::host::Host;
-use wrs_core::id::{ConnId, DialId, ShardId};
+use wrs_core::id::{ChannelId, ConnId, DialId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::peer::PeerMessage;
 use wrs_core::time::Time;
@@ -450,6 +451,21 @@ impl Hands<'_> {
         }
     }
 
+    /// A shard is told of a change. Each creation is made once; what a snapshot brings, or takes away, has no number of its own.
+    fn applied(&mut self, number: u64, to: usize, command: &Command) {
+        let run = self.state.nodes[self.slot].run;
+        let slot = self.slot;
+        let told = |id: &ChannelId| (slot, run, to, id.bits());
+        if let (Command::Create { id, .. }, true) = (command, number > 0)
+            && !self.state.model.told.insert(told(id))
+        {
+            self.state.model.break_off(format!("node {} applies the creation of {id:?} again", self.slot));
+        }
+        if let (Command::Delete { id, .. }, 0) = (command, number) {
+            self.state.model.told.remove(&told(id));
+        }
+    }
+
     fn program(&self, wire: usize, side: usize) -> Option<usize> {
         match &self.state.wires[wire].ends[1 - side] {
             End::Program(number) => Some(*number),
@@ -513,6 +529,9 @@ impl Host for Hands<'_> {
         self.say(|| format!("to shard {to}: {}", format!("{message:?}").chars().take(400).collect::<String>()));
         if to == from || to >= self.state.nodes[self.slot].desks.len() {
             return self.state.model.break_off(format!("shard {from} of node {} forwards to {to}", self.slot));
+        }
+        if let PeerMessage::Apply(number, command) = &message {
+            self.applied(*number, to, command);
         }
         self.state.nodes[self.slot].desks[to].parcels[from].push_back(message);
         self.state.wake(self.slot, to);

@@ -16,7 +16,7 @@ use wrs_core::wire::deflate::Inflate;
 
 use super::model::{At, Model, Why};
 use super::net::{Chunk, End, Wire};
-use super::plan::{DNS_NAME, NODE_PORT, Plan};
+use super::plan::{DNS_NAME, DOMAIN, Forming, NODE_PORT, Plan};
 use super::state::{Desk, Event, Fact, Hands, Life, Node, State, ip, shown};
 use super::store::{Directory, Told};
 use crate::node_sim::wire::Piece;
@@ -34,6 +34,10 @@ pub struct World {
     /// Members of channels, and users of the REST API, that may last.
     pub(super) members: Vec<usize>,
     pub(super) users: Vec<usize>,
+    /// The nodes of the beginning are one cluster.
+    pub formed: bool,
+    /// The place that is to be empty at the end.
+    pub(super) stays_away: Option<usize>,
     /// Nobody acts by himself any more, and nothing goes wrong.
     pub quiet: bool,
     /// Places whose node is in the cluster as far as its users know.
@@ -71,6 +75,8 @@ impl World {
             buffer: Vec::new(),
             members: Vec::new(),
             users: Vec::new(),
+            formed: false,
+            stays_away: None,
             quiet: false,
             open: vec![false; plan.slots],
             looks: vec![None; plan.slots],
@@ -110,7 +116,6 @@ impl World {
         self.looks[slot] = None;
         (node.life, node.paused, node.draining, node.failed) = (Life::Up, None, false, None);
         (node.trouble, node.started) = (now, now);
-        self.state.model.upheaval = self.state.model.upheaval.max(now);
         let node = &mut self.state.nodes[slot];
         node.desks = (0..count)
             .map(|_| Desk {
@@ -219,7 +224,14 @@ impl World {
                 self.state.release();
             }
             Event::Unclog => self.state.release(),
-            Event::Start { slot } if self.state.is_up(slot) && self.state.nodes[slot].draining => {
+            Event::Start { slot } if self.state.is_up(slot) => {
+                // It is to end first; or there is room on its disk again, which it has not missed.
+                if self.state.nodes[slot].draining {
+                    self.state.agenda.after(500 * MILLI, Event::Start { slot });
+                }
+            }
+            Event::Start { slot } if self.stays_away == Some(slot) => {}
+            Event::Start { slot } if !self.quiet && self.somebody_looks_around() => {
                 self.state.agenda.after(500 * MILLI, Event::Start { slot });
             }
             Event::Start { slot } => self.start(slot),
@@ -227,6 +239,10 @@ impl World {
             Event::Room { slot } => {
                 if let Some(directory) = &mut self.state.nodes[slot].directory {
                     directory.full = false;
+                }
+                if self.state.is_up(slot) && self.state.nodes[slot].failed.is_none() {
+                    self.state.nodes[slot].draining = false;
+                    self.open[slot] = true;
                 }
             }
         }
@@ -506,7 +522,9 @@ impl World {
                 Some(self.state.random.below(places) as usize)
             }
             Over::Link => address.host.strip_prefix("10.0.0.").and_then(|n| n.parse::<usize>().ok()).map(|n| n - 1),
-            Over::Api => self.somebody_who_listens(),
+            Over::Api if address.host == DOMAIN => self.somebody_who_listens(),
+            // The name of every machine for itself.
+            Over::Api => Some(slot),
         };
         let target = target.filter(|target| {
             *target < self.state.nodes.len() && (over == Over::Api || address.port == Some(NODE_PORT))
@@ -543,6 +561,14 @@ impl World {
             Over::Api => self.state.fact(target, shard, Fact::Opened { conn: far_id, from: here.ip() }),
         }
         self.state.fact(slot, 0, Fact::Linked { conn: near_id, from: there, dial: Some(dial) });
+    }
+
+    /// Whether a node that looks for a cluster behind the load balancer is in none yet. Two such nodes may found one of their
+    /// own, and two clusters of several nodes do not join each other: so they come one by one.
+    pub(super) fn somebody_looks_around(&self) -> bool {
+        self.formed
+            && self.state.plan.forming == Forming::Domain
+            && self.state.up().into_iter().any(|slot| !self.open[slot])
     }
 
     /// Whom the load balancer picks.

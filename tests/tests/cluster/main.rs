@@ -46,15 +46,10 @@ macro_rules! tests {
     };
 }
 
-/// Set, it runs the list on glommio too: there, about one run in two, a new connection's first request is not read.
-const WITH_GLOMMIO: &str = "WRS_CLUSTER_GLOMMIO";
-
 /// Runs a scenario, or says once and past the test's captured output why none runs on this server.
 fn run(runtime: Runtime, scenario: fn(&Runtime)) {
     static SAID: Once = Once::new();
-    let is_open = runtime.kind == Kind::Glommio && std::env::var_os(WITH_GLOMMIO).is_none();
-    let known = is_open.then(|| format!("a fault is open there; {WITH_GLOMMIO}=1 runs them"));
-    match known.map_or_else(|| runtime.kind.availability().clone(), Err) {
+    match runtime.kind.availability() {
         Ok(()) => scenario(&runtime),
         Err(why) => SAID.call_once(|| {
             let mut past_the_capture = std::io::stderr();
@@ -69,7 +64,7 @@ scenarios! {
         a_majority_of_the_seeds_founds_and_the_last_one_joins
         a_minority_of_the_seeds_founds_nothing
         nodes_join_by_rest
-        #[ignore = "a node answers its join before it has a lease, and refuses what comes next with 503"] a_node_that_has_joined_serves_at_once
+        a_node_that_has_joined_serves_at_once
         a_node_with_channels_joins_only_by_force
         what_must_agree_is_refused_and_nothing_is_harmed
         a_join_of_nobody_says_so
@@ -82,6 +77,8 @@ scenarios! {
         channels_survive_their_leader
         channels_come_back_from_disk
         a_node_with_a_disk_comes_back_as_itself
+        #[cfg(target_os = "linux")] a_full_disk_ends_the_leader_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_full_disk_ends_a_follower_and_the_others_go_on
     }
     data {
         pub_sub_gives_each_client_each_message_once_and_in_order
@@ -106,11 +103,18 @@ scenarios! {
         garbage_at_the_cluster_port_harms_nobody
         a_rolling_restart_loses_no_channel
         a_newcomer_joins_under_load
-        #[ignore = "senders whose message is under way when a node joins are closed with 1012"] work_goes_on_while_a_newcomer_joins
+        work_goes_on_while_a_newcomer_joins
         a_stopped_node_leaves
+        nodes_that_stop_together_end_together
         the_last_of_two_goes_on
+        an_upgrade_from_node_to_node_loses_nothing
     }
     five {
         five_nodes_outlive_two
+    }
+    audit {
+        #[ignore = "takes minutes; see CONTRIBUTING"] twenty_leaders_are_killed
+        #[ignore = "takes a minute; see CONTRIBUTING"] ten_thousand_joins_race_for_ten_seats
+        a_rolling_restart_under_load_tells_every_client
     }
 }

@@ -19,7 +19,8 @@ fn ends_in_order(runtime: &Runtime, signal: &str) {
         assert_eq!(client.closed(), 1001);
     }
     assert_eq!(server.wait().code(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // The clients, whose sockets are still open, have answered: nobody waits for them to hang up.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(server.log().iter().any(|line| line.contains("draining")));
 }
 

@@ -226,6 +226,21 @@ pub fn a_connection_that_says_nothing_is_ended(runtime: &Runtime) {
     assert!(start.elapsed() >= Duration::from_millis(190));
 }
 
+/// A connection that is reset has its number in the system given to the next: no byte of that one is taken for it.
+pub fn resets_take_nothing_from_the_connections_that_follow(runtime: &Runtime) {
+    let server = runtime.start(&["WRS_HANDSHAKE_TIMEOUT=2000"]);
+    for _ in 0..500 {
+        let mut resetting: Vec<_> = (0..3).map(|_| server.http()).collect();
+        for http in &mut resetting {
+            // An answer that is not read when the socket is closed makes a reset of its end.
+            http.write("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert!(http.stream.socket().peek(&mut [0]).unwrap() > 0);
+        }
+        drop(resetting);
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+}
+
 pub fn an_idle_connection_is_ended(runtime: &Runtime) {
     let server = runtime.start(&["WRS_KEEPALIVE_TIMEOUT=300", "WRS_HANDSHAKE_TIMEOUT=5000"]);
     let mut http = server.http();

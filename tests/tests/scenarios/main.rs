@@ -97,6 +97,7 @@ scenarios! {
         a_head_that_drips_is_cut_off
         a_body_that_drips_is_cut_off
         a_connection_that_says_nothing_is_ended
+        resets_take_nothing_from_the_connections_that_follow
         an_idle_connection_is_ended
         an_answer_arrives_though_the_client_goes_on_sending
         a_client_that_has_said_all_gets_its_answer
