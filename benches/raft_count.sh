@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a committed entry costs: three nodes in one thread, 64-byte payloads, everyone has applied it. Ours in memory, ours through
-# records and reports as with a disk, and the registry's raft 0.7 (protobuf codec, in-memory storage, the same load), all in one run.
+# records and reports as with a disk, the same with each record encoded, and the registry's raft 0.7 (protobuf codec, in-memory
+# storage, nothing encoded, the same load), all in one run.
 # Instructions and allocations are valgrind's counts, so they do not depend on the machine's load: two runs of different length, the
 # difference divided by the entries between them; the last column depends on the machine. Needs valgrind and python3.
 set -euo pipefail
@@ -45,5 +46,6 @@ for size in 1 16 256; do
   }
   row 'wrs-raft, in memory' "$target/release/examples/raft_count"
   row 'wrs-raft, records' "$target/release/examples/raft_count" kept
+  row 'wrs-raft, bytes' "$target/release/examples/raft_count" bytes
   row 'raft 0.7' "$peer/release/raft07-count"
 done

@@ -147,9 +147,14 @@ pub(crate) fn put_meta(out: &mut BytesMut, meta: &SnapshotMeta) {
     }
 }
 
+/// Bytes that [`put_entries`] takes.
+pub(crate) fn entries_bytes(entries: &[Entry]) -> usize {
+    4 + entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.payload.len()).sum::<usize>()
+}
+
 /// The entries without their indexes, which follow from the first.
 pub(crate) fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
-    out.reserve(4 + entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.payload.len()).sum::<usize>());
+    out.reserve(entries_bytes(entries));
     put_len(out, entries.len());
     for entry in entries {
         out.put_u64_le(entry.term);
@@ -164,21 +169,34 @@ pub(crate) fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
 /// CRC-32C (Castagnoli), as iSCSI and most logs use it: RFC 3720 appendix B.4.
 pub(crate) const CRC_START: u32 = 0;
 
-/// The checksum of what `crc` covers followed by `bytes`.
+/// The checksum of what `crc` covers followed by `bytes`. Eight bytes at a time ("slicing by 8", Kounavis and Berry 2005): byte by
+/// byte each step would wait for the one before, and that was most of what a record cost.
 #[must_use]
 pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let whole = words.iter().fold(!crc, |crc, word| {
+        let mixed = (u64::from_le_bytes(*word) ^ u64::from(crc)).to_le_bytes();
+        // The first byte of the eight is seven steps from the end.
+        mixed.iter().zip(CRC_TABLES.iter().rev()).fold(0, |sum, (byte, table)| sum ^ crc_of(table, *byte))
+    });
+    let [single, ..] = &CRC_TABLES;
+    !rest.iter().fold(whole, |crc, byte| {
         let [low, ..] = crc.to_le_bytes();
-        (crc >> 8) ^ CRC_TABLE.get(usize::from(low ^ byte)).copied().unwrap_or(0)
-    };
-    !bytes.iter().fold(!crc, step)
+        (crc >> 8) ^ crc_of(single, low ^ byte)
+    })
 }
 
-const CRC_TABLE: [u32; 256] = crc_table();
+#[inline]
+fn crc_of(table: &[u32; 256], byte: u8) -> u32 {
+    table.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// What a byte does to the checksum, and what it does when as many zeros follow it as the table's position says.
+static CRC_TABLES: [[u32; 256]; 8] = crc_tables();
 
 #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn crc_table() -> [u32; 256] {
-    let mut table = [0; 256];
+const fn crc_tables() -> [[u32; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
     let mut at = 0;
     while at < 256 {
         let mut crc = at as u32;
@@ -187,10 +205,20 @@ const fn crc_table() -> [u32; 256] {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
             bit += 1;
         }
-        table[at] = crc;
+        tables[0][at] = crc;
         at += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < 8 {
+        let mut at = 0;
+        while at < 256 {
+            let before = tables[zeros - 1][at];
+            tables[zeros][at] = (before >> 8) ^ tables[0][(before & 0xFF) as usize];
+            at += 1;
+        }
+        zeros += 1;
+    }
+    tables
 }
 
 #[cfg(test)]
@@ -203,5 +231,23 @@ mod tests {
         assert_eq!(crc32c(CRC_START, &[0xFF; 32]), 0x62A8_AB43);
         assert_eq!(crc32c(CRC_START, b"123456789"), 0xE306_9283);
         assert_eq!(crc32c(crc32c(CRC_START, b"1234"), b"56789"), 0xE306_9283);
+        // Of 0, 1, .. 31, and of 31, 30, .. 0.
+        let (up, down): (Vec<u8>, Vec<u8>) = ((0..32).collect(), (0..32).rev().collect());
+        assert_eq!((crc32c(CRC_START, &up), crc32c(CRC_START, &down)), (0x46DD_794E, 0x113F_DB5C));
+    }
+
+    #[test]
+    fn crc32c_is_the_same_wherever_the_bytes_are_parted() {
+        let bytes: Vec<u8> = (0..100u32).map(|at| (at * at * 7) as u8).collect();
+        let by_bits = |bytes: &[u8]| {
+            let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
+            !bytes.iter().fold(!CRC_START, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+        };
+        for end in 0..=bytes.len() {
+            let sum = by_bits(&bytes[..end]);
+            for part in 0..=end {
+                assert_eq!(crc32c(crc32c(CRC_START, &bytes[..part]), &bytes[part..end]), sum, "{part} of {end}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! and applied is the same memory; terms are kept as runs too, so that looking one up touches no entry. Semantics: etcd
 //! `log.go` and `log_unstable.go`. Nothing here can panic: an index outside the log has no term and an empty slice.
 
+use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
 
 use crate::entry::{ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryKind, prefix_within};
@@ -21,7 +22,7 @@ pub struct EntryId {
 }
 
 /// A record on its way to the disk.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug)]
 struct Write {
     record: RecordId,
     /// The last index that is durable and still the log's own once this write is done. Falls when the log is cut.
@@ -31,7 +32,7 @@ struct Write {
 }
 
 /// The log of one node.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The entry before the first one held.
     base: EntryId,
@@ -105,6 +106,39 @@ impl Log {
         log.applying = applied;
         log.applied = applied;
         log
+    }
+
+    /// What decides what the log does from now on: not how its entries were grouped when they came, and of the records under way
+    /// only their distance to the `next` one.
+    pub(crate) fn hash_before<H: Hasher>(&self, next: RecordId, state: &mut H) {
+        // By name, so that a new field is not forgotten here. What follows from the entries is left out.
+        let Log {
+            base,
+            runs,
+            terms: _,
+            last,
+            bytes: _,
+            committed,
+            applying,
+            applied,
+            applying_bytes,
+            applying_paused,
+            applying_bytes_max,
+            stable,
+            written,
+            snapshot,
+            snapshot_written,
+            writes,
+            conf_changes,
+            batches,
+        } = self;
+        (base, last, committed, applying, applied).hash(state);
+        runs.iter().flat_map(Entries::as_slice).for_each(|entry| entry.hash(state));
+        (applying_bytes, applying_paused, applying_bytes_max, stable, written).hash(state);
+        (snapshot, snapshot_written, writes.len(), conf_changes, batches).hash(state);
+        for Write { record, upto, snapshot } in writes {
+            (next.0.wrapping_sub(record.0), upto, snapshot).hash(state);
+        }
     }
 
     /// The first index held.
@@ -535,8 +569,9 @@ impl Log {
     }
 
     /// The snapshot and entries that the next record must hold, and notes that they are being written.
+    #[inline]
     pub(crate) fn take_unwritten(&mut self) -> (Option<Box<SnapshotMeta>>, Entries) {
-        let snapshot = if self.snapshot_written { None } else { self.snapshot.clone() };
+        let snapshot = if self.has_unwritten_snapshot() { self.snapshot.clone() } else { None };
         self.snapshot_written = self.snapshot.is_some();
         let entries = self.slice(self.written + 1, self.last, u64::MAX);
         self.written = self.last;
@@ -625,14 +660,14 @@ impl Log {
             return false;
         }
         let Some(term) = self.term(upto) else { return false };
-        let gone: u64 = self.range(self.base.index + 1, upto).map(Entry::size_bytes).sum();
-        self.bytes = self.bytes.saturating_sub(gone);
         while let Some(run) = self.runs.front_mut() {
             let first = run.first_index();
             if first > upto {
                 break;
             }
             let gone = (upto + 1 - first) as usize;
+            let bytes: u64 = run.iter().take(gone).map(Entry::size_bytes).sum();
+            self.bytes = self.bytes.saturating_sub(bytes);
             if gone < run.len() {
                 run.drop_front(gone);
                 break;

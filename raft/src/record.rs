@@ -47,7 +47,7 @@ use core::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::{CRC_START, Reader, crc32c, put_entries, put_meta};
+use crate::codec::{CRC_START, Reader, crc32c, entries_bytes, put_entries, put_meta};
 use crate::entry::Entries;
 use crate::message::SnapshotMeta;
 use crate::raft::Boot;
@@ -96,6 +96,8 @@ pub const SEGMENT_HEADER_BYTES: usize = 64;
 const HEADER_CRC_AT: usize = 12;
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER_BYTES: usize = 12;
+/// Bytes of a body without a snapshot before its entries, at most.
+const BODY_HEAD_BYTES: usize = 2 * 8 + 1 + 3 * 8 + 8;
 /// The longest body, in bytes: what is longer does not read. Far above any record that the limits of
 /// [`Config`](crate::Config) allow.
 pub const BODY_BYTES_MAX: usize = 1 << 30;
@@ -177,8 +179,9 @@ impl Segment {
     }
 
     fn crc(&self, offset: u64, len: u32, body: &[u8]) -> u32 {
-        let crc = crc32c(CRC_START, &self.salt.to_le_bytes());
-        let crc = crc32c(crc, &offset.to_le_bytes());
+        // One run of whole words is quicker than three short ones.
+        let place = u128::from(self.salt) | u128::from(offset) << 64;
+        let crc = crc32c(CRC_START, &place.to_le_bytes());
         crc32c(crc32c(crc, &len.to_le_bytes()), body)
     }
 
@@ -186,19 +189,17 @@ impl Segment {
     /// is known to be durable by now.
     pub fn encode_record(&self, offset: u64, durable: RecordId, record: &Record, out: &mut BytesMut) {
         let start = out.len();
+        out.reserve(FRAME_HEADER_BYTES + BODY_HEAD_BYTES + entries_bytes(&record.entries));
         out.put_slice(FRAME_MAGIC);
         out.put_u64_le(0);
         put_body(out, durable, record);
-        let mut body = out.split_off(start + FRAME_HEADER_BYTES);
+        // Length and checksum are put where they belong once the body is there: no second buffer, no copy.
+        let body = out.get(start + FRAME_HEADER_BYTES..).unwrap_or_default();
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let crc = self.crc(offset, len, &body);
-        out.truncate(start + FRAME_MAGIC.len());
-        out.put_u32_le(len);
-        out.put_u32_le(crc);
-        // `out` was split here, so the two halves lie side by side and join without a copy.
-        core::mem::swap(&mut body, out);
-        body.unsplit(core::mem::take(out));
-        *out = body;
+        let sums = u64::from(len) | u64::from(self.crc(offset, len, body)) << 32;
+        if let Some(place) = out.get_mut(start + FRAME_MAGIC.len()..start + FRAME_HEADER_BYTES) {
+            place.copy_from_slice(&sums.to_le_bytes());
+        }
     }
 
     /// The frame at `offset` of this segment's `bytes`: its length with the header, and what it holds.

@@ -23,7 +23,7 @@ impl Raft {
     /// Its other words are heard, since they rest on nothing that it has forgotten: those of a leader rest on its election, and a later
     /// term is a later term. This node's configuration may be an old one, and the member be in a later stay: were nothing heard from
     /// it, this node could never learn of that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_incarnation(&mut self, message: &Message) -> Result<(), Ignored> {
         if message.incarnation == Incarnation(0) { Ok(()) } else { self.check_told_incarnation(message) }
     }

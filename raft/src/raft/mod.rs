@@ -4,6 +4,7 @@
 //! `follower`, `propose`, `reads`, `membership`. Transitions are etcd's (`raft.go`), so that its transcripts replay.
 
 mod action;
+mod alike;
 mod boot;
 mod election;
 mod follower;
@@ -39,7 +40,7 @@ const READ_NUMBERS: u64 = 1 << 60;
 ///
 /// See the crate's front page for the run loop. Two machines of one group that hash alike do alike until chance is drawn: what a search
 /// of all states needs.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     random: Random,
@@ -331,9 +332,11 @@ impl Raft {
 
     /// A commit index alone: nothing waits for it.
     fn flush_commit(&mut self, out: &mut Vec<Action>) {
-        self.told_hard.commit = self.log.committed();
+        let hard = HardState { commit: self.log.committed(), ..self.told_hard };
+        self.told_hard.commit = hard.commit;
         let id = self.number_record();
-        out.push(Action::Persist(Record { id, hard: Some(self.told_hard), ..Record::default() }));
+        let (snapshot, entries) = (None, Entries::none());
+        out.push(Action::Persist(Record { id, sync: false, hard: Some(hard), snapshot, entries, checkpoint: false }));
     }
 
     fn number_record(&mut self) -> RecordId {
@@ -389,16 +392,21 @@ impl Raft {
         }
     }
 
+    #[inline]
     fn release(&mut self, message: Message) {
         if message.to == self.config.id {
-            // A vote for oneself, or entries of one's own: they count from now on.
-            let _ = self.by_term(message);
+            self.count_own_word(message);
         } else if matches!(message.body, Body::Vote { .. }) && (self.role, self.term) != (Role::Candidate, message.term)
         {
             // A candidacy that is over asks nobody: the log that it boasts of may be cut by now.
         } else {
             self.sends.push(Action::Send(message));
         }
+    }
+
+    /// A vote for oneself, or entries of one's own: they count from now on.
+    fn count_own_word(&mut self, message: Message) {
+        let _ = self.by_term(message);
     }
 
     fn persisted(&mut self, record: RecordId) -> Result<(), Ignored> {
@@ -582,13 +590,13 @@ impl Raft {
     // Messages out.
 
     /// Sends `body`, or holds it where it promises something that is not durable yet.
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, to: NodeId, session: Index, body: Body) {
         let term = if body.is_termless() { 0 } else { self.term };
         self.send_at(to, term, session, body);
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_at(&mut self, to: NodeId, term: Term, session: Index, body: Body) {
         let Config { id, cluster, incarnation, .. } = self.config;
         // One's own word is not counted in the middle of another step, even where it rests on nothing.

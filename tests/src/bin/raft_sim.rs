@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use wrs_tests::raft_sim::exhaust::{Bounds, explore};
+use wrs_tests::raft_sim::exhaust::{Bounds, Explored, explore};
 use wrs_tests::raft_sim::{RaftCluster, shallow};
 use wrs_tests::sim::runner::{Plan, run_seeds};
 use wrs_tests::sim::shrink::shrink;
@@ -14,7 +14,8 @@ const USAGE: &str = "\
 raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, until MAX have failed
 raft_sim replay SPEC [trace] [FAULT]          run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike
-raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every interleaving of three nodes
+raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every run of three nodes
+raft_sim exhaust-mutants [TERMS [ENTRIES [CRASHES [STATES]]]]  which faults that finds (with --features mutants)
 raft_sim mutants [SEEDS [EVENTS [THREADS [NAME..]]]]   how many seeds it takes to catch each fault (with --features mutants)";
 
 /// From so many seeds on a run must have come everywhere.
@@ -58,18 +59,70 @@ fn run(arguments: &[String]) -> ExitCode {
     if summary.failures.is_empty() && shallow.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every interleaving of a tiny cluster.
+fn bounds(arguments: &[String], entries: u64, states_max: u64) -> Bounds {
+    let (entries, crashes) = (number(arguments.get(1), entries) as u8, number(arguments.get(2), 1) as u8);
+    Bounds {
+        states_max: number(arguments.get(3), states_max),
+        ..Bounds::new(number(arguments.first(), 2), entries, crashes)
+    }
+}
+
+/// Every run of a tiny cluster.
 fn exhaust(arguments: &[String]) -> ExitCode {
-    let bounds = Bounds {
-        terms: number(arguments.first(), 2),
-        entries: number(arguments.get(1), 3),
-        crashes: number(arguments.get(2), 1) as u32,
-        states_max: number(arguments.get(3), 20_000_000),
-    };
+    let bounds = bounds(arguments, 3, u64::MAX);
     let start = Instant::now();
-    let explored = explore(&bounds);
-    println!("{bounds:?}\n{explored:?}\n{:.0} s", start.elapsed().as_secs_f64());
-    if explored.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let tell = |explored: &Explored| {
+        let Explored { states, distinct, steps, machines, messages, depth, complete, .. } = explored;
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{seconds:.0} s: {states} states gone on from, {distinct} without the messages on their way, {steps} steps, \
+             {machines} machines, {messages} messages, depth {depth}, complete: {complete}"
+        );
+    };
+    println!("{bounds:?}");
+    let explored = explore(&bounds, &mut |explored| tell(&Explored { complete: false, ..explored.clone() }));
+    tell(&explored);
+    match explored.violation {
+        Some(rule) => {
+            println!("FAIL {rule}");
+            ExitCode::FAILURE
+        }
+        None if explored.complete => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// Which faults of the raft crate break a rule in a run of a tiny cluster, as a table.
+#[cfg(feature = "mutants")]
+fn exhaust_mutants(arguments: &[String]) -> ExitCode {
+    use wrs_raft::mutant::{MUTANTS, switch_on};
+
+    let bounds = bounds(arguments, 2, 200_000);
+    let mut found = 0;
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("{bounds:?}\n\n| fault | study id | states until found | by the rule |\n|---|---|---|---|");
+    for (mutant, study, _) in MUTANTS {
+        switch_on(Some(*mutant));
+        let explored = std::panic::catch_unwind(|| explore(&bounds, &mut |_| {}));
+        switch_on(None);
+        let (states, rule) = match &explored {
+            Ok(explored) => (explored.states, explored.violation.as_deref()),
+            Err(_) => (0, Some("panic")),
+        };
+        if let Some(rule) = rule {
+            found += 1;
+            let rule = rule.split(['{', ';', ':']).next().unwrap_or_default();
+            println!("| {mutant:?} | {study} | {states} | {} |", rule.trim());
+        }
+    }
+    println!("\n{found} of {} found", MUTANTS.len());
+    ExitCode::SUCCESS
+}
+
+#[cfg(not(feature = "mutants"))]
+fn exhaust_mutants(_: &[String]) -> ExitCode {
+    println!("build with --features mutants");
+    ExitCode::FAILURE
 }
 
 /// How many seeds it takes until each fault of the raft crate is noticed, as a table.
@@ -137,6 +190,7 @@ fn main() -> ExitCode {
     match (arguments.first().map(String::as_str), spec()) {
         (Some("run"), _) => run(arguments.get(1..).unwrap_or_default()),
         (Some("exhaust"), _) => exhaust(arguments.get(1..).unwrap_or_default()),
+        (Some("exhaust-mutants"), _) => exhaust_mutants(arguments.get(1..).unwrap_or_default()),
         (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
         (Some("replay"), Some(Ok(spec))) => {
             let trace = arguments.iter().any(|argument| argument == "trace");

@@ -22,7 +22,7 @@
 //! | `check` | the rules |
 //! | `live` | the liveness phase |
 //! | `memory` | nodes that keep nothing on disk |
-//! | `exhaust` | every interleaving of a tiny cluster |
+//! | `exhaust` | every run of a tiny cluster |
 
 /// Whether a fault of the driver or of the application is switched on: see `wrs_raft::mutant`.
 #[cfg(feature = "mutants")]
