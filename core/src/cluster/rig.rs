@@ -135,7 +135,7 @@ pub(super) struct Rig {
     wanted: BTreeMap<u64, ChannelId>,
     last_ticket: u64,
     /// Lives whose end was applied somewhere.
-    ended: BTreeSet<Life>,
+    pub(super) ended: BTreeSet<Life>,
     /// Each cluster that was ever founded, and by whom.
     pub(super) founded: BTreeMap<u64, usize>,
     /// What a name resolves to.
@@ -499,11 +499,6 @@ impl Rig {
                 }
             }
         }
-    }
-
-    /// Whether any life has ended.
-    pub(super) fn has_ended_a_life(&self) -> bool {
-        !self.ended.is_empty()
     }
 
     /// How many pairs are linked.
