@@ -78,6 +78,14 @@
 //! target/release/commits --data-dir /var/tmp/wrs-commits      # on a disk; remove it afterwards
 //! ```
 //!
+//! # Messages across nodes
+//! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another, so that every node
+//! has the same share of a core and is busy. Six channels, whose clients are on nodes that chance has drawn; every receipt counts.
+//! ```sh
+//! target/release/crossing                                     # four patterns, 64 messages of each sender outstanding
+//! target/release/crossing --patterns push-pull --nodes 1,3 --window 256
+//! ```
+//!
 //! # One load, by hand
 //! `load` runs one of these against a server that is already listening, with every dimension an option:
 //! ```sh

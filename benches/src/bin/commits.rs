@@ -22,7 +22,8 @@ mod linux {
     use std::time::{Duration, Instant};
     use wrs_benches::arguments::Arguments;
     use wrs_benches::cell::rest::{Call, Rest};
-    use wrs_benches::load::server::{Server, lift_file_limit};
+    use wrs_benches::load::cluster::Cluster;
+    use wrs_benches::load::server::lift_file_limit;
     use wrs_benches::load::service::call;
 
     const OPTIONS: &[&str] =
@@ -85,35 +86,11 @@ mod linux {
         Ok(sound)
     }
 
-    fn start(plan: &Plan, round: usize) -> io::Result<Vec<Server>> {
-        let mut nodes: Vec<Server> = Vec::new();
-        for number in 0..plan.nodes.max(1) {
-            let mut environment = vec![("WRS_MAX_STARTUP_DELAY".to_owned(), "0".to_owned())];
-            if let Some(path) = &plan.data_dir {
-                let path = path.join(format!("{}-{round}-{number}", std::process::id()));
-                environment.push(("WRS_DATA_DIR".to_owned(), path.display().to_string()));
-            }
-            let node = Server::start(&plan.server, None, true, &environment)?;
-            if let Some(first) = nodes.first() {
-                let path = format!("/cluster/join/127.0.0.1:{}", first.node_port);
-                call(&mut TcpStream::connect(node.address)?, node.address, "POST", &path, "")?;
-            }
-            nodes.push(node);
-        }
-        nodes.iter().try_for_each(|node| wait_until_ready(node.address))?;
-        Ok(nodes)
-    }
-
-    /// A voter that has just joined takes part a little later.
-    fn wait_until_ready(address: SocketAddr) -> io::Result<()> {
-        let start = Instant::now();
-        loop {
-            match call(&mut TcpStream::connect(address)?, address, "GET", "/readyz", "") {
-                Ok(_) => return Ok(()),
-                Err(error) if start.elapsed() > Duration::from_secs(20) => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+    fn start(plan: &Plan, round: usize) -> io::Result<Cluster> {
+        Cluster::start(&plan.server, None, plan.nodes, |number| {
+            let path = plan.data_dir.as_ref().map(|path| path.join(format!("{}-{round}-{number}", std::process::id())));
+            path.map(|path| ("WRS_DATA_DIR".to_owned(), path.display().to_string())).into_iter().collect()
+        })
     }
 
     /// A figure of `GET /metrics`.
@@ -123,30 +100,28 @@ mod linux {
         found.ok_or_else(|| io::Error::other(format!("no {series} in the metrics")))
     }
 
-    fn read(nodes: &[Server], answered: u64) -> io::Result<Reading> {
-        let cpu: Vec<Duration> = nodes.iter().map(|node| node.process().cpu()).collect::<io::Result<_>>()?;
+    fn read(cluster: &Cluster, answered: u64) -> io::Result<Reading> {
         // The busiest disk is the leader's, which every change has to pass.
-        let synced: Vec<u64> =
-            nodes.iter().map(|node| metric(node.address, "wrs_log_writes_total")).collect::<io::Result<_>>()?;
-        let (cpu, synced) = (cpu.iter().sum(), synced.into_iter().max().unwrap_or(0));
-        Ok(Reading { at: Instant::now(), cpu, answered, synced })
+        let synced = cluster.nodes.iter().map(|node| metric(node.address, "wrs_log_writes_total"));
+        let synced = synced.collect::<io::Result<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
+        Ok(Reading { at: Instant::now(), cpu: cluster.cpu()?, answered, synced })
     }
 
     fn measure(plan: &Plan, round: usize) -> io::Result<bool> {
-        let nodes = start(plan, round)?;
+        let cluster = start(plan, round)?;
         if !plan.wait.is_zero() {
-            eprintln!("processes: {:?}", nodes.iter().map(|node| node.process().0).collect::<Vec<_>>());
+            eprintln!("processes: {:?}", cluster.nodes.iter().map(|node| node.process().0).collect::<Vec<_>>());
             std::thread::sleep(plan.wait);
         }
-        let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+        let addresses = cluster.addresses();
         let begin = Instant::now();
         let (mut first, mut last) = (None, None);
         let (lost, times) = plan.load.create_on(&addresses, &mut |_, answered| {
             if first.is_none() && begin.elapsed() >= plan.warm_up {
-                first = Some(read(&nodes, answered)?);
+                first = Some(read(&cluster, answered)?);
             }
             if last.is_none() && begin.elapsed() >= plan.warm_up + plan.length {
-                last = Some(read(&nodes, answered)?);
+                last = Some(read(&cluster, answered)?);
             }
             Ok(last.is_none())
         })?;
@@ -159,7 +134,7 @@ mod linux {
         };
         println!(
             "| {} | {} | {:.0} | {:.0} | {writes} | {:?} | {:?} | {lost} |",
-            nodes.len(),
+            cluster.nodes.len(),
             plan.load.clients,
             commits / clock,
             commits / cpu,

@@ -1,5 +1,6 @@
 //! What is measured: each cell opens its own clients against a running server, and says what it counted.
 
+pub mod crossing;
 pub mod echo;
 pub mod fanout;
 pub mod handshake;

@@ -45,6 +45,11 @@ pub fn control(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
 }
 
+/// Appends a text message.
+pub fn text(payload: &[u8], out: &mut Vec<u8>) {
+    control(1, payload, out);
+}
+
 fn head(opcode: u8, size: usize) -> Vec<u8> {
     let mut head = vec![0x80 | opcode];
     match size {

@@ -1,5 +1,6 @@
 //! The load generator's parts: who is measured, connections, frames, readiness, times.
 
+pub mod cluster;
 pub mod conn;
 pub mod frame;
 pub mod histogram;

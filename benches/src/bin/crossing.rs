@@ -1,0 +1,136 @@
+//! `crossing`: what clusters of one, three and five real nodes deliver per CPU-second of all their nodes, in each pattern. How to
+//! run it: the front page of this package.
+#![allow(clippy::print_stdout, reason = "the table is the program's output")]
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("crossing needs Linux: it lives on epoll and /proc");
+    std::process::exit(2);
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    linux::main()
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::process::ExitCode;
+    use std::time::Duration;
+    use wrs_benches::arguments::Arguments;
+    use wrs_benches::cell::crossing::{Crossed, Crossing};
+    use wrs_benches::load::cluster::Cluster;
+    use wrs_benches::load::server::{lift_file_limit, pin};
+
+    const OPTIONS: &[&str] = &[
+        "server",
+        "nodes",
+        "patterns",
+        "channels",
+        "senders",
+        "receivers",
+        "size",
+        "window",
+        "seconds",
+        "warm-up",
+        "rounds",
+        "node-core",
+        "load-core",
+    ];
+
+    pub(super) fn main() -> ExitCode {
+        match run() {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    /// True if nothing was lost.
+    fn run() -> Result<bool, String> {
+        let arguments = Arguments::parse(std::env::args().skip(1), OPTIONS)?;
+        let seconds = |name: &str, default: f64| arguments.get_or(name, default).map(Duration::from_secs_f64);
+        let list = |name: &str, default: &str| {
+            let text = arguments.get_or(name, default.to_owned());
+            text.map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>())
+        };
+        let server: String = arguments.get_or("server", "target/release/wrs".to_owned())?;
+        let nodes = list("nodes", "1,3,5")?;
+        let nodes: Vec<usize> = nodes.iter().map(|n| n.parse()).collect::<Result<_, _>>().map_err(|_| "--nodes 1,3")?;
+        let (node_core, load_core) = (arguments.get_or("node-core", 0)?, arguments.get_or("load-core", 1)?);
+        let (warm_up, length) = (seconds("warm-up", 0.5)?, seconds("seconds", 2.0)?);
+        let rounds: usize = arguments.get_or("rounds", 3)?;
+        lift_file_limit().and_then(|()| pin(Some(load_core))).map_err(|error| error.to_string())?;
+        println!("| pattern | nodes | per CPU-s of all nodes | per second | of one node | lost |");
+        println!("|---|---|---|---|---|---|");
+        let mut sound = true;
+        for pattern in list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")? {
+            let (senders, receivers) = match pattern.as_str() {
+                "pub-sub" => (1, 60),
+                "req-repl" => (1, 10),
+                _ => (5, 15),
+            };
+            let load = Crossing {
+                channels: arguments.get_or("channels", 6)?,
+                senders: if pattern == "req-repl" { 1 } else { arguments.get_or("senders", senders)? },
+                receivers: arguments.get_or("receivers", receivers)?,
+                size: arguments.get_or("size", 64)?,
+                window: arguments.get_or("window", 64)?,
+                pattern,
+            };
+            let mut table: Vec<Vec<Crossed>> = vec![Vec::new(); nodes.len()];
+            for round in 0..rounds {
+                for turn in 0..nodes.len() {
+                    let at = (round + turn) % nodes.len();
+                    let (Some(row), Some(count)) = (table.get_mut(at), nodes.get(at)) else { continue };
+                    let crossed = measure(&load, &server, *count, node_core, warm_up, length);
+                    row.push(crossed.map_err(|error| error.to_string())?);
+                }
+            }
+            sound &= tell(&load.pattern, &nodes, &table);
+        }
+        Ok(sound)
+    }
+
+    fn measure(
+        load: &Crossing,
+        server: &str,
+        nodes: usize,
+        core: usize,
+        warm_up: Duration,
+        length: Duration,
+    ) -> io::Result<Crossed> {
+        let cluster = Cluster::start(server, Some(core), nodes, |_| Vec::new())?;
+        load.run(&cluster, warm_up, length)
+    }
+
+    /// A row for each number of nodes: medians, and the median of the rounds' ratios to the first.
+    fn tell(pattern: &str, nodes: &[usize], table: &[Vec<Crossed>]) -> bool {
+        let mut sound = true;
+        for (count, row) in nodes.iter().zip(table) {
+            let lost: u64 = row.iter().map(|crossed| crossed.lost).sum();
+            let one = table.first().into_iter().flatten();
+            let ratios: Vec<f64> = row.iter().zip(one).map(|(crossed, one)| crossed.per_cpu / one.per_cpu).collect();
+            println!(
+                "| {pattern} | {count} | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {lost} |",
+                median(row.iter().map(|crossed| crossed.per_cpu)),
+                median(row.iter().map(|crossed| crossed.per_second)),
+                median(ratios.iter().copied()),
+                ratios.iter().copied().fold(f64::INFINITY, f64::min),
+                ratios.iter().copied().fold(0.0, f64::max),
+            );
+            sound &= lost == 0;
+        }
+        sound
+    }
+
+    fn median(values: impl Iterator<Item = f64>) -> f64 {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}

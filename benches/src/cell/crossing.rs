@@ -1,0 +1,209 @@
+//! Messages between clients of any node: many channels, whose clients are on nodes that chance has drawn.
+//!
+//! Every receipt counts: of a message, of a request, of a reply. A channel's window is full while so many of its messages
+//! have not had all their receipts.
+
+use super::span::DRAIN_TIMEOUT;
+use crate::load::cluster::Cluster;
+use crate::load::conn::{Conn, READ_SIZE};
+use crate::load::frame::{Template, text};
+use crate::load::poll::Poll;
+use crate::load::service::{Room, Service};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The shape of the load.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    /// `pub-sub`, `push-pull`, `fan-in-out` or `req-repl`.
+    pub pattern: String,
+    /// Channels.
+    pub channels: usize,
+    /// Clients of each that send; one in req-repl.
+    pub senders: usize,
+    /// Clients of each that receive, and reply to requests.
+    pub receivers: usize,
+    /// Bytes of a message's payload.
+    pub size: usize,
+    /// Messages of each sender that are outstanding.
+    pub window: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossed {
+    /// Receipts per CPU-second of all nodes.
+    pub per_cpu: f64,
+    /// Receipts per second of the clock.
+    pub per_second: f64,
+    /// Receipts that were owed and did not come, or that came and were not owed.
+    pub lost: u64,
+}
+
+struct Channel {
+    senders: Vec<usize>,
+    sent: u64,
+    got: u64,
+}
+
+/// A connection and the place of its channel.
+type Client = (Conn, usize);
+
+struct Reading {
+    at: Instant,
+    cpu: Duration,
+    got: u64,
+}
+
+impl Crossing {
+    fn asks(&self) -> bool {
+        matches!(self.pattern.as_str(), "req-repl" | "fan-in-out")
+    }
+
+    /// Receipts that one message leads to.
+    fn receipts(&self) -> u64 {
+        let (senders, receivers) = (self.senders as u64, self.receivers as u64);
+        match self.pattern.as_str() {
+            "pub-sub" => senders + receivers,
+            "req-repl" => 2 * receivers,
+            "fan-in-out" => 2,
+            _ => 1,
+        }
+    }
+
+    /// Runs it on these nodes.
+    ///
+    /// # Errors
+    /// A connection that fails or ends; a node that has ended.
+    pub fn run(&self, cluster: &Cluster, warm_up: Duration, length: Duration) -> io::Result<Crossed> {
+        let mut poll = Poll::new()?;
+        let (mut conns, mut channels) = self.open(cluster, &poll)?;
+        let template = Template::new(self.size);
+        let (mut buffer, mut ready) = (vec![0; READ_SIZE], Vec::new());
+        let (mut first, mut last): (Option<Reading>, Option<Reading>) = (None, None);
+        let start = Instant::now();
+        let mut progress = start;
+        loop {
+            let got = channels.iter().map(|channel| channel.got).sum();
+            if first.is_none() && start.elapsed() >= warm_up {
+                first = Some(Reading { at: Instant::now(), cpu: cluster.cpu()?, got });
+            }
+            if last.is_none() && start.elapsed() >= warm_up + length {
+                last = Some(Reading { at: Instant::now(), cpu: cluster.cpu()?, got });
+            }
+            let owed = channels.iter().map(|channel| channel.sent).sum::<u64>() * self.receipts();
+            if last.is_some() && (got >= owed || progress.elapsed() > DRAIN_TIMEOUT) {
+                return outcome(first, last, owed.abs_diff(got));
+            }
+            if last.is_none() {
+                for channel in &mut channels {
+                    self.fill(channel, &mut conns, &template, &poll)?;
+                }
+            }
+            poll.wait(Duration::from_millis(100), &mut ready)?;
+            for &key in &ready {
+                let Some((conn, at)) = conns.get_mut(key) else { continue };
+                let Some(channel) = channels.get_mut(*at) else { continue };
+                let mut replies = Vec::new();
+                conn.receive(&mut buffer, |payload| {
+                    channel.got += 1;
+                    if self.asks() {
+                        reply(payload, &mut replies);
+                    }
+                })?;
+                conn.outbox.append(&mut replies);
+                conn.flush(&poll)?;
+                progress = Instant::now();
+            }
+        }
+    }
+
+    /// Makes the channels and connects their clients, each to the node that is drawn for it.
+    fn open(&self, cluster: &Cluster, poll: &Poll) -> io::Result<(Vec<Client>, Vec<Channel>)> {
+        let addresses = cluster.addresses();
+        let (mut conns, mut channels, mut seed) = (Vec::new(), Vec::new(), 1_u64);
+        let mut draw = || {
+            // Knuth's MMIX generator: the same nodes in each run.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            addresses.get((seed >> 33) as usize % addresses.len()).copied().ok_or_else(|| io::Error::other("no node"))
+        };
+        for number in 0..self.channels {
+            let room = Service::Relay(draw()?).room(&self.pattern)?;
+            let mut channel = Channel { senders: Vec::new(), sent: 0, got: 0 };
+            for client in 0..self.senders + self.receivers {
+                let sends = client < self.senders;
+                let queued = matches!(self.pattern.as_str(), "push-pull" | "fan-in-out");
+                let path = if sends && queued { format!("{}&pull=false", room.path) } else { room.path.clone() };
+                if sends {
+                    channel.senders.push(conns.len());
+                }
+                let conn = Conn::open(&Room { address: draw()?, path }, conns.len(), poll)?;
+                conns.push((conn, number));
+            }
+            channels.push(channel);
+        }
+        Ok((conns, channels))
+    }
+
+    /// Fills a channel's window, in one write of each sender.
+    fn fill(&self, channel: &mut Channel, conns: &mut [Client], template: &Template, poll: &Poll) -> io::Result<()> {
+        let senders = channel.senders.len().max(1) as u64;
+        let outstanding = channel.sent.saturating_sub(channel.got / self.receipts());
+        let room = (self.window as u64 * senders).saturating_sub(outstanding);
+        if room < senders {
+            return Ok(());
+        }
+        for sender in &channel.senders {
+            let Some((conn, _)) = conns.get_mut(*sender) else { continue };
+            for _ in 0..room / senders {
+                if self.asks() {
+                    let filler = "x".repeat(self.size.saturating_sub(26));
+                    text(format!(r#"{{"type":"request","d":"{filler}"}}"#).as_bytes(), &mut conn.outbox);
+                } else {
+                    template.encode(channel.sent, &mut conn.outbox);
+                }
+                channel.sent += 1;
+            }
+            conn.flush(poll)?;
+        }
+        Ok(())
+    }
+}
+
+/// Replies to a request.
+fn reply(payload: &[u8], out: &mut Vec<u8>) {
+    let Ok(message) = std::str::from_utf8(payload) else { return };
+    if !message.contains(r#""type":"request""#) {
+        return;
+    }
+    let origin = message.split_once(r#""origin":""#).and_then(|(_, rest)| rest.split_once('"'));
+    if let Some((origin, _)) = origin {
+        text(format!(r#"{{"type":"reply","origin":"{origin}"}}"#).as_bytes(), out);
+    }
+}
+
+fn outcome(first: Option<Reading>, last: Option<Reading>, lost: u64) -> io::Result<Crossed> {
+    let (Some(first), Some(last)) = (first, last) else {
+        return Err(io::Error::other("the run ended before its time"));
+    };
+    let got = (last.got - first.got) as f64;
+    let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64();
+    Ok(Crossed { per_cpu: got / cpu, per_second: got / (last.at - first.at).as_secs_f64(), lost })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_replied_to_at_its_origin_and_nothing_else_is() {
+        let mut out = Vec::new();
+        reply(br#"{"type":"reply","origin":"a"}"#, &mut out);
+        reply(br#"{"type":"request"}"#, &mut out);
+        assert!(out.is_empty());
+        reply(br#"{"type":"request","d":"x","origin":"ab-1"}"#, &mut out);
+        let mut same = Vec::new();
+        text(br#"{"type":"reply","origin":"ab-1"}"#, &mut same);
+        assert_eq!(out, same);
+    }
+}
