@@ -456,7 +456,8 @@ impl Hands<'_> {
         let run = self.state.nodes[self.slot].run;
         match command {
             Command::Create { id, .. } if number > 0 => {
-                if !self.state.model.told.insert((self.slot, run, to, id.bits())) {
+                let first = self.state.model.told.insert((self.slot, run, to, id.bits()));
+                if !first {
                     self.state.model.break_off(format!("node {} applies the creation of {id:?} again", self.slot));
                 }
             }
