@@ -68,6 +68,16 @@
 //! In all of them each receiver checks that the messages' numbers come without a gap and in order; what is missing,
 //! doubled or out of order is *lost*, and must be 0.
 //!
+//! # Commits of a cluster
+//! `commits` starts nodes, joins them, lets clients dealt out over all of them create channels, and says how many per second, per
+//! CPU-second of all nodes together, and, with a data directory, per write that the disk of the busiest node has confirmed.
+//! ```sh
+//! cargo build --release -p wrs -p wrs-benches
+//! target/release/commits                                      # three nodes in memory, 96 clients
+//! target/release/commits --nodes 1 --clients 32
+//! target/release/commits --data-dir /var/tmp/wrs-commits      # on a disk; remove it afterwards
+//! ```
+//!
 //! # One load, by hand
 //! `load` runs one of these against a server that is already listening, with every dimension an option:
 //! ```sh

@@ -4,7 +4,7 @@
 //! move, every shard tells what its clients were given and what its homes decided; from that the taker knows what to ask
 //! again. An ask has one number for all its tries, so nothing is given twice.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -14,17 +14,24 @@ use crate::peer::{AskId, Wish};
 /// Bytes that an open ask weighs beside its frame.
 const WEIGHT: usize = 128;
 
-/// A message that waits for its fate.
-#[derive(Clone, Debug)]
-pub struct Ask {
+/// What a home is asked to decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question {
     /// Where.
     pub channel: ChannelId,
-    /// One server frame.
-    pub frame: Bytes,
-    /// Who sent it.
+    /// Who sent the message.
     pub from: ClientId,
     /// By which rule it is decided.
     pub wish: Wish,
+}
+
+/// A message that waits for its fate.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub question: Question,
+    /// One server frame.
+    pub frame: Bytes,
 }
 
 #[derive(Debug)]
@@ -108,13 +115,15 @@ impl Asks {
         self.open.get(self.index(number)?)?.open()
     }
 
-    /// One is over. Says which sockets may go on.
-    pub fn settle(&mut self, number: u64) -> BTreeSet<ConnId> {
-        if let Some(state) = self.index(number).and_then(|index| self.open.get_mut(index))
-            && let State::Open(ask) = state
-        {
-            self.bytes = self.bytes.saturating_sub(WEIGHT + ask.frame.len());
-            *state = State::Over(ask.from);
+    /// These are over. Says which sockets may go on.
+    pub fn settle(&mut self, numbers: impl IntoIterator<Item = u64>) -> BTreeSet<ConnId> {
+        for number in numbers {
+            if let Some(state) = self.index(number).and_then(|index| self.open.get_mut(index))
+                && let State::Open(ask) = state
+            {
+                self.bytes = self.bytes.saturating_sub(WEIGHT + ask.frame.len());
+                *state = State::Over(ask.question.from);
+            }
         }
         while self.open.front().is_some_and(|state| state.open().is_none()) {
             self.open.pop_front();
@@ -135,7 +144,7 @@ impl Asks {
         for state in self.open.iter().rev() {
             match state {
                 State::Over(from) => drop(given.insert(*from)),
-                State::Open(ask) if given.contains(&ask.from) => drop(overtaken.insert(ask.from)),
+                State::Open(ask) if given.contains(&ask.question.from) => drop(overtaken.insert(ask.question.from)),
                 State::Open(_) => {}
             }
         }
@@ -144,8 +153,9 @@ impl Asks {
 
     /// Settles all that a client has open: it goes, and its messages with it.
     pub fn drop_of(&mut self, client: ClientId) -> BTreeSet<ConnId> {
-        let numbers: Vec<u64> = self.open().filter(|(_, ask)| ask.from == client).map(|(number, _)| number).collect();
-        numbers.into_iter().flat_map(|number| self.settle(number)).collect()
+        let numbers: Vec<u64> =
+            self.open().filter(|(_, ask)| ask.question.from == client).map(|(number, _)| number).collect();
+        self.settle(numbers)
     }
 
     /// Whether any is open.
@@ -175,19 +185,34 @@ impl Asks {
 /// What became of others' asks, as long as they may want to know: the newest numbers of each asker.
 #[derive(Debug)]
 pub struct Memory<T> {
-    askers: BTreeMap<(Life, ShardId), VecDeque<(u64, T)>>,
+    askers: Vec<Asker<T>>,
+    /// Who was noted last: the next is most often of the same asker.
+    last: usize,
     span_max: u64,
+}
+
+#[derive(Debug)]
+struct Asker<T> {
+    name: (Life, ShardId),
+    noted: VecDeque<(u64, T)>,
 }
 
 impl<T: Copy> Memory<T> {
     /// Remembers the newest `span_max` numbers of each asker: no older one is open.
     pub fn new(span_max: usize) -> Self {
-        Memory { askers: BTreeMap::new(), span_max: span_max as u64 }
+        Memory { askers: Vec::new(), last: 0, span_max: span_max as u64 }
     }
 
     /// What became of one.
     pub fn note(&mut self, ask: AskId, what: T) {
-        let noted = self.askers.entry((ask.life, ask.shard)).or_default();
+        let name = (ask.life, ask.shard);
+        if self.askers.get(self.last).is_none_or(|asker| asker.name != name) {
+            self.last = self.askers.iter().position(|asker| asker.name == name).unwrap_or_else(|| {
+                self.askers.push(Asker { name, noted: VecDeque::new() });
+                self.askers.len() - 1
+            });
+        }
+        let Some(Asker { noted, .. }) = self.askers.get_mut(self.last) else { return };
         noted.push_back((ask.number, what));
         while noted.front().is_some_and(|(number, _)| number + self.span_max <= ask.number) {
             noted.pop_front();
@@ -196,14 +221,15 @@ impl<T: Copy> Memory<T> {
 
     /// All that is remembered.
     pub fn iter(&self) -> impl Iterator<Item = (AskId, T)> + '_ {
-        self.askers.iter().flat_map(|((life, shard), noted)| {
+        self.askers.iter().flat_map(|Asker { name: (life, shard), noted }| {
             noted.iter().map(|(number, what)| (AskId { life: *life, shard: *shard, number: *number }, *what))
         })
     }
 
     /// Forgets the askers whose life has ended.
     pub fn retain(&mut self, live: impl Fn(Life) -> bool) {
-        self.askers.retain(|(life, _), _| live(*life));
+        self.askers.retain(|asker| live(asker.name.0));
+        self.last = 0;
     }
 }
 
@@ -213,24 +239,28 @@ mod tests {
 
     const CLIENT: ClientId = ClientId { life: Life(1), shard: ShardId(0), serial: 1 };
 
+    fn of(from: ClientId, bytes: usize) -> Ask {
+        let question = Question { channel: ChannelId::from_bits(1, 4), from, wish: Wish::Pull };
+        Ask { question, frame: Bytes::from(vec![0; bytes]) }
+    }
+
     fn ask(bytes: usize) -> Ask {
-        let frame = Bytes::from(vec![0; bytes]);
-        Ask { channel: ChannelId::from_bits(1, 4), frame, from: CLIENT, wish: Wish::Pull }
+        of(CLIENT, bytes)
     }
 
     #[test]
     fn numbers_go_on_whatever_is_settled_first() {
         let mut asks = Asks::new(1_000_000, 100);
         assert_eq!([asks.add(ask(1)), asks.add(ask(1)), asks.add(ask(1))], [1, 2, 3]);
-        asks.settle(2);
-        asks.settle(2);
+        asks.settle([2]);
+        asks.settle([2]);
         assert!(asks.get(1).is_some() && asks.get(2).is_none() && asks.get(0).is_none() && asks.get(4).is_none());
         assert_eq!(asks.open().map(|(number, _)| number).collect::<Vec<_>>(), [1, 3]);
-        asks.settle(1);
+        asks.settle([1]);
         assert_eq!(asks.add(ask(1)), 4);
-        asks.settle(3);
-        asks.settle(4);
-        asks.settle(9);
+        asks.settle([3]);
+        asks.settle([4]);
+        asks.settle([9]);
         assert!(asks.is_empty());
         assert_eq!(asks.add(ask(1)), 5);
         asks.clear();
@@ -246,21 +276,20 @@ mod tests {
         asks.add(ask(400));
         assert!(asks.is_full());
         assert!(asks.pause(conn));
-        assert!(asks.settle(7).is_empty());
-        assert!(asks.settle(1).is_empty(), "528 of 1000 are open");
-        assert_eq!(asks.settle(2).into_iter().collect::<Vec<_>>(), [conn]);
+        assert!(asks.settle([7]).is_empty());
+        assert!(asks.settle([1]).is_empty(), "528 of 1000 are open");
+        assert_eq!(asks.settle([2]).into_iter().collect::<Vec<_>>(), [conn]);
     }
 
     #[test]
     fn a_message_that_a_later_one_has_overtaken_is_known_by_its_sender() {
-        let of = |serial| Ask { from: ClientId { serial, ..CLIENT }, ..ask(1) };
         let mut asks = Asks::new(1_000_000, 100);
         for serial in [1, 2, 1, 2, 3] {
-            asks.add(of(serial));
+            asks.add(of(ClientId { serial, ..CLIENT }, 1));
         }
         assert!(asks.overtaken().is_empty());
-        asks.settle(3);
-        asks.settle(5);
+        asks.settle([3]);
+        asks.settle([5]);
         let overtaken: Vec<u64> = asks.overtaken().into_iter().map(|client| client.serial).collect();
         assert_eq!(overtaken, [1]);
         asks.given_at_once(ClientId { serial: 2, ..CLIENT });

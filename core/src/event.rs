@@ -178,8 +178,8 @@ pub enum Event {
     DrainTimedOut,
     /// Another node leads now, or none.
     LeaderChanged {
-        /// Which; 0 for none.
-        leader: u64,
+        /// Which; `None` while there is none.
+        leader: Option<NodeId>,
         /// In which term.
         term: u64,
     },
@@ -197,6 +197,12 @@ pub enum Event {
     ClustersApart {
         /// Where a node of it is.
         address: String,
+    },
+    /// Messages to a live node are longer than a frame between nodes may be: they are lost. Nodes set
+    /// `WRS_MAX_MESSAGE_SIZE` alike.
+    Unmailed {
+        /// The node's life.
+        life: Life,
     },
     /// A majority is gone for good, and the cluster goes on without it: what only those nodes knew is lost.
     ClusterRecovered {
@@ -245,6 +251,7 @@ impl Event {
             | Event::CertificatesRefused { .. }
             | Event::LifeEnded { .. }
             | Event::ClustersApart { .. }
+            | Event::Unmailed { .. }
             | Event::ClusterRecovered { .. }
             | Event::DrainTimedOut => Level::Warn,
         }
@@ -279,6 +286,7 @@ impl Event {
             Event::ClusterEntered { .. } => "cluster-entered",
             Event::LifeEnded { .. } => "life-ended",
             Event::ClustersApart { .. } => "clusters-apart",
+            Event::Unmailed { .. } => "message-unsendable",
             Event::ClusterRecovered { .. } => "cluster-recovered",
         }
     }
@@ -347,13 +355,16 @@ impl Event {
                 each("why", Field::Text(why))
             }
             Event::LeaderChanged { leader, term } => {
-                each("leader", Field::Plain(&NodeId(*leader)))?;
+                match leader {
+                    Some(leader) => each("leader", Field::Plain(leader))?,
+                    None => each("leader", Field::Plain(&"none"))?,
+                }
                 each("term", Field::Number(*term))
             }
             Event::ClusterEntered { cluster } | Event::ClusterRecovered { cluster } => {
                 each("cluster", Field::Plain(cluster))
             }
-            Event::LifeEnded { life } => each("life", Field::Plain(life)),
+            Event::LifeEnded { life } | Event::Unmailed { life } => each("life", Field::Plain(life)),
             Event::ClustersApart { address } => each("address", Field::Text(address)),
             Event::AcceptResumed
             | Event::CertificatesRead
@@ -511,10 +522,11 @@ mod tests {
             Event::Draining,
             Event::Drained,
             Event::DrainTimedOut,
-            Event::LeaderChanged { leader: 7, term: 3 },
+            Event::LeaderChanged { leader: Some(NodeId(7)), term: 3 },
             Event::ClusterEntered { cluster: "00000000000000aa".to_owned() },
             Event::LifeEnded { life: Life(8) },
             Event::ClustersApart { address: "10.0.0.1:4000".to_owned() },
+            Event::Unmailed { life: Life(9) },
             Event::ClusterRecovered { cluster: "00000000000000ab".to_owned() },
         ]
     }

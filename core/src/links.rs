@@ -189,8 +189,8 @@ mod tests {
     }
 
     fn ask(bytes: usize) -> PeerMessage {
-        let (channel, frame) = (ChannelId::from_bits(1, 4), Bytes::from(vec![0; bytes]));
-        PeerMessage::Ask { channel, frame, from: CLIENT, wish: crate::peer::Wish::Pull, number: 1, epoch: 1 }
+        let (channel, frames) = (ChannelId::from_bits(1, 4), Bytes::from(vec![0; bytes]));
+        PeerMessage::Ask { channel, frames, from: CLIENT, wish: crate::peer::Wish::Pull, number: 1, epoch: 1 }
     }
 
     #[test]

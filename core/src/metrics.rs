@@ -56,6 +56,10 @@ pub enum Counter {
     LinkBytesIn,
     /// Bytes queued on connections between nodes, without TLS.
     LinkBytesOut,
+    /// Writes to the data directory that the disk has confirmed; each may hold many changes.
+    LogWrites,
+    /// Messages to live nodes that could not be put in the mail: longer than a frame may be.
+    Unmailed,
 }
 
 /// What goes up and down. Merging adds, so that what is the node's is set by one shard alone.
@@ -71,6 +75,8 @@ pub enum Gauge {
     Draining,
     /// Other nodes that there is a link with; shard 0's to set.
     Links,
+    /// 1 while there is another cluster that holds channels as this one does; shard 0's to set.
+    Apart,
 }
 
 /// A limit of the configuration that turns somebody away.
@@ -149,7 +155,7 @@ const fn row<K>(kind: K, name: &'static str, label: &'static str, help: &'static
 }
 
 /// In the order of the enum.
-const COUNTERS: [Row<Counter>; 21] = [
+const COUNTERS: [Row<Counter>; 23] = [
     row(Counter::ConnectionsAccepted, "wrs_connections_accepted_total", "", "Sockets accepted."),
     row(Counter::BytesIn, "wrs_received_bytes_total", "", "Bytes read from sockets, without TLS."),
     row(Counter::BytesOut, "wrs_sent_bytes_total", "", "Bytes queued on sockets, without TLS."),
@@ -171,15 +177,18 @@ const COUNTERS: [Row<Counter>; 21] = [
     row(Counter::LinkFaults, "wrs_link_faults_total", "", "Connections between nodes that ended for a fault."),
     row(Counter::LinkBytesIn, "wrs_link_received_bytes_total", "", "Bytes read from other nodes, without TLS."),
     row(Counter::LinkBytesOut, "wrs_link_sent_bytes_total", "", "Bytes queued for other nodes, without TLS."),
+    row(Counter::LogWrites, "wrs_log_writes_total", "", "Writes to the data directory that the disk confirmed."),
+    row(Counter::Unmailed, "wrs_link_unsendable_total", "", "Messages to live nodes that no frame can hold."),
 ];
 
 /// In the order of the enum.
-const GAUGES: [Row<Gauge>; 5] = [
+const GAUGES: [Row<Gauge>; 6] = [
     row(Gauge::Clients, "wrs_clients", "", "Clients connected."),
     row(Gauge::Connections, "wrs_connections", "", "Sockets open, those of clients included."),
     row(Gauge::Channels, "wrs_channels", "", "Channels that exist."),
     row(Gauge::Draining, "wrs_draining", "", "1 while the node drains."),
     row(Gauge::Links, "wrs_links", "", "Other nodes that there is a link with."),
+    row(Gauge::Apart, "wrs_clusters_apart", "", "1 while another cluster that holds channels too stays apart."),
 ];
 
 /// Close codes with a series of their own; all others share one.

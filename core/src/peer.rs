@@ -70,6 +70,15 @@ pub struct Decision {
     pub stamp: Option<u64>,
 }
 
+/// Who gets one message of a run, of the clients of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handed {
+    /// The client's number on its shard.
+    pub serial: u64,
+    /// What the home decided, if one was asked.
+    pub decision: Option<Decision>,
+}
+
 /// A seated client, as its shard tells a new home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seat {
@@ -309,38 +318,39 @@ pub enum PeerMessage {
         /// Whether the sender is among the receivers.
         back: bool,
     },
-    /// To the home: decide who gets it.
+    /// To the home: decide who gets each.
     Ask {
         /// Where.
         channel: ChannelId,
-        /// One server frame.
-        frame: Bytes,
-        /// Who sent it.
+        /// Whole server frames, one after another.
+        frames: Bytes,
+        /// Who sent them.
         from: ClientId,
         /// By which rule.
         wish: Wish,
-        /// The number under which the sender's shard wants to hear that it is over.
+        /// The number under which the sender's shard wants to hear that the first is over; the others' follow.
         number: u64,
         /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
         epoch: u64,
     },
-    /// To the receiver's shard.
+    /// To the receivers' shard.
     Deliver {
         /// Where.
         channel: ChannelId,
-        /// One server frame.
-        frame: Bytes,
-        /// Who sent it.
+        /// Whole server frames, one after another.
+        frames: Bytes,
+        /// Who sent them.
         from: ClientId,
-        /// Who gets it.
-        to: ClientId,
-        /// Whether the sender is told when the receiver has gone.
+        /// The shard of the receivers.
+        to: (Life, ShardId),
+        /// Who gets each, in the order of the frames; at least one.
+        handed: Vec<Handed>,
+        /// Whether the sender is told when a receiver has gone.
         tell: bool,
-        /// What the home decided, if one was asked.
-        decision: Option<Decision>,
     },
-    /// To the shard that asked: the message was given to its receiver, or there is none. It is over.
-    Given(AskId),
+    /// To the shard that asked: the messages with these numbers were given to their receivers, or there are none. They are
+    /// over.
+    Given((Life, ShardId), Vec<u64>),
     /// To a client's shard: the home has moved it to the tail of the queue.
     Stamped {
         /// Who.
@@ -377,7 +387,7 @@ impl PeerMessage {
             | PeerMessage::Publish { .. }
             | PeerMessage::Ask { .. }
             | PeerMessage::Deliver { .. }
-            | PeerMessage::Given(_)
+            | PeerMessage::Given(..)
             | PeerMessage::Stamped { .. }
             | PeerMessage::Refused(..) => true,
             PeerMessage::Propose(..)
@@ -408,8 +418,8 @@ impl PeerMessage {
         const WEIGHT: usize = 128;
         match self {
             PeerMessage::Publish { frames, .. } => Some((Leg::Land, WEIGHT + frames.len())),
-            PeerMessage::Deliver { frame, .. } => Some((Leg::Land, WEIGHT + frame.len())),
-            PeerMessage::Ask { frame, .. } => Some((Leg::Ask, WEIGHT + frame.len())),
+            PeerMessage::Deliver { frames, handed, .. } => Some((Leg::Land, WEIGHT * handed.len() + frames.len())),
+            PeerMessage::Ask { frames, .. } => Some((Leg::Ask, WEIGHT + frames.len())),
             _ => None,
         }
     }

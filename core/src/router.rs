@@ -8,12 +8,14 @@
 //! Frames are encoded once. Messages that one read brought and that go the same way are gathered into one run of bytes,
 //! so that a receiver costs one reference per run and not one per message.
 
+mod decide;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::asks::{Ask, Asks, Memory};
+use crate::asks::{Asks, Memory};
 use crate::config::Config;
 use crate::home::{Homes, home_of};
 use crate::id::{ChannelId, ClientId, ConnId, GATE, Life, ShardId};
@@ -22,14 +24,16 @@ use crate::members::Members;
 use crate::metrics::{Counter, Metrics};
 use crate::pattern::Pattern;
 use crate::pattern::envelope::{self, Envelope};
-use crate::peer::{AskId, Decision, Leg, PeerId, PeerMessage, Undelivered, Wish};
+use crate::peer::{AskId, Decision, Handed, Leg, PeerId, PeerMessage, Undelivered, Wish};
 use crate::roster::{Roster, SlotIndex};
 use crate::time::Time;
 use crate::wire::deflate::{Deflate, Window};
 use crate::wire::frame::{self, OpCode};
 use crate::wire::message::Kind;
 
-/// Bytes that the buffer for outgoing frames is made with.
+use decide::Share;
+
+/// Bytes that the buffer for outgoing frames is made with; a run of messages ends when it has as many.
 const BUFFER: usize = 64 << 10;
 
 /// Whose message it is: what the seat said, so that nothing is looked up.
@@ -67,6 +71,8 @@ enum Run {
     Echo(Sender),
     /// To every member; to the sender too if `back`.
     All { sender: Sender, back: bool },
+    /// To the channel's home, which decides by this rule; the first was taken in then.
+    Home { sender: Sender, wish: Wish, now: Time },
 }
 
 impl Run {
@@ -74,19 +80,12 @@ impl Run {
         match (self, next) {
             (Run::Echo(a), Run::Echo(b)) => a.client == b.client,
             (Run::All { sender: a, back: x }, Run::All { sender: b, back: y }) => a.client == b.client && x == y,
+            (Run::Home { sender: a, wish: x, .. }, Run::Home { sender: b, wish: y, .. }) => {
+                a.client == b.client && x == y
+            }
             _ => false,
         }
     }
-}
-
-/// What a home makes of a message.
-enum Choice {
-    /// This client gets it. Its new stamp, and that of a sender that was passed over.
-    To { client: ClientId, stamp: Option<u64>, passed: Option<u64> },
-    /// There is nobody.
-    Nobody,
-    /// The channel is gone.
-    Gone,
 }
 
 /// The data plane of one shard.
@@ -124,6 +123,10 @@ pub struct Router {
     run: Option<Run>,
     messages: u64,
     buffer: BytesMut,
+    /// The run that is being decided, by where it goes: working memory.
+    shares: Vec<Share>,
+    /// What askers are to be told: their asks that are over.
+    over: Vec<((Life, ShardId), Vec<u64>)>,
     /// Where a request gets its origin: working memory, as long as the longest request.
     request: BytesMut,
     deflate: Deflate,
@@ -160,6 +163,8 @@ impl Router {
             run: None,
             messages: 0,
             buffer: BytesMut::with_capacity(BUFFER),
+            shares: Vec::new(),
+            over: Vec::new(),
             request: BytesMut::new(),
             deflate: Deflate::new(),
         }
@@ -213,8 +218,9 @@ impl Router {
             PeerMessage::Seated { client, .. }
             | PeerMessage::Stamped { client, .. }
             | PeerMessage::Refused(client, _) => self.toward(client.life, client.shard),
-            PeerMessage::Deliver { to, .. } => self.toward(to.life, to.shard),
-            PeerMessage::Given(ask) => self.toward(ask.life, ask.shard),
+            PeerMessage::Deliver { to: (life, shard), .. } | PeerMessage::Given((life, shard), _) => {
+                self.toward(*life, *shard)
+            }
             _ => None,
         };
         hop.filter(|peer| *peer != PeerId::Shard(self.here))
@@ -229,10 +235,7 @@ impl Router {
         match pattern {
             Pattern::Echo => self.gather(Run::Echo(sender), kind, payload, out),
             Pattern::PubSub => self.gather(Run::All { sender, back: true }, kind, payload, out),
-            Pattern::PushPull => {
-                let frame = self.encode(kind, payload, out);
-                self.wish(now, sender, frame, Wish::Pull, out);
-            }
+            Pattern::PushPull => self.gather(Run::Home { sender, wish: Wish::Pull, now }, kind, payload, out),
             Pattern::ReqRepl | Pattern::FanInOut => match envelope::parse(payload) {
                 Err(malformed) => self.tell(sender.conn, sender.deflate, "malformed", malformed.reason(), out),
                 Ok(envelope) => self.take_in_envelope(now, (pattern, sender), kind, payload, &envelope, out),
@@ -255,14 +258,12 @@ impl Router {
                 let Some(origin) = ClientId::parse(reply.origin()) else {
                     return self.refuse(sender, Undelivered::OriginGone, out);
                 };
+                if pattern == Pattern::FanInOut {
+                    return self.gather(Run::Home { sender, wish: Wish::Reply(origin), now }, kind, payload, out);
+                }
                 let frame = self.encode(kind, payload, out);
-                return match pattern {
-                    Pattern::FanInOut => self.wish(now, sender, frame, Wish::Reply(origin), out),
-                    _ => {
-                        let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
-                        self.hand_over(way, frame, None, Some(sender.conn), out);
-                    }
-                };
+                let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
+                return self.hand_over(way, frame, Some(sender.conn), out);
             }
         };
         let mut message = std::mem::take(&mut self.request);
@@ -270,8 +271,7 @@ impl Router {
         envelope::write_request(&mut message, payload, request, sender.client);
         let here = self.here;
         if pattern == Pattern::FanInOut {
-            let frame = self.encode(kind, &message, out);
-            self.wish(now, sender, frame, Wish::Request, out);
+            self.gather(Run::Home { sender, wish: Wish::Request, now }, kind, &message, out);
         } else if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
             self.gather(Run::All { sender, back: false }, kind, &message, out);
         } else {
@@ -288,6 +288,9 @@ impl Router {
         }
         frame::encode(&mut self.buffer, kind.opcode(), payload);
         self.messages += 1;
+        if self.buffer.len() >= BUFFER {
+            self.flush(out);
+        }
     }
 
     /// Encodes a message that travels alone; what was gathered before it goes first.
@@ -310,6 +313,7 @@ impl Router {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {
+            Run::Home { sender, wish, now } => self.wish(now, sender, &frames, wish, out),
             Run::Echo(sender) => {
                 self.metrics.messages_out(messages, frames.len());
                 let bytes = match sender.deflate {
@@ -428,184 +432,51 @@ impl Router {
         full
     }
 
-    /// Hands a message to the channel's home: decided at once where that is this shard, kept until its fate is told where
-    /// not.
-    fn wish(&mut self, now: Time, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
-        let Sender { client: from, conn, channel, .. } = sender;
-        if self.is_home(channel) && !self.asks.is_held() && self.may_decide(now) {
-            return self.decide_own(sender, frame, wish, out);
-        }
-        let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
-        self.pause_if_full(conn, out);
-        if !self.asks.is_held() {
-            self.send_ask(number, Ask { channel, frame, from, wish }, Some(conn), out);
-        }
-    }
-
-    /// A message of this shard that this shard decides: nothing is kept where the receiver is here too.
-    fn decide_own(&mut self, sender: Sender, frame: Bytes, wish: Wish, out: &mut Actions) {
-        let Sender { client: from, conn, channel, .. } = sender;
-        match self.choose(channel, from, wish) {
-            Choice::To { client: to, stamp, passed } => {
-                self.pass(from, passed, out);
-                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
-                let is_here = self.toward(to.life, to.shard).is_none_or(|peer| peer == PeerId::Shard(self.here));
-                if !is_here || self.has_more_to_hear() {
-                    let number = self.asks.add(Ask { channel, frame: frame.clone(), from, wish });
-                    self.pause_if_full(conn, out);
-                    self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
-                    let decision = Decision { epoch: self.opened, number, stamp };
-                    self.hand_over(way, frame, Some(decision), Some(conn), out);
-                } else {
-                    if let Some(stamp) = stamp {
-                        self.roster.stamp(to.serial, stamp);
-                    }
-                    self.asks.given_at_once(from);
-                    self.pause_if_full(conn, out);
-                    self.give(way, frame, out);
-                }
-            }
-            Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
-            Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
-        }
-    }
-
-    /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
-    /// and what the client is given comes behind.
-    fn has_more_to_hear(&self) -> bool {
-        !self.inbox.is_empty() && !mutant!(OvertakesSeats)
-    }
-
-    fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {
-        if self.asks.is_full() && self.asks.pause(conn) {
-            self.metrics.add(Counter::Paused, 1);
-            out.push(Action::Pause { conn });
-        }
-    }
-
-    fn send_ask(&mut self, number: u64, ask: Ask, source: Option<ConnId>, out: &mut Actions) {
-        let Ask { channel, frame, from, wish } = ask;
-        // Without a home it stays open; it is asked again when there is one.
-        if let Some(home) = self.home(channel) {
-            let epoch = self.members.epoch();
-            self.forward(home, PeerMessage::Ask { channel, frame, from, wish, number, epoch }, source, out);
-        }
-    }
-
-    /// The homes of a new epoch are open: all that is open is asked again, in order.
-    pub fn ask_again(&mut self, out: &mut Actions) {
-        self.asks.hold(false);
-        if mutant!(AsksNothingAgain) {
-            return;
-        }
-        let open: Vec<(u64, Ask)> = self.asks.open().map(|(number, ask)| (number, ask.clone())).collect();
-        for (number, ask) in open {
-            self.send_ask(number, ask, None, out);
-        }
-    }
-
-    fn choose(&mut self, channel: ChannelId, from: ClientId, wish: Wish) -> Choice {
-        let Some(home) = self.homes.get_mut(&channel) else { return Choice::Gone };
-        let turn = match wish {
-            Wish::Reply(origin) => return Choice::To { client: origin, stamp: None, passed: None },
-            Wish::Pull => home.queue.choose(from),
-            Wish::Request => home.queue.choose_other(from),
-        };
-        match (turn, wish) {
-            (Some(turn), _) => Choice::To { client: turn.client, stamp: Some(turn.stamp), passed: turn.passed },
-            (None, Wish::Pull) => Choice::To { client: from, stamp: None, passed: None },
-            (None, _) => Choice::Nobody,
-        }
-    }
-
-    /// The home has put a sender behind the others: its shard keeps the new place.
-    fn pass(&mut self, client: ClientId, stamp: Option<u64>, out: &mut Actions) {
-        let Some(stamp) = stamp else { return };
-        match self.toward(client.life, client.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here => self.roster.stamp(client.serial, stamp),
-            Some(peer) => {
-                let epoch = self.opened;
-                self.forward(peer, PeerMessage::Stamped { client, epoch, stamp }, None, out);
-            }
-            None => {}
-        }
-    }
-
-    /// At the home: who gets it? Says to which peer it went on, if that one's window is full now.
-    pub fn ask(&mut self, ask: Ask, number: u64, out: &mut Actions) -> Option<PeerId> {
-        let Ask { channel, frame, from, wish } = ask;
-        let id = AskId { life: from.life, shard: from.shard, number };
-        match self.choose(channel, from, wish) {
-            Choice::To { client: to, stamp, passed } => {
-                self.pass(from, passed, out);
-                self.decided.note(id, to.life);
-                let way = WayBill { channel, from, to, tell: matches!(wish, Wish::Reply(_)) };
-                self.hand_over(way, frame, Some(Decision { epoch: self.opened, number, stamp }), None, out)
-            }
-            Choice::Nobody => {
-                self.send_refusal(from, Undelivered::NoRecipient, out);
-                self.tell_given(id, out);
-                None
-            }
-            Choice::Gone => {
-                // Word of the channel's end, and a close with a code, is on its way to everybody on it.
-                self.metrics.add(Counter::Undelivered, 1);
-                self.tell_given(id, out);
-                None
-            }
-        }
-    }
-
-    /// Brings a message to the shard of its one receiver, which may be here. Says to which peer it went, if that one's
-    /// window is full now.
-    fn hand_over(
-        &mut self,
-        way: WayBill,
-        frame: Bytes,
-        decision: Option<Decision>,
-        source: Option<ConnId>,
-        out: &mut Actions,
-    ) -> Option<PeerId> {
+    /// Brings a message that nobody had to decide to the shard of its one receiver, which may be here.
+    fn hand_over(&mut self, way: WayBill, frame: Bytes, source: Option<ConnId>, out: &mut Actions) {
         let WayBill { channel, from, to, tell } = way;
         match self.toward(to.life, to.shard) {
             Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
-                self.deliver(way, frame, decision, out);
+                self.deliver(way, frame, None, out);
             }
             Some(peer) => {
-                self.forward(peer, PeerMessage::Deliver { channel, frame, from, to, tell, decision }, source, out);
-                return self.links.is_full(peer, Leg::Land).then_some(peer);
+                let handed = vec![Handed { serial: to.serial, decision: None }];
+                let to = (to.life, to.shard);
+                self.forward(
+                    peer,
+                    PeerMessage::Deliver { channel, frames: frame, from, to, handed, tell },
+                    source,
+                    out,
+                );
             }
-            None => {
-                if let Some(Decision { number, .. }) = decision {
-                    self.tell_given(AskId { life: from.life, shard: from.shard, number }, out);
-                }
-                self.miss(way, out);
-            }
+            None => self.miss(way, out),
         }
-        None
     }
 
     /// At the receiver's shard: no further hop. What was decided in an epoch that is sealed here is dropped, since it is asked
     /// again.
     pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
-        if let Some(Decision { epoch, number, stamp }) = decision {
+        if let Some(Decision { epoch, number, .. }) = decision {
             if epoch < self.sealed && !mutant!(TakesAnyDecision) {
                 return;
             }
             let id = AskId { life: way.from.life, shard: way.from.shard, number };
             self.given.note(id, ());
-            self.tell_given(id, out);
-            if let Some(stamp) = stamp {
-                self.roster.stamp(way.to.serial, stamp);
-            }
+            self.tell_over(id, out);
         }
-        self.give(way, frame, out);
+        self.give(way, decision.and_then(|decision| decision.stamp), frame, out);
     }
 
-    fn give(&mut self, way: WayBill, frame: Bytes, out: &mut Actions) {
+    /// Gives a message to a client of this shard, which goes to this place in the queue.
+    fn give(&mut self, way: WayBill, stamp: Option<u64>, frame: Bytes, out: &mut Actions) {
         let WayBill { channel, to, .. } = way;
-        let member = self.roster.get(channel).and_then(|local| local.members.get(&to.serial)).copied();
-        match member.filter(|_| to.shard == self.here && to.life == self.life) {
+        let is_here = to.shard == self.here && to.life == self.life;
+        let seated = if is_here { self.roster.seated(to.serial) } else { None };
+        let member = seated.filter(|(on, _)| *on == channel).map(|(_, member)| {
+            member.stamp = stamp.or(member.stamp);
+            *member
+        });
+        match member {
             Some(member) => {
                 self.metrics.messages_out(1, frame.len());
                 let bytes = match member.deflate {
@@ -624,22 +495,6 @@ impl Router {
             self.send_refusal(way.from, Undelivered::OriginGone, out);
         } else {
             self.metrics.add(Counter::Undelivered, 1);
-        }
-    }
-
-    /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
-    pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
-        if let Some(Ask { from, wish: Wish::Reply(_), .. }) = self.asks.get(number)
-            && !mutant!(LosesReplies)
-        {
-            self.refused(*from, Undelivered::OriginGone, out);
-        }
-    }
-
-    /// Tells the shard that asked that it is over.
-    fn tell_given(&mut self, ask: AskId, out: &mut Actions) {
-        if let Some(peer) = self.toward(ask.life, ask.shard) {
-            self.forward(peer, PeerMessage::Given(ask), None, out);
         }
     }
 

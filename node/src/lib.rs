@@ -9,6 +9,7 @@
 //! second the core's. It is here so that the two servers' files differ by sockets, timers and queues alone.
 
 pub mod certificates;
+pub mod clock;
 pub mod conns;
 pub mod deal;
 pub mod disk;

@@ -1,12 +1,51 @@
-//! Listening sockets: how they are opened, and which errors of theirs pass.
+//! Listening sockets: how they are opened, how connections are taken from them, and which errors of theirs pass.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for us until we accept them; it may keep fewer.
 const BACKLOG: i32 = 4096;
+
+/// Connections accepted before the rest of the turn's work is looked at.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long nothing is accepted after the process or the system ran out of files.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of the connections that waited.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    /// New connections, ready for use.
+    pub connections: Vec<(Socket, SocketAddr)>,
+    /// Why no more can be accepted for a [`PAUSE`], if so: out of files or memory. What waits does so in the backlog; asking
+    /// again at once would spin.
+    pub exhausted: Option<io::Error>,
+}
+
+/// Accepts what waits at a listening socket, within a turn's share.
+pub fn accept(socket: &Socket) -> Accepted {
+    let mut accepted = Accepted::default();
+    for _ in 0..ACCEPTS_PER_TURN {
+        match socket.accept() {
+            Ok((socket, address)) => {
+                // A connection that is gone already fails here, or at the first read.
+                if let Ok(from) = ready(&socket, &address) {
+                    accepted.connections.push((socket, from));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if is_transient(&error) => {}
+            Err(error) => {
+                accepted.exhausted = Some(error);
+                break;
+            }
+        }
+    }
+    accepted
+}
 
 /// Opens a listening socket.
 ///
@@ -42,7 +81,7 @@ pub fn ready(socket: &Socket, peer: &socket2::SockAddr) -> io::Result<SocketAddr
 }
 
 /// Whether only the one connection failed that was to be accepted.
-pub fn is_transient(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

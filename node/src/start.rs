@@ -83,7 +83,7 @@ impl Node {
     /// # Errors
     /// A file that cannot be used, a port that is taken, a data directory that another process uses.
     pub fn prepare(config: Config, warnings: &[String]) -> Result<Self, Failure> {
-        let config = Arc::new(config);
+        let config = Arc::new(of_another_version(config));
         let certificates = Certificates::read(&config).map_err(Failure::bad_configuration)?;
         let readme = config.readme_path.as_deref().map(read_text).transpose()?;
         let clients = open_port(SocketAddr::new(config.bind, config.api_port), "")?;
@@ -153,4 +153,12 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 
 fn open_port(address: SocketAddr, what_for: &str) -> Result<Socket, Failure> {
     listen::bind(address).map_err(Failure::cannot(format!("cannot listen on {address}{what_for}")))
+}
+
+/// In a debug build, for tests of an upgrade from node to node: a node that speaks the next version of the cluster's protocol as
+/// well, as one of the next release will.
+fn of_another_version(config: Config) -> Config {
+    const TRIAL: &str = "WRS_TRIAL_NEXT_PROTOCOL";
+    let next = cfg!(debug_assertions) && std::env::var_os(TRIAL).is_some();
+    Config { protocol: config.protocol + u8::from(next), ..config }
 }

@@ -705,6 +705,25 @@ fn in_memory_nodes_write_nothing_and_agree() {
     assert_eq!(group.leaders().iter().filter(|leader| **leader != 1).count(), 1);
 }
 
+/// A node alone that writes nothing commits a proposal in the step that accepts it: that it is in the log is told first.
+#[test]
+fn a_proposal_is_told_accepted_before_it_is_told_committed() {
+    for (in_memory, apply_at_once) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut group = Group::with(1, |c| Config { in_memory, apply_at_once, ..c });
+        group.node(1).auto_apply = !apply_at_once;
+        group.lead(1);
+        group.propose(1, "a").unwrap();
+        group.settle();
+        let told = |action: &Action| match action {
+            Action::Accepted { first, .. } => Some(("accepted", *first)),
+            Action::Committed { first, .. } => Some(("committed", *first)),
+            _ => None,
+        };
+        let order: Vec<_> = group.node(1).events.iter().filter_map(told).collect();
+        assert_eq!(order, [("accepted", 3), ("committed", 3)], "{in_memory} {apply_at_once}");
+    }
+}
+
 /// Several inputs before one flush make one record.
 #[test]
 fn inputs_that_wait_together_cost_one_write() {

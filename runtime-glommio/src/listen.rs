@@ -5,27 +5,12 @@
 //! connection and stays on the next, two shards that take turns would leave one with all that stay. Links stay its own.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use socket2::Socket;
 use wrs_core::time::Time;
-use wrs_node::listen::{is_transient, ready};
+use wrs_node::listen::{Accepted, PAUSE, accept};
 
 use crate::ring::Ring;
-
-/// Connections accepted before the rest of the turn's work is looked at.
-const ACCEPTS_PER_TURN: usize = 64;
-/// How long nothing is accepted after the process or the system ran out of files.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// What became of the connections that waited.
-pub struct Accepted {
-    /// New connections, ready for use.
-    pub connections: Vec<(Socket, SocketAddr)>,
-    /// Why no more could be accepted for a while, if so.
-    pub exhausted: Option<io::Error>,
-}
 
 /// The listeners of shard 0; other shards have none.
 #[derive(Default)]
@@ -68,28 +53,14 @@ impl Listener {
         Ok(Listener { ring: ring.clone(), socket, key, paused_until: None })
     }
 
-    /// Accepts what waits, within the turn's share.
+    /// Accepts what waits, within the turn's share; nothing more for a while if the system has no more to give.
     pub fn accept(&mut self, now: Time) -> Accepted {
-        let mut accepted = Accepted { connections: Vec::new(), exhausted: None };
-        for _ in 0..ACCEPTS_PER_TURN {
-            match self.socket.accept() {
-                Ok((socket, address)) => {
-                    // A connection that is gone already fails here, or at the first read.
-                    if let Ok(from) = ready(&socket, &address) {
-                        accepted.connections.push((socket, from));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_transient(&error) => {}
-                Err(error) => {
-                    // Out of files or memory. The connections wait in the backlog; asking again at once would spin.
-                    self.paused_until = Some(now + PAUSE);
-                    accepted.exhausted = Some(error);
-                    return accepted;
-                }
-            }
+        let accepted = accept(&self.socket);
+        if accepted.exhausted.is_some() {
+            self.paused_until = Some(now + PAUSE);
+        } else {
+            self.watch();
         }
-        self.watch();
         accepted
     }
 

@@ -8,8 +8,6 @@
 #[cfg(target_os = "linux")]
 mod bell;
 #[cfg(target_os = "linux")]
-mod clock;
-#[cfg(target_os = "linux")]
 mod conn;
 #[cfg(target_os = "linux")]
 mod host;

@@ -1,10 +1,9 @@
-//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits with it.
+//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits too.
 //!
 //! glommio's own sockets make a system call for each read and each write, use its ring as a poller that is armed anew
 //! after every event, and hold a task and a read buffer for each connection. Here one request per socket stays armed and
 //! brings what arrives in buffers that the whole shard shares, and one call per turn hands over all requests, waits and
-//! collects (ADR 10). A shard that has had nothing to do for [`NAP`] waits in glommio's ring, which reads an event file
-//! that this ring writes: then glommio's tasks and timers are as much awake as its executor.
+//! collects (ADR 10). A shard with nothing to do waits there as well, [`WAIT_MAX`] at a time.
 //!
 //! For room to write, and for the end of a socket that nobody reads, there is an epoll instance that the ring polls: a
 //! poll request of the ring's own ends at once when the other side has sent all it will, wanted or not.
@@ -20,21 +19,16 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::cell::RefCell;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
-use std::task::Poll;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use glommio::io::BufferedFile;
-use glommio::timer::Timer;
 use io_uring::types::{BufRingEntry, Fd, SubmitArgs};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -43,11 +37,10 @@ use rustix::io::Errno;
 use socket2::Socket;
 use wrs_core::id::ConnId;
 
-use crate::bell::{Bell, NAPS, SLEEPS};
+use crate::bell::Bell;
 
-/// How long a shard with nothing to do waits where a socket wakes it with a single call, before it waits in glommio's
-/// ring, which takes several. What glommio's tasks may have to wait longer for.
-const NAP: Duration = Duration::from_millis(1);
+/// How long a shard waits at most before glommio's other tasks have their turn; there are none as yet.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Requests that are queued between two calls; more make one more call.
 const REQUESTS: u32 = 256;
 /// Results that have room between two calls; the kernel keeps the rest.
@@ -190,14 +183,9 @@ impl Buffers {
     }
 }
 
-type Knock = Pin<Box<dyn Future<Output = ()>>>;
-
 struct Inner {
     uring: RefCell<IoUring>,
     bell: Arc<Bell>,
-    /// The bell's file for the sleeping shard, which this ring writes too, and glommio's reading of it.
-    sleep: Rc<BufferedFile>,
-    knock: Cell<Option<Knock>>,
     /// Sockets that wait for room, or for their end.
     waiting: OwnedFd,
     /// Events that came while sockets were written.
@@ -216,7 +204,6 @@ fn build() -> io::Result<IoUring> {
         .setup_cqsize(RESULTS)
         .setup_single_issuer()
         .setup_defer_taskrun()
-        .setup_taskrun_flag()
         .setup_submit_all()
         .build(REQUESTS)
 }
@@ -229,23 +216,16 @@ pub fn probe() -> io::Result<()> {
 impl Ring {
     /// A ring for the shard that `bell` wakes, and its buffers. To be called within glommio.
     pub fn new(bell: Arc<Bell>) -> io::Result<(Self, Buffers)> {
-        let mut uring = build()?;
+        let uring = build()?;
         let buffers = Buffers::new(&uring)?;
-        uring.submitter().register_eventfd(bell.sleep.as_raw_fd())?;
-        uring.completion().disable_eventfd();
-        let sleep = bell.sleep.try_clone()?;
-        // SAFETY: the descriptor is a new one and goes to this owner.
-        let sleep = Rc::new(unsafe { BufferedFile::from_raw_fd(sleep.into_raw_fd()) });
         let ring = Ring(Rc::new(Inner {
             waiting: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             uring: RefCell::new(uring),
             bell,
-            sleep,
-            knock: Cell::new(None),
             early: RefCell::default(),
             leaving: RefCell::default(),
         }));
-        ring.listen_to(&ring.0.bell.nap, BELL)?;
+        ring.listen_to(&ring.0.bell.file, BELL)?;
         ring.listen_to(&ring.0.waiting, WAIT)?;
         Ok((ring, buffers))
     }
@@ -269,20 +249,15 @@ impl Ring {
         self.cancel((key as u64) << 32 | u64::from(LISTEN));
     }
 
-    /// Waits until something has happened, somebody rings the bell, or the time is over. `events` is filled anew.
-    pub async fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits until something has happened, somebody rings the bell, the time is over, or glommio's tasks should have their
+    /// turn. `events` is filled anew.
+    pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         events.append(&mut self.0.early.borrow_mut());
-        let nap = if events.is_empty() { timeout.map_or(NAP, |timeout| timeout.min(NAP)) } else { Duration::ZERO };
-        let mail = nap.is_zero() || self.0.bell.begin(NAPS);
-        self.enter(if mail { Duration::ZERO } else { nap })?;
+        let wait = if events.is_empty() { timeout.unwrap_or(WAIT_MAX).min(WAIT_MAX) } else { Duration::ZERO };
+        let mail = wait.is_zero() || self.0.bell.begin();
+        self.enter(if mail { Duration::ZERO } else { wait })?;
         self.take_results(events, |_, _| {})?;
-        let idle = events.is_empty() && !mail && !self.0.bell.is_rung();
-        if idle && timeout.is_none_or(|timeout| timeout > NAP) {
-            self.sleep(timeout.map(|timeout| timeout - NAP)).await;
-            self.enter(Duration::ZERO)?;
-            self.take_results(events, |_, _| {})?;
-        }
         self.0.bell.end();
         Ok(())
     }
@@ -308,38 +283,6 @@ impl Ring {
                 Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
                 _ => Err(error),
             },
-        }
-    }
-
-    /// Waits in glommio's ring.
-    async fn sleep(&self, timeout: Option<Duration>) {
-        let mut knock = self.0.knock.take().unwrap_or_else(|| {
-            let sleep = self.0.sleep.clone();
-            Box::pin(async move {
-                // An error means that the executor ends.
-                let _ = sleep.read_at(0, size_of::<u64>()).await;
-            })
-        });
-        self.0.uring.borrow_mut().completion().enable_eventfd();
-        // What came before the file was enabled has not been written to it.
-        fence(Ordering::SeqCst);
-        let missed = {
-            let mut uring = self.0.uring.borrow_mut();
-            uring.submission().taskrun() || !uring.completion().is_empty()
-        } || self.0.bell.begin(SLEEPS);
-        let mut knocked = false;
-        if !missed {
-            let mut timer = timeout.map(Timer::new);
-            poll_fn(|context| {
-                knocked = knock.as_mut().poll(context).is_ready();
-                let over = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
-                if knocked || over { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        }
-        self.0.uring.borrow_mut().completion().disable_eventfd();
-        if !knocked {
-            self.0.knock.set(Some(knock));
         }
     }
 
@@ -369,7 +312,7 @@ impl Ring {
             events.push(Event { number, what, lent });
         }
         if deaf {
-            self.listen_to(&self.0.bell.nap, BELL)?;
+            self.listen_to(&self.0.bell.file, BELL)?;
         }
         if no_longer {
             self.listen_to(&self.0.waiting, WAIT)?;

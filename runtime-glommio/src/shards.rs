@@ -32,7 +32,7 @@ use crate::turn::{Parts, Turn};
 
 /// Memory that each of glommio's rings keeps for files: the least that it takes, since there are none.
 const RING_MEMORY: usize = 64 << 10;
-/// Requests in each of glommio's rings: one to be woken and one to wake at a time.
+/// Requests in each of glommio's rings: few, since no socket is there.
 const RING_DEPTH: usize = 32;
 
 /// Runs a node until it has drained.

@@ -16,10 +16,10 @@ use wrs_core::time::Time;
 use wrs_core::wire::line::{Incoming, Line};
 use wrs_core::wire::tls::TlsError;
 use wrs_node::certificates::Certificates;
+use wrs_node::clock;
 use wrs_node::news::{Connected, News};
 use wrs_node::parcel::Parcel;
 
-use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
 use crate::listen::Doors;
@@ -113,7 +113,7 @@ impl<M: Machine> Turn<M> {
             let deadlines = [self.machine.deadline(), self.doors.deadline()];
             let busy = self.has_mail || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
-            self.ring.wait(&mut events, wait.map(|at| at.since(now))).await?;
+            self.ring.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &mut events);
             glommio::yield_if_needed().await;
         }

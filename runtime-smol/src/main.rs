@@ -4,7 +4,6 @@
 //! queues between shards, `tasks` what it awaits beside its sockets, `host` its hands. What a server has once per process
 //! is in `wrs-node`.
 
-mod clock;
 mod conn;
 mod host;
 mod listen;

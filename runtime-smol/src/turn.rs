@@ -17,10 +17,10 @@ use wrs_core::time::Time;
 use wrs_core::wire::line::{Incoming, Line};
 use wrs_core::wire::tls::TlsError;
 use wrs_node::certificates::Certificates;
+use wrs_node::clock;
 use wrs_node::news::{Connected, News};
 use wrs_node::parcel::Parcel;
 
-use crate::clock;
 use crate::conn::{Conn, Got};
 use crate::host::Hands;
 use crate::listen::Doors;

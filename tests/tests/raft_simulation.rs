@@ -27,10 +27,17 @@ fn no_seed_breaks_a_rule() {
         println!("{violation}\n  cargo run --profile sim -p wrs-tests --bin raft_sim -- replay {spec}");
     }
     assert!(summary.failures.is_empty(), "{} seeds broke a rule", summary.failures.len());
+    assert_eq!(summary.coverage.count("histories undecided"), 0);
     // A simulator that never gets deep proves nothing.
-    for deep in
-        ["elections while joint", "commits while joint", "snapshots installed", "truncations", "rot found", "reads"]
-    {
+    for deep in [
+        "elections while joint",
+        "commits while joint",
+        "snapshots installed",
+        "truncations",
+        "rot found",
+        "reads",
+        "voters again after losing all",
+    ] {
         assert!(seeds < 500 || summary.coverage.count(deep) > 0, "never came to: {deep}");
     }
 }

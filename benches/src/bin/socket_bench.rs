@@ -112,7 +112,7 @@ mod linux {
             "push-pull-10x64".into(),
             Work::PushPull(push_pull::PushPull { workers: 10, size: 64, window: 32 }),
         ));
-        for (subscribers, rate) in [(10, 10_000), (100, 1_000), (1000, 100)] {
+        for (subscribers, rate) in [(10, 10_000), (20, 1_000), (100, 1_000), (1000, 100)] {
             let work = Work::Latency(latency::Latency { subscribers, size: 64, rate, stalled: 0 });
             cells.push((format!("latency-{subscribers}x{rate}"), work));
         }

@@ -82,7 +82,7 @@ impl Rest {
         if present > 0 {
             let filler = Self { call: Call::Create, clients: 4, depth: 16, present: 0 };
             let mut wanted = |asked, _| Ok(asked < present as u64);
-            filler.exchange(address, Script::create(address), &mut wanted, &mut |location| {
+            filler.exchange(&[address], Script::create(address), &mut wanted, &mut |location| {
                 if ids.len() < VISITED_MAX {
                     ids.extend(location.rsplit('/').next().map(str::to_owned));
                 }
@@ -94,20 +94,35 @@ impl Rest {
         };
         span.restart();
         let mut wanted = |_, answered| span.goes_on(Instant::now(), answered);
-        let (lost, times) = self.exchange(address, script, &mut wanted, &mut |_| ())?;
+        let (lost, times) = self.exchange(&[address], script, &mut wanted, &mut |_| ())?;
         span.outcome(lost, times, vec![format!("at least {present} channels before")])
+    }
+
+    /// Lets clients, dealt out over several nodes, create channels while `wanted(requests so far, answers so far)` says so.
+    /// How many were not answered with 201, and the times from sending a request to its answer.
+    ///
+    /// # Errors
+    /// A connection that fails or ends, or nodes that are none.
+    pub fn create_on(
+        &self,
+        nodes: &[SocketAddr],
+        wanted: &mut dyn FnMut(u64, u64) -> io::Result<bool>,
+    ) -> io::Result<(u64, Histogram)> {
+        let first = nodes.first().ok_or_else(|| io::Error::other("no node"))?;
+        self.exchange(nodes, Script::create(*first), wanted, &mut |_| ())
     }
 
     /// Keeps requests outstanding while `wanted(requests so far, answers so far)` says so.
     fn exchange(
         &self,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         mut script: Script,
         wanted: &mut dyn FnMut(u64, u64) -> io::Result<bool>,
         created: &mut dyn FnMut(&str),
     ) -> io::Result<(u64, Histogram)> {
         let mut poll = Poll::new()?;
-        let open = |key| {
+        let open = |key: usize| {
+            let address = addresses.get(key % addresses.len().max(1)).ok_or_else(|| io::Error::other("no address"))?;
             let socket = TcpStream::connect(address)?;
             socket.set_nodelay(true)?;
             socket.set_nonblocking(true)?;

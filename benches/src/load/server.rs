@@ -59,6 +59,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where a relay listens for other nodes.
+    pub node_port: u16,
 }
 
 impl Server {
@@ -83,7 +85,7 @@ impl Server {
             shell.env("WRS_SHARDS", "1");
         }
         shell.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut server = Self { child: spawn_on(core, shell)?, address };
+        let mut server = Self { child: spawn_on(core, shell)?, address, node_port };
         server.wait_until_it_accepts(command)?;
         Ok(server)
     }

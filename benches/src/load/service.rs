@@ -81,7 +81,10 @@ fn channel(answer: &str) -> io::Result<(String, String)> {
 }
 
 /// The body of one REST answer, after which the stream ends.
-fn call(
+///
+/// # Errors
+/// Neither 200 nor 201.
+pub fn call(
     stream: &mut (impl Read + Write),
     address: SocketAddr,
     method: &str,

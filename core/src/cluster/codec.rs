@@ -12,10 +12,7 @@ use crate::id::{ChannelId, Life};
 use crate::members::NodeChange;
 use crate::pattern::Pattern;
 
-/// The newest version of the cluster's protocol that this node speaks, and writes once all members know it.
-pub const VERSION: u8 = 1;
-/// The oldest version that it speaks.
-pub const VERSION_MIN: u8 = 1;
+pub use crate::config::{PROTOCOL as VERSION, PROTOCOL_MIN as VERSION_MIN};
 
 const CREATE: u8 = 1;
 const DELETE: u8 = 2;

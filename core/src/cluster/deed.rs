@@ -51,6 +51,8 @@ pub enum Deed {
     /// With whom this node is to be linked from now on, and where they are. A link that another node has begun is told by
     /// [`Cluster::link_up`](super::Cluster::link_up) too, expected or not.
     Expect(Vec<(Life, NodeAddress)>),
+    /// End the link with this life, once all that was said is sent.
+    HangUp(Life),
     /// Find out who is at this address: [`Cluster::met`](super::Cluster::met) or [`Cluster::unmet`](super::Cluster::unmet).
     Meet {
         /// The attempt.

@@ -25,9 +25,11 @@ const SEED_EVERY: Duration = Duration::from_millis(500);
 const ASK_FOR: Duration = Duration::from_millis(1000);
 /// Between two look-ups of the seeds' name.
 const RESOLVE_EVERY: Duration = Duration::from_secs(2);
-/// Between two questions at `WRS_DOMAIN`, of a node alone and of a leader.
+/// Between two questions at `WRS_DOMAIN`, of a node alone and of one that is not.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-const PROBE_EVERY_AS_LEADER: Duration = Duration::from_secs(30);
+const PROBE_EVERY_OF_SEVERAL: Duration = Duration::from_secs(30);
+/// How long another cluster that is heard of no more counts as being there.
+const APART_LASTS: Duration = Duration::from_secs(95);
 /// What one answer there may name.
 const PROBED_NODES_MAX: usize = 64;
 
@@ -48,10 +50,10 @@ pub(super) struct Forming {
     promise: Option<(NodeId, Option<NodeAddress>)>,
     asking: Option<Asking>,
     next_probe: Option<Time>,
-    /// Nodes of other clusters that this node was told of.
+    /// Nodes of other clusters that this node was told of, and has not looked for yet.
     strangers: Vec<NodeAddress>,
-    /// Another cluster, which like this one has channels.
-    pub(super) apart: Option<(u64, NodeAddress)>,
+    /// Another cluster, which like this one has channels, and when it last said so.
+    pub(super) apart: Option<(u64, NodeAddress, Time)>,
 }
 
 impl Forming {
@@ -124,7 +126,7 @@ impl Cluster {
             let who = self.meetings.found(&address)?.who.as_ref().ok()?;
             (who.node != self.me.node).then_some((who.life, address))
         };
-        seeds.into_iter().chain(self.forming.strangers.iter().cloned()).filter_map(found).collect()
+        seeds.into_iter().filter_map(found).collect()
     }
 
     pub(super) fn look_at_forming(&mut self) {
@@ -317,9 +319,12 @@ impl Cluster {
             if self.now >= self.next_try {
                 self.begin_joining(address, None, false);
             }
-        } else if !small && !theirs_small && self.forming.apart.as_ref().is_none_or(|(id, _)| *id != greeting.cluster) {
-            self.forming.apart = Some((greeting.cluster, address.clone()));
-            self.deeds.push_back(Deed::Report(Event::ClustersApart { address: address.to_string() }));
+        } else if !small && !theirs_small {
+            let apart = Some((greeting.cluster, address.clone(), self.now));
+            let known = std::mem::replace(&mut self.forming.apart, apart);
+            if known.is_none_or(|(id, ..)| id != greeting.cluster) {
+                self.deeds.push_back(Deed::Report(Event::ClustersApart { address: address.to_string() }));
+            }
         }
     }
 
@@ -331,17 +336,17 @@ impl Cluster {
             && self.joining.is_none()
         {
             let alone = self.members.iter().count() <= 1;
-            let every = if alone { PROBE_EVERY } else { PROBE_EVERY_AS_LEADER };
+            let every = if alone { PROBE_EVERY } else { PROBE_EVERY_OF_SEVERAL };
             self.forming.next_probe = Some(self.now + every);
-            if alone || self.leading.is_some() {
-                self.deeds.push_back(Deed::Probe);
-                // Who was found before may have something else to say by now.
-                self.greet_all();
-            }
+            self.deeds.push_back(Deed::Probe);
+            // Who was found before may have something else to say by now.
+            self.greet_all();
         }
-        let strangers = self.forming.strangers.clone();
-        for address in strangers {
-            self.meet(&address, PROBE_EVERY);
+        for address in std::mem::take(&mut self.forming.strangers) {
+            self.meet(&address, PROBE_EVERY / 2);
+        }
+        if self.forming.apart.as_ref().is_some_and(|(.., at)| self.now.since(*at) >= APART_LASTS) {
+            self.forming.apart = None;
         }
     }
 

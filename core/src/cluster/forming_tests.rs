@@ -158,6 +158,30 @@ fn two_clusters_with_channels_stay_apart_and_say_so() {
     assert!(rig.nodes.values().all(|peer| peer.cluster.apart().is_some()));
     let told = |peer: &super::rig::Peer| peer.reports.iter().filter(|event| event.name() == "clusters-apart").count();
     assert!(rig.nodes.values().all(|peer| told(peer) == 1));
+    // Once the other has gone nothing is apart any more.
+    rig.kill(b);
+    rig.front = vec![a];
+    rig.pass(millis(100_000));
+    assert_eq!(rig.nodes[&a].cluster.apart(), None);
+}
+
+#[test]
+fn who_was_met_and_has_nothing_in_common_is_hung_up_on() {
+    for count in [2, 4] {
+        let mut rig = Rig::new(11);
+        let nodes: Vec<usize> = (0..count).map(|_| rig.start()).collect();
+        rig.pass(millis(200));
+        for (n, to) in nodes.iter().zip(&nodes[count / 2..]) {
+            rig.create(*n);
+            rig.create(*to);
+        }
+        rig.front = nodes;
+        rig.pass(millis(10_000));
+        assert!(rig.links() > 0, "they have met");
+        rig.front.clear();
+        rig.pass(millis(30_000));
+        assert_eq!(rig.links(), 0, "{}", rig.describe());
+    }
 }
 
 // A majority that is gone.

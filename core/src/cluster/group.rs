@@ -241,8 +241,7 @@ impl Cluster {
         }
         if leader != self.leader {
             self.leader = leader;
-            let told = leader.map_or(0, |leader| leader.0);
-            self.deeds.push_back(Deed::Report(Event::LeaderChanged { leader: told, term }));
+            self.deeds.push_back(Deed::Report(Event::LeaderChanged { leader, term }));
             self.meet_leader();
         }
         if let (Some(leading), Some(group)) = (&mut self.leading, &self.group) {
@@ -315,7 +314,7 @@ impl Cluster {
             incarnation: self.me.incarnation,
             address: address.unwrap_or(here),
             shards: self.me.shards,
-            version: codec::VERSION,
+            version: self.config.protocol,
             life: None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wrs_raft::Boot;
 
-use super::codec::{VERSION, VERSION_MIN};
+use super::codec::VERSION_MIN;
 use super::deed::{Deed, Done, Refused, State};
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest};
 use super::{Changes, Cluster, Members, Snapshots, draw};
@@ -155,7 +155,7 @@ impl Cluster {
             port: self.me.port,
             shards: self.me.shards,
             id_length: self.me.id_length,
-            versions: (VERSION_MIN, VERSION),
+            versions: (VERSION_MIN, self.config.protocol),
             reached,
         }
     }

@@ -113,8 +113,14 @@ impl Cluster {
         let commit = self.group.as_ref().map_or(0, |group| group.raft.log().committed());
         let Some(leading) = &mut self.leading else { return };
         if self.members.node_of(life) == Some(node) {
+            let stands = leading.applied(life) == Some(applied);
+            let everywhere = leading.everywhere();
             if let Some(length) = leading.alive(self.now, life, applied, own, &self.spans) {
                 self.post(life, &ControlMessage::Lease { round, length });
+            }
+            if stands && everywhere > 0 {
+                // Nothing has happened: what was said of it before may have been lost.
+                self.post(life, &ControlMessage::Everywhere(everywhere));
             }
             return;
         }

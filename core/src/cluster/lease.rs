@@ -308,6 +308,11 @@ impl Leading {
         Some(worst)
     }
 
+    /// Up to where all have applied, as was said last.
+    pub(super) fn everywhere(&self) -> u64 {
+        self.everywhere
+    }
+
     /// Up to where every one of these lives has applied, if that is news. `own` is how far this node itself has.
     pub(super) fn news(&mut self, own: u64, own_life: Life, lives: impl Iterator<Item = Life>) -> Option<u64> {
         let of = |life: Life| if life == own_life { own } else { self.lives.get(&life).map_or(0, |held| held.applied) };

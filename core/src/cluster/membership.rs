@@ -11,7 +11,7 @@ use wrs_raft::{ChangeKind, ConfChange, Input, ProgressState};
 use super::group::raft_id;
 use super::links::Since;
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest, NODES_MAX};
-use super::{Cluster, VERSION, VERSION_MIN};
+use super::{Cluster, VERSION_MIN};
 use crate::config::NodeAddress;
 use crate::id::{Life, NodeId};
 use crate::members::{Member, NodeChange};
@@ -24,6 +24,8 @@ const PROMOTE_LAG: u64 = 256;
 /// Requests to join that are under way, at most, and how long each is remembered.
 const JOINS_MAX: usize = 64;
 const JOIN_LASTS: Duration = Duration::from_secs(5);
+/// How long one who was let in may be out of sight before it has lived: longer than it goes on asking.
+const AWAITED_FOR: Duration = Duration::from_secs(20);
 /// Between two tries to hand leadership over.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(500);
 
@@ -46,6 +48,8 @@ pub(super) struct Comings {
     removing: BTreeSet<NodeId>,
     /// Whose end of membership is proposed.
     proposed: BTreeSet<NodeId>,
+    /// Those who were let in and have not lived yet, and when they were last seen.
+    awaited: BTreeMap<NodeId, Time>,
     /// Lives that have ended and whose clients may linger, as long as this leader knows.
     lingering: Since<Life>,
     closed: BTreeSet<Life>,
@@ -91,7 +95,7 @@ impl Cluster {
             Some(JoinRefusal::NoCluster)
         } else if request.id_length != self.me.id_length {
             Some(JoinRefusal::IdLength)
-        } else if newest < VERSION_MIN.max(self.version()) || oldest > VERSION {
+        } else if newest < VERSION_MIN.max(self.version()) || oldest > self.config.protocol {
             Some(JoinRefusal::Version)
         } else if self.config.cluster_secret.is_none() && !loopback {
             Some(JoinRefusal::NotLoopback)
@@ -123,6 +127,9 @@ impl Cluster {
             let version = request.versions.1;
             let member = Member { incarnation: request.incarnation, address, shards, version, life: None };
             self.propose_node(NodeChange::Join { node: request.node, member });
+            if let Some(leading) = self.leading.as_mut().filter(|_| self.members.get(request.node).is_none()) {
+                leading.comings.awaited.insert(request.node, self.now);
+            }
         }
         let newcomer = Newcomer { via, asker, node: request.node, incarnation: request.incarnation, since: self.now };
         let Some(leading) = &mut self.leading else { return };
@@ -146,6 +153,30 @@ impl Cluster {
             if let Some(life) = life {
                 self.propose_node(NodeChange::Gone { life, closed: true });
             }
+            self.propose_node(NodeChange::Leave(node));
+        }
+    }
+
+    /// Whoever was let in and is never seen has given up before it could learn so: it is no member.
+    fn let_phantoms_go(&mut self) {
+        let now = self.now;
+        let Some(leading) = &mut self.leading else { return };
+        let (members, links) = (&self.members, &self.links);
+        let mut gone = Vec::new();
+        leading.comings.awaited.retain(|node, seen| {
+            if links.life_of(*node).is_some() {
+                *seen = now;
+            }
+            let late = now.since(*seen) >= AWAITED_FOR;
+            match members.get(*node) {
+                Some(member) if member.life.is_none() && late => gone.push(*node),
+                Some(member) if member.life.is_none() => return true,
+                None if !late => return true,
+                Some(_) | None => {}
+            }
+            false
+        });
+        for node in gone {
             self.propose_node(NodeChange::Leave(node));
         }
     }
@@ -295,6 +326,7 @@ impl Cluster {
     /// The leader's look at comings and goings.
     pub(super) fn look_at_members(&mut self) {
         self.welcome();
+        self.let_phantoms_go();
         self.let_go();
         self.end_lingering();
         if self.members.get(self.me.node).is_none() && self.is_settled_member() {

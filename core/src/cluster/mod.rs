@@ -77,6 +77,8 @@ pub use wire::{ControlMessage, Greeting, JoinRefusal, JoinRequest, Refusal};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Between two attempts to find out who is at a member's address.
 const MEET_EVERY: Duration = Duration::from_secs(1);
+/// How long a link with a node that is no member, and that nothing is wanted from, is kept: longer than a join takes.
+const STRANGERS_STAY: Duration = Duration::from_secs(20);
 /// How often one input may stir things up before the rest waits for the next.
 const TURNS_MAX: usize = 64;
 
@@ -133,6 +135,8 @@ pub struct Cluster {
     /// Whom this node takes for the leader.
     leader: Option<NodeId>,
     links: Links,
+    /// Links with lives that this node has no business with.
+    strange: Since<Life>,
     meetings: Meetings,
     expected: Vec<(Life, NodeAddress)>,
     /// Live nodes that this node has no link to.
@@ -166,6 +170,8 @@ pub struct Cluster {
     expects_anew: bool,
     next_complaint: Time,
     next_news: Time,
+    /// Whether something was not said to the leader because its link took nothing.
+    unposted: bool,
     /// How many channels there are.
     channels: u64,
     /// Why this node cannot go on.
@@ -206,6 +212,7 @@ impl Cluster {
             leading: None,
             leader: None,
             links: Links::default(),
+            strange: Since::default(),
             meetings: Meetings::default(),
             expected: Vec::new(),
             unlinked: Since::default(),
@@ -229,6 +236,7 @@ impl Cluster {
             expects_anew: true,
             next_complaint: now,
             next_news: now,
+            unposted: false,
             channels: 0,
             failed: None,
         };
@@ -405,7 +413,8 @@ impl Cluster {
         }
         let group = self.group.as_ref().filter(|_| !self.is_alone());
         let raft = group.and_then(|group| group.raft.deadline()).map(|at| Time::from_nanos(at.as_nanos()));
-        let waits = self.restless || !self.is_alone() || self.joining.is_some() || !self.removing.is_empty();
+        let busy = self.joining.is_some() || !self.removing.is_empty() || self.links.iter().next().is_some();
+        let waits = self.restless || busy || !self.is_alone();
         let look =
             if waits { Some(self.next_look) } else { self.forming.next_probe().map(|at| at.max(self.next_look)) };
         let follows = self.leader.is_some_and(|leader| leader != self.me.node && self.can_send());
@@ -475,13 +484,14 @@ impl Cluster {
 
     // The inside.
 
-    /// The newest version that every member speaks.
-    fn version(&self) -> u8 {
-        self.members.iter().map(|(_, member)| member.version).min().unwrap_or(VERSION).min(VERSION)
+    /// The newest version that every member speaks: the one that the log is written in.
+    pub fn version(&self) -> u8 {
+        let own = self.config.protocol;
+        self.members.iter().map(|(_, member)| member.version).min().unwrap_or(own).min(own)
     }
 
     /// Whether nobody else is in the cluster, so that nothing waits for a time.
-    fn is_alone(&self) -> bool {
+    pub fn is_alone(&self) -> bool {
         self.group.is_some() && self.members.iter().all(|(node, _)| node == self.me.node) && self.leader.is_some()
     }
 
@@ -569,6 +579,9 @@ impl Cluster {
             others.filter_map(|(_, member)| member.life).filter(|life| self.links.get(*life).is_none()).collect();
         self.unlinked.are(self.now, missing);
         self.changes.resend_unposted();
+        if std::mem::take(&mut self.unposted) {
+            self.changes.resend();
+        }
         self.meet_members();
         self.complain();
         self.look_at_transfers();
@@ -582,10 +595,26 @@ impl Cluster {
         self.look_at_joining();
         self.look_at_forming();
         self.look_at_recovery();
+        self.hang_up_on_strangers();
         if self.lease.out_at(&self.spans).is_some_and(|at| self.now >= at) {
             self.changes.life_lost();
             self.begin_life();
         }
+    }
+
+    /// Hangs up on those that this node has had no business with for long: neither members nor expected. They were met, or have
+    /// met this node, and found nothing to do; whoever wants something dials again.
+    fn hang_up_on_strangers(&mut self) {
+        let strange = |life: &Life, linked: &links::Linked| {
+            let expected = self.expected.binary_search_by_key(life, |(wanted, _)| *wanted).is_ok();
+            !expected && self.members.get(linked.introduction.node).is_none()
+        };
+        let settled = self.group.is_some() && self.joining.is_none();
+        let strangers: Vec<Life> =
+            self.links.iter().filter(|(life, linked)| settled && strange(life, linked)).map(|(life, _)| life).collect();
+        self.strange.are(self.now, strangers);
+        let over: Vec<Life> = self.strange.before(self.now - STRANGERS_STAY).collect();
+        self.deeds.extend(over.into_iter().map(Deed::HangUp));
     }
 
     /// Looks for members that are not linked: they may be there under a new life.
@@ -650,7 +679,8 @@ impl Cluster {
     /// This life is over; the next one begins.
     fn begin_life(&mut self) {
         self.deeds.push_back(Deed::Out);
-        if self.lease.was_held() {
+        // Who leaves, or joins another cluster, wants it so.
+        if self.lease.was_held() && self.leaving.is_none() && !self.is_about_to_join() {
             self.deeds.push_back(Deed::Report(Event::LifeEnded { life: self.me.life }));
         }
         if self.leaving.is_some() {
@@ -661,6 +691,12 @@ impl Cluster {
         self.next_alive = self.now;
         self.deeds.push_back(Deed::Life(self.me.life));
         self.introduce();
+    }
+
+    /// What a [`Deed::Post`] said to this life was dropped: its link takes nothing now.
+    pub fn unposted(&mut self, life: Life) {
+        // Of all that is posted, changes alone are not said again by themselves.
+        self.unposted |= self.leader.is_some_and(|leader| self.links.node_of(life) == Some(leader));
     }
 
     /// What this node says of itself has changed.

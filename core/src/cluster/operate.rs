@@ -46,6 +46,6 @@ impl Cluster {
 
     /// Where a node of another cluster is that has channels as this one does, so that the two stay apart.
     pub fn apart(&self) -> Option<String> {
-        self.forming.apart.as_ref().map(|(_, address)| address.to_string())
+        self.forming.apart.as_ref().map(|(_, address, _)| address.to_string())
     }
 }

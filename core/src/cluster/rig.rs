@@ -121,6 +121,8 @@ pub(super) struct Rig {
     links: BTreeMap<u64, Link>,
     /// Pairs that cannot reach each other.
     pub(super) cut: BTreeSet<(usize, usize)>,
+    /// Pairs of which one has met the other, and neither has hung up.
+    met: BTreeSet<(usize, usize)>,
     pub(super) random: Random,
     pub(super) loss_percent: u64,
     pub(super) drift: bool,
@@ -161,6 +163,7 @@ impl Rig {
             serial: 0,
             links: BTreeMap::new(),
             cut: BTreeSet::new(),
+            met: BTreeSet::new(),
             random: Random::from_key(key),
             loss_percent: 0,
             drift: false,
@@ -258,6 +261,7 @@ impl Rig {
 
     /// Ends a node as `kill -9` does.
     pub(super) fn kill(&mut self, n: usize) {
+        self.met.retain(|(a, b)| *a != n && *b != n);
         self.nodes.remove(&n);
         if let Some(disk) = self.disks.get_mut(&n) {
             disk.crash(&mut self.random);
@@ -497,13 +501,23 @@ impl Rig {
         }
     }
 
+    /// Whether any life has ended.
+    pub(super) fn has_ended_a_life(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// How many pairs are linked.
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
     /// Whether one of the two wants to be linked with the other.
     fn expects(&self, a: usize, b: usize) -> bool {
         let wants = |a: usize, b: usize| {
             let (a, b) = (&self.nodes[&a], &self.nodes[&b]);
             a.expected.iter().any(|(life, address)| *life == b.introduction.life && *address == b.address)
         };
-        wants(a, b) || wants(b, a)
+        wants(a, b) || wants(b, a) || self.met.contains(&(a.min(b), a.max(b)))
     }
 
     // Deeds.
@@ -554,6 +568,12 @@ impl Rig {
             }
             Deed::Report(event) => self.nodes.get_mut(&n).unwrap().reports.push(event),
             Deed::Left => self.nodes.get_mut(&n).unwrap().left = true,
+            Deed::HangUp(life) => {
+                let nodes = &self.nodes;
+                let of = |other: &usize| nodes.get(other).is_some_and(|peer| peer.introduction.life == life);
+                self.met.retain(|(a, b)| !((*a == n && of(b)) || (*b == n && of(a))));
+                return true;
+            }
             Deed::Meet { dial, address } => {
                 let delay = millis(1 + self.random.below(10));
                 self.send(delay, Mail::Met { node: n, dial, address });
@@ -710,6 +730,9 @@ impl Rig {
                 let peer = &self.nodes[&other];
                 let (introduction, from) = (peer.introduction.clone(), peer.from);
                 self.with(n, |cluster, now| cluster.met(now, dial, &introduction, from));
+                // The link stays until one of the two hangs up.
+                self.met.insert((n.min(other), n.max(other)));
+                self.relink();
             }
             None => {
                 let why = LinkEnd::Unreachable("nobody".to_owned());

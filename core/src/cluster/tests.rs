@@ -193,6 +193,26 @@ fn at_most_seven_nodes_vote_and_a_learner_takes_the_place_of_one_that_leaves() {
 }
 
 #[test]
+fn who_gave_up_joining_is_no_member_for_long() {
+    for seed in 0..seeds(20) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let n = rig.start();
+        let (address, ticket) = (Rig::address(seed as usize % 3), Ticket(1));
+        rig.with(n, |cluster, now| cluster.join(now, ticket, address, false));
+        // It is cut off somewhere on the way, and sometimes just behind its end.
+        let within = rig.random.below(60);
+        rig.pass(millis(within));
+        rig.isolate(n);
+        rig.pass(millis(45_000));
+        rig.kill(n);
+        let known = |rig: &Rig| rig.nodes.values().map(|peer| peer.cluster.members().iter().count()).max();
+        let lived = rig.has_ended_a_life();
+        assert!(known(&rig) == Some(3) || lived, "seed {seed}: {}", rig.describe());
+    }
+}
+
+#[test]
 fn a_node_that_leaves_hands_over_and_is_a_member_no_more() {
     for seed in 0..seeds(20) {
         let mut rig = Rig::of(seed, 3);

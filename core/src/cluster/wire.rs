@@ -1,6 +1,6 @@
 //! What the control planes of two nodes say to each other: [`ControlMessage`] ⇄ bytes.
 //!
-//! A message begins with the version (u8) and its kind (u8); the transport says where it ends. It may be lost, and is repeated
+//! A message begins with the version that brought its kind (u8) and the kind (u8); the transport says where it ends. It may be lost, and is repeated
 //! by whoever needs it; links carry what is not lost in order. Every message has exactly one encoding; decoding never panics
 //! and refuses whatever it does not know. Messages of one version keep their shape for ever: a newer one adds kinds, and
 //! speaks them only to members that know them.
@@ -14,8 +14,9 @@ use crate::config::NodeAddress;
 use crate::id::{Life, NodeId};
 use crate::members::Member;
 
-/// The version that this code writes.
-const VERSION: u8 = super::codec::VERSION;
+/// The version that brought these words: it stands before each, so that words of later versions are told from them. A node that
+/// speaks later ones too says these as it always did, to members that know no others.
+const VERSION: u8 = 1;
 /// The longest message, in bytes: above the longest of Raft's.
 pub const MESSAGE_BYTES_MAX: usize = wrs_raft::wire::MESSAGE_BYTES_MAX + 16;
 /// The most changes in one message.

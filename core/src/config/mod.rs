@@ -29,6 +29,10 @@ const KIB: usize = 1024;
 /// Bytes in a MiB.
 const MIB: usize = 1024 * KIB;
 
+/// The newest version of the cluster's protocol that this code speaks, and writes once all members know it.
+pub const PROTOCOL: u8 = 1;
+/// The oldest version that it speaks: the one before, if there was one.
+pub const PROTOCOL_MIN: u8 = 1;
 /// The most shards of a node.
 pub const SHARDS_MAX: u16 = 1_024;
 /// Files that a node needs for itself, whatever it serves: standard streams, log, snapshot, signals, node links.
@@ -193,6 +197,9 @@ pub struct Config {
     pub seat_timeout: Duration,
     /// How long reaching out to another node may take, the look-up of its name included.
     pub dial_timeout: Duration,
+    /// The newest version of the cluster's protocol that this node speaks: [`PROTOCOL`]. Only tests make it another, to have nodes
+    /// of two versions in one cluster.
+    pub protocol: u8,
     /// Accepted connections of the cluster port whose other end has not proven itself; beyond it the oldest is closed.
     pub unproven_links_max: usize,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
@@ -267,6 +274,7 @@ impl Default for Config {
             read_buffer_bytes: 64 * KIB,
             seat_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(3),
+            protocol: PROTOCOL,
             unproven_links_max: 64,
             peer_window_bytes: MIB,
             ask_span_max: 16_384,

@@ -14,13 +14,10 @@ use ring::hmac;
 use super::fault::LinkFault;
 use super::frame::{self, HELLO, PREFACE, PROOF};
 use crate::config::NodeAddress;
+pub use crate::config::{PROTOCOL as VERSION, PROTOCOL_MIN as VERSION_MIN};
 use crate::id::{Life, NodeId};
 use crate::wire::compact::{Reader, put_life, put_number, put_optional};
 
-/// The newest version of the links' protocol, which this node speaks.
-pub const VERSION: u8 = 1;
-/// The oldest that it still speaks: its own and the one before, once there are two.
-pub const VERSION_MIN: u8 = 1;
 /// The longest frame of one who has not proven itself, in bytes: a hello with the longest host name, and room for what a
 /// later version adds.
 pub(super) const FRAME_BYTES_MAX: usize = 1024;

@@ -232,10 +232,10 @@ impl Gate {
         Gate {
             secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
             frame_bytes_max: config.message_bytes_max.saturating_add(FRAME_OVERHEAD).max(FRAME_BYTES_MIN),
+            versions: Versions { newest: config.protocol, ..Versions::OURS },
             config,
             introduction,
             random,
-            versions: Versions::OURS,
             conns: BTreeMap::new(),
             peers: BTreeMap::new(),
             dials: BTreeMap::new(),

@@ -60,6 +60,7 @@ function memberCells(node, cluster) {
 function clusterWords(cluster) {
   const live = cluster.nodes.filter((node) => node.live).length;
   if (!cluster.cluster) return 'This node is in no cluster yet.';
+  if (cluster.apart) return `Another cluster, with a node at ${cluster.apart}, holds channels as this one does: the two stay apart until one is joined to the other by hand.`;
   if (!cluster.leader) return 'No leader is known: channels can be neither created nor deleted until there is one.';
   if (cluster.nodes.length === 1) return 'One node, which leads itself. Any number can join it.';
   return `${cluster.nodes.length} nodes, ${live} of them live, one service: a client may connect to any. Term ${cluster.term}, epoch ${cluster.epoch}.`;

@@ -159,6 +159,10 @@ pub struct ClusterView {
     pub applied: u64,
     /// Whether the node takes traffic.
     pub ready: bool,
+    /// The version of the protocol that the log is written in: the newest that all members speak.
+    pub version: u8,
+    /// Where a node of another cluster is that holds channels, as this one does, so that the two stay apart.
+    pub apart: Option<String>,
     /// All members.
     pub nodes: Vec<NodeView>,
     /// This node's links to others.
@@ -176,6 +180,8 @@ pub struct NodeView {
     pub role: &'static str,
     /// Whether it counts as live.
     pub live: bool,
+    /// The newest version of the cluster's protocol that it speaks.
+    pub version: u8,
     /// Up to where it has applied the log; known to the leader, and to a node of itself.
     pub applied: Option<u64>,
 }
@@ -338,13 +344,13 @@ mod tests {
 
     #[test]
     fn a_cluster_is_shown() {
-        let node = NodeView { id: "1".into(), address: None, role: "leader", live: true, applied: Some(7) };
+        let node = NodeView { id: "1".into(), address: None, role: "leader", live: true, version: 1, applied: Some(7) };
         let (id, leader) = ("1".to_owned(), Some("1".to_owned()));
         let cluster = ClusterView { id, role: "leader", term: 1, leader, nodes: vec![node], ..ClusterView::default() };
         let body: Value = serde_json::from_slice(&Answer::cluster(&cluster).body).unwrap();
         let wanted = json!({"id": "1", "cluster": null, "role": "leader", "term": 1, "leader": "1", "epoch": 0,
-            "committed": 0, "applied": 0, "ready": false, "links": [],
-            "nodes": [{"id": "1", "address": null, "role": "leader", "live": true, "applied": 7}]});
+            "committed": 0, "applied": 0, "ready": false, "version": 0, "apart": null, "links": [],
+            "nodes": [{"id": "1", "address": null, "role": "leader", "live": true, "version": 1, "applied": 7}]});
         assert_eq!(body["data"], wanted);
         assert_eq!(Answer::message("a\nb").body, r#"{"message":"a\nb"}"#);
     }

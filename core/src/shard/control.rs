@@ -14,9 +14,11 @@ use crate::boot::Boot;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::cluster::{Cluster, Deed, Start, State};
 use crate::config::NodeAddress;
+use crate::event::Event;
 use crate::gate::{Gate, Heard};
 use crate::id::{ConnId, DialId, Life, ShardId};
-use crate::metrics::Limit;
+use crate::input::Input;
+use crate::metrics::{Counter, Gauge, Limit};
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
 use crate::random::Random;
@@ -48,6 +50,11 @@ pub(super) struct Control {
     leaving: bool,
     /// Whether anything has happened that the control plane or the gate has not followed up.
     pub(super) stirred: bool,
+    /// Whether the control plane's part of that waits for the end of the turn, so that what comes in one turn is one message to
+    /// each node, one write and one answer.
+    pub(super) gathers: bool,
+    /// Whether something does wait.
+    gathered: bool,
     /// When something is due, as of the last time that they were followed up: asked for in every turn, so it is kept.
     due: Option<Time>,
 }
@@ -78,6 +85,8 @@ impl Control {
             drained: 0,
             leaving: false,
             stirred: true,
+            gathers: false,
+            gathered: false,
             due: None,
         })
     }
@@ -87,8 +96,14 @@ impl Control {
         self.applied.iter().copied().min().unwrap_or(self.handed).min(self.handed)
     }
 
+    /// The next thing that the control plane wants done, unless it is to gather first what else comes in this turn.
+    fn next_deed(&mut self) -> Option<Deed> {
+        self.gathered = self.gathers;
+        if self.gathers { None } else { self.cluster.next_deed() }
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
-        if self.stirred { Some(Time::ZERO) } else { self.due }
+        if self.stirred || self.gathered { Some(Time::ZERO) } else { self.due }
     }
 
     fn note_due(&mut self) {
@@ -139,6 +154,7 @@ impl Shard {
     pub(super) fn persisted(&mut self, now: Time, record: u64) {
         if let Some(control) = &mut self.control {
             control.stirred = true;
+            self.router.metrics.add(Counter::LogWrites, 1);
             control.cluster.persisted(now, record);
         }
     }
@@ -201,6 +217,14 @@ impl Shard {
         }
     }
 
+    /// Whether what an input leads to may wait for the end of the turn, when its [`Input::Timeout`] comes: a node alone has nobody
+    /// to tell, and answers at once.
+    pub(super) fn gather(&mut self, input: &Input<'_>) {
+        let Some(control) = &mut self.control else { return };
+        let many = matches!(input, Input::Received { .. } | Input::Peer { .. } | Input::Persisted { .. });
+        control.gathers = many && !control.cluster.is_alone();
+    }
+
     /// Time has passed for the control plane and the links.
     pub(super) fn control_timeout(&mut self, now: Time, out: &mut Actions) {
         let Some(control) = &mut self.control else { return };
@@ -225,33 +249,50 @@ impl Shard {
             while let Some(message) = self.router.inbox.pop_front() {
                 self.heard(now, self.me(), message, out);
             }
-            if self.answer_arrivals(now, out) {
+            if self.control.as_ref().is_some_and(|control| control.stirred) {
+                self.follow_up(now, out);
                 continue;
             }
-            if !self.control.as_ref().is_some_and(|control| control.stirred) {
+            // What has been gathered goes when nothing more can join it; some of it may be for this shard.
+            self.router.flush(out);
+            self.router.say_over(out);
+            if self.router.inbox.is_empty() && !self.answer_arrivals(now, out) {
                 break;
             }
-            if let Some(heard) = self.control.as_mut().and_then(|control| control.gate.next_heard()) {
-                self.link_heard(now, heard, out);
-            } else if let Some(deed) = self.control.as_mut().and_then(|control| control.cluster.next_deed()) {
-                self.do_deed(now, deed, out);
-            } else if let Some(control) = &mut self.control {
-                control.stirred = false;
-                control.gate.flush(now, out);
-                control.gate.count(&mut self.router.metrics);
-                control.note_due();
-            }
         }
-        self.router.flush(out);
         let Some(control) = &mut self.control else { return };
         if self.router.outbox.is_empty() {
             return;
         }
+        let mut unwritten = None;
         for (life, message) in self.router.outbox.drain(..) {
-            control.gate.mail(now, life, &message);
+            if !control.gate.mail(now, life, &message) && self.router.members.node_of(life).is_some() {
+                self.router.metrics.add(Counter::Unmailed, 1);
+                unwritten = Some(life);
+            }
+        }
+        if let Some(life) = unwritten {
+            out.push(Action::Report(Event::Unmailed { life }));
         }
         control.gate.flush(now, out);
         control.note_due();
+    }
+
+    /// One thing that follows from what has happened.
+    fn follow_up(&mut self, now: Time, out: &mut Actions) {
+        let Some(control) = &mut self.control else { return };
+        if let Some(heard) = control.gate.next_heard() {
+            self.link_heard(now, heard, out);
+        } else if let Some(deed) = control.next_deed() {
+            self.do_deed(now, deed, out);
+        } else {
+            control.stirred = false;
+            control.gate.flush(now, out);
+            control.gate.count(&mut self.router.metrics);
+            let apart = u64::from(control.cluster.apart().is_some());
+            self.router.metrics.set(Gauge::Apart, apart);
+            control.note_due();
+        }
     }
 
     fn link_heard(&mut self, now: Time, heard: Heard, out: &mut Actions) {
@@ -294,8 +335,13 @@ impl Shard {
             }
             Deed::Restore(state) => self.restore(now, *state, out),
             Deed::Settle { shard, ticket, outcome } => self.say(shard, PeerMessage::Settled(ticket, outcome), out),
-            Deed::Post { life, bytes } => drop(control.gate.post(life, &bytes)),
+            Deed::Post { life, bytes } => {
+                if !control.gate.post(life, &bytes) {
+                    control.cluster.unposted(life);
+                }
+            }
             Deed::Expect(peers) => control.gate.expect(now, peers),
+            Deed::HangUp(life) => control.gate.hang_up(now, life, out),
             Deed::Meet { dial, address } => drop(control.meetings.insert(control.gate.meet(address), dial)),
             Deed::Resolve(host) => out.push(Action::Resolve { host }),
             Deed::Probe => self.begin_probe(now, out),
@@ -365,6 +411,7 @@ impl Shard {
             return true;
         };
         let alone = control.drained >= control.applied.len();
+        control.gathers = false;
         if alone && !std::mem::replace(&mut control.leaving, true) {
             control.stirred = true;
             control.cluster.drain(now);

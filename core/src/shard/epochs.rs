@@ -333,14 +333,12 @@ impl Shard {
             }
         }
         (self.router.opened, self.epochs.closed) = (epoch, 0);
-        for ask in given {
-            self.settle(ask.number, out);
-        }
+        self.settle(given.into_iter().map(|ask| ask.number), out);
         // What was decided for a client of a life that has ended is lost with that client's connection.
         for (ask, to) in decided {
             if self.router.members.node_of(to).is_none() {
                 self.router.origin_lost(ask.number, out);
-                self.settle(ask.number, out);
+                self.settle([ask.number], out);
             }
         }
         self.let_overtaken_go(now, out);

@@ -172,6 +172,7 @@ impl Shard {
             // A node that has just started.
             self.run_control(now, out);
         }
+        self.gather(&input);
         self.check_out(now, out);
         match input {
             Input::Opened { conn, from } => self.opened(now, conn, from, out),

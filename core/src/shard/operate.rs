@@ -162,6 +162,7 @@ impl Shard {
             address: Some(member.address.to_string()),
             role: cluster.role_of(node).as_str(),
             live: member.life.is_some(),
+            version: member.version,
             applied: cluster.applied_of(node),
         });
         let links = gate.views().filter_map(|link| {
@@ -187,6 +188,8 @@ impl Shard {
             committed,
             applied,
             ready: not_ready.is_none(),
+            version: cluster.version(),
+            apart: cluster.apart(),
             nodes: nodes.collect(),
             links: links.collect(),
         };

@@ -2,17 +2,17 @@
 
 use super::Shard;
 use crate::action::Actions;
-use crate::asks::Ask;
+use crate::asks::Question;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
 use crate::id::{ChannelId, ClientId, GATE, Life};
 use crate::links::Credit;
 use crate::metrics::{Counter, Gauge};
-use crate::peer::{Leg, PeerId, PeerMessage, Verdict};
+use crate::peer::{Handed, Leg, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
-use crate::wire::frame::CloseCode;
+use crate::wire::frame::{self, CloseCode};
 
 /// The epoch of an answer that no home has given: it counts in all.
 const ANY_EPOCH: u64 = 0;
@@ -30,11 +30,10 @@ enum Heard {
 /// Whose client or shard a message is for, where it is for one and says so. Clients of two nodes may have equal serial numbers.
 fn life_of_addressee(message: &PeerMessage) -> Option<Life> {
     match message {
-        PeerMessage::Seated { client, .. }
-        | PeerMessage::Stamped { client, .. }
-        | PeerMessage::Refused(client, _)
-        | PeerMessage::Deliver { to: client, .. } => Some(client.life),
-        PeerMessage::Given(ask) => Some(ask.life),
+        PeerMessage::Seated { client, .. } | PeerMessage::Stamped { client, .. } | PeerMessage::Refused(client, _) => {
+            Some(client.life)
+        }
+        PeerMessage::Deliver { to: (life, _), .. } | PeerMessage::Given((life, _), _) => Some(*life),
         _ => None,
     }
 }
@@ -96,8 +95,11 @@ impl Shard {
 
     /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
     fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
-        if let PeerMessage::Deliver { channel, from, to, tell, decision: None, .. } = message {
-            self.router.miss(WayBill { channel: *channel, from: *from, to: *to, tell: *tell }, out);
+        if let PeerMessage::Deliver { channel, from, to: (life, shard), handed, tell, .. } = message {
+            for Handed { serial, .. } in handed.iter().filter(|handed| handed.decision.is_none()) {
+                let to = ClientId { life: *life, shard: *shard, serial: *serial };
+                self.router.miss(WayBill { channel: *channel, from: *from, to, tell: *tell }, out);
+            }
         }
     }
 
@@ -222,15 +224,18 @@ impl Shard {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Ask { channel, frame, from, wish, number, .. } => {
-                if let Some(full) = self.router.ask(Ask { channel, frame, from, wish }, number, out) {
+            PeerMessage::Ask { channel, frames, from, wish, number, .. } => {
+                if let Some(full) = self.router.ask(Question { channel, from, wish }, number, &frames, out) {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
-                self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
+            PeerMessage::Deliver { channel, frames, from, to: (life, shard), handed, tell } => {
+                for (Handed { serial, decision }, frame) in handed.into_iter().zip(frame::whole(&frames)) {
+                    let to = ClientId { life, shard, serial };
+                    self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
+                }
             }
-            PeerMessage::Given(ask) => self.settle(ask.number, out),
+            PeerMessage::Given(_, numbers) => self.settle(numbers, out),
             PeerMessage::Stamped { client, epoch, stamp } => {
                 if epoch >= self.router.sealed {
                     self.router.roster.stamp(client.serial, stamp);
@@ -246,9 +251,9 @@ impl Shard {
         Heard::Done
     }
 
-    /// The fate of a message of this shard is known.
-    pub(super) fn settle(&mut self, number: u64, out: &mut Actions) {
-        let resumed = self.router.asks.settle(number);
+    /// The fate of messages of this shard is known.
+    pub(super) fn settle(&mut self, numbers: impl IntoIterator<Item = u64>, out: &mut Actions) {
+        let resumed = self.router.asks.settle(numbers);
         self.resume_all(resumed, out);
     }
 

@@ -4,7 +4,7 @@
 //! [`message`](super::message). It guards the rule that a frame is refused as soon as its bytes show a fault, and that
 //! a length which a peer claims is only ever a number, never an allocation.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// The longest header of a frame that a client sends: two bytes, eight of length, four of mask.
 pub const HEADER_BYTES_MAX: usize = 14;
@@ -286,6 +286,15 @@ pub fn own(bytes: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> {
         let (frame, behind) = rest.split_at_checked(own_frame_bytes(rest)?)?;
         rest = behind;
         Some((opcode, frame.get(own_header_bytes(frame)..)?))
+    })
+}
+
+/// Whole frames of ours, one after another, each as a part of the same memory.
+pub fn whole(frames: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    let mut rest = frames.clone();
+    std::iter::from_fn(move || {
+        let length = own_frame_bytes(&rest).filter(|length| *length <= rest.len())?;
+        Some(rest.split_to(length))
     })
 }
 

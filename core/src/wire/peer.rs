@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::id::ChannelId;
-use crate::peer::{AskId, Decision, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wish};
+use crate::id::{ChannelId, Life, ShardId};
+use crate::peer::{AskId, Decision, Handed, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wish};
 use crate::time::Time;
 use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
 
@@ -51,7 +51,7 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         PeerMessage::Publish { .. } => (PUBLISH, 1),
         PeerMessage::Ask { .. } => (ASK, 1),
         PeerMessage::Deliver { .. } => (DELIVER, 1),
-        PeerMessage::Given(_) => (GIVEN, 1),
+        PeerMessage::Given(..) => (GIVEN, 1),
         PeerMessage::Stamped { .. } => (STAMPED, 1),
         PeerMessage::Refused(..) => (REFUSED, 1),
         PeerMessage::Reported { .. } => (REPORTED, 1),
@@ -96,6 +96,8 @@ fn lists_fit(message: &PeerMessage) -> bool {
     match message {
         PeerMessage::Survey(_, channels) => channels.len() <= LIST_MAX,
         PeerMessage::Surveyed(_, tallies) => tallies.len() <= LIST_MAX,
+        PeerMessage::Given(_, numbers) => numbers.len() <= LIST_MAX,
+        PeerMessage::Deliver { handed, .. } => (1..=LIST_MAX).contains(&handed.len()),
         PeerMessage::Reported { ledger, .. } => {
             let Ledger { seats, given, decided, interests } = &**ledger;
             [seats.len(), given.len(), decided.len(), interests.len()].iter().all(|length| *length <= LIST_MAX)
@@ -130,7 +132,11 @@ fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
         }
         PeerMessage::Survey(ticket, channels) => put_survey(out, *ticket, channels),
         PeerMessage::Surveyed(ticket, tallies) => put_surveyed(out, now, *ticket, tallies),
-        PeerMessage::Given(ask) => put_ask(out, *ask),
+        PeerMessage::Given(asker, numbers) => {
+            put_place(out, *asker);
+            put_number(out, numbers.len() as u64);
+            numbers.iter().for_each(|number| put_number(out, *number));
+        }
         PeerMessage::Stamped { client, epoch, stamp } => {
             put_client(out, *client);
             put_number(out, *epoch);
@@ -167,26 +173,30 @@ fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
             out.put_u8(u8::from(*back));
             frames.clone()
         }
-        PeerMessage::Ask { channel, frame, from, wish, number, epoch } => {
+        PeerMessage::Ask { channel, frames, from, wish, number, epoch } => {
             put_channel(out, *channel);
             put_client(out, *from);
             put_wish(out, *wish);
             put_number(out, *number);
             put_number(out, *epoch);
-            frame.clone()
+            frames.clone()
         }
-        PeerMessage::Deliver { channel, frame, from, to, tell, decision } => {
+        PeerMessage::Deliver { channel, frames, from, to, handed, tell } => {
             put_channel(out, *channel);
             put_client(out, *from);
-            put_client(out, *to);
+            put_place(out, *to);
             out.put_u8(u8::from(*tell));
-            out.put_u8(u8::from(decision.is_some()));
-            if let Some(Decision { epoch, number, stamp }) = decision {
-                put_number(out, *epoch);
-                put_number(out, *number);
-                put_optional(out, *stamp);
+            put_number(out, handed.len() as u64);
+            for Handed { serial, decision } in handed {
+                put_number(out, *serial);
+                out.put_u8(u8::from(decision.is_some()));
+                if let Some(Decision { epoch, number, stamp }) = decision {
+                    put_number(out, *epoch);
+                    put_number(out, *number);
+                    put_optional(out, *stamp);
+                }
             }
-            frame.clone()
+            frames.clone()
         }
         _ => Bytes::new(),
     }
@@ -228,14 +238,19 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
         ASK => {
             let (channel, from) = (reader.channel()?, reader.client()?);
             let (wish, number, epoch) = (read_wish(reader)?, reader.number()?, reader.number()?);
-            PeerMessage::Ask { channel, from, wish, number, epoch, frame: reader.rest() }
+            PeerMessage::Ask { channel, from, wish, number, epoch, frames: reader.rest() }
         }
         DELIVER => {
-            let (channel, from, to) = (reader.channel()?, reader.client()?, reader.client()?);
-            let (tell, decision) = (reader.flag()?, read_decision(reader)?);
-            PeerMessage::Deliver { channel, from, to, tell, decision, frame: reader.rest() }
+            let (channel, from, to, tell) = (reader.channel()?, reader.client()?, read_place(reader)?, reader.flag()?);
+            let count = reader.count(HANDED_BYTES_MIN, LIST_MAX).filter(|count| *count > 0)?;
+            let mut one = || Some(Handed { serial: reader.number()?, decision: read_decision(reader)? });
+            let handed = (0..count).map(|_| one()).collect::<Option<_>>()?;
+            PeerMessage::Deliver { channel, from, to, handed, tell, frames: reader.rest() }
         }
-        GIVEN => PeerMessage::Given(read_ask(reader)?),
+        GIVEN => {
+            let (asker, count) = (read_place(reader)?, reader.count(1, LIST_MAX)?);
+            PeerMessage::Given(asker, (0..count).map(|_| reader.number()).collect::<Option<_>>()?)
+        }
         STAMPED => PeerMessage::Stamped { client: reader.client()?, epoch: reader.number()?, stamp: reader.number()? },
         REFUSED => PeerMessage::Refused(reader.client()?, read_undelivered(reader)?),
         REPORTED => {
@@ -252,6 +267,8 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
 const CLIENT_BYTES_MIN: usize = 8 + 1 + 1;
 /// The least bytes that an ask's name takes.
 const ASK_BYTES_MIN: usize = CLIENT_BYTES_MIN;
+/// The least bytes that a receiver takes: a serial number and whether anything was decided.
+const HANDED_BYTES_MIN: usize = 1 + 1;
 
 /// A point in time, as how long ago it is, in nanoseconds: nodes have no common time. How long the message travels is not
 /// seen.
@@ -263,14 +280,24 @@ fn read_age(reader: &mut Reader, now: Time) -> Option<Time> {
     reader.number().map(|age| now - Duration::from_nanos(age))
 }
 
+/// A shard of a node.
+fn put_place(out: &mut BytesMut, (life, shard): (Life, ShardId)) {
+    put_life(out, life);
+    put_number(out, shard.0.into());
+}
+
+fn read_place(reader: &mut Reader) -> Option<(Life, ShardId)> {
+    Some((reader.life()?, reader.shard()?))
+}
+
 fn put_ask(out: &mut BytesMut, ask: AskId) {
-    put_life(out, ask.life);
-    put_number(out, ask.shard.0.into());
+    put_place(out, (ask.life, ask.shard));
     put_number(out, ask.number);
 }
 
 fn read_ask(reader: &mut Reader) -> Option<AskId> {
-    Some(AskId { life: reader.life()?, shard: reader.shard()?, number: reader.number()? })
+    let (life, shard) = read_place(reader)?;
+    Some(AskId { life, shard, number: reader.number()? })
 }
 
 fn put_survey(out: &mut BytesMut, ticket: Ticket, channels: &[ChannelId]) {
@@ -488,6 +515,10 @@ mod tests {
         parts.prop_map(|(epoch, number, stamp)| Decision { epoch, number, stamp })
     }
 
+    fn handed() -> impl Strategy<Value = Handed> {
+        (number(), prop::option::of(decision())).prop_map(|(serial, decision)| Handed { serial, decision })
+    }
+
     fn seating() -> impl Strategy<Value = PeerMessage> {
         use prop::option::of;
         prop_oneof![
@@ -515,16 +546,17 @@ mod tests {
             (channel(), payload(), client(), any::<bool>())
                 .prop_map(|(channel, frames, from, back)| PeerMessage::Publish { channel, frames, from, back }),
             (channel(), payload(), client(), wish(), number(), number()).prop_map(
-                |(channel, frame, from, wish, number, epoch)| {
-                    PeerMessage::Ask { channel, frame, from, wish, number, epoch }
+                |(channel, frames, from, wish, number, epoch)| {
+                    PeerMessage::Ask { channel, frames, from, wish, number, epoch }
                 }
             ),
-            (channel(), payload(), client(), client(), any::<bool>(), prop::option::of(decision())).prop_map(
-                |(channel, frame, from, to, tell, decision)| {
-                    PeerMessage::Deliver { channel, frame, from, to, tell, decision }
+            (channel(), payload(), client(), client(), any::<bool>(), prop::collection::vec(handed(), 1..4)).prop_map(
+                |(channel, frames, from, to, tell, handed)| {
+                    PeerMessage::Deliver { channel, frames, from, to: (to.life, to.shard), handed, tell }
                 }
             ),
-            ask().prop_map(PeerMessage::Given),
+            (client(), prop::collection::vec(number(), 0..5))
+                .prop_map(|(asker, numbers)| PeerMessage::Given((asker.life, asker.shard), numbers)),
             (client(), number(), number()).prop_map(|(client, epoch, stamp)| PeerMessage::Stamped {
                 client,
                 epoch,

@@ -254,6 +254,10 @@ impl Raft {
             } else if self.log.committed() != self.told_hard.commit && !self.config.in_memory {
                 self.flush_commit(out);
             }
+            if !self.events.is_empty() {
+                // That a proposal is in the log is told before what is applied, and so committed: it may be the same step.
+                out.append(&mut self.events);
+            }
             let handed = self.flush_applies(out);
             if !self.events.is_empty() {
                 out.append(&mut self.events);

@@ -9,7 +9,7 @@ use wrs_core::catalogue::Command;
 use wrs_core::config::NodeAddress;
 use wrs_core::event::Event as Told;
 use wrs_core::host::Host;
-use wrs_core::id::{ConnId, DialId, ShardId};
+use wrs_core::id::{ChannelId, ConnId, DialId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::peer::PeerMessage;
 use wrs_core::time::Time;
@@ -454,17 +454,15 @@ impl Hands<'_> {
     /// A shard is told of a change. Each creation is made once; what a snapshot brings, or takes away, has no number of its own.
     fn applied(&mut self, number: u64, to: usize, command: &Command) {
         let run = self.state.nodes[self.slot].run;
-        match command {
-            Command::Create { id, .. } if number > 0 => {
-                let first = self.state.model.told.insert((self.slot, run, to, id.bits()));
-                if !first {
-                    self.state.model.break_off(format!("node {} applies the creation of {id:?} again", self.slot));
-                }
-            }
-            Command::Delete { id, .. } if number == 0 => {
-                self.state.model.told.remove(&(self.slot, run, to, id.bits()));
-            }
-            _ => {}
+        let slot = self.slot;
+        let told = |id: &ChannelId| (slot, run, to, id.bits());
+        if let (Command::Create { id, .. }, true) = (command, number > 0)
+            && !self.state.model.told.insert(told(id))
+        {
+            self.state.model.break_off(format!("node {} applies the creation of {id:?} again", self.slot));
+        }
+        if let (Command::Delete { id, .. }, 0) = (command, number) {
+            self.state.model.told.remove(&told(id));
         }
     }
 

@@ -224,8 +224,11 @@ impl World {
                 self.state.release();
             }
             Event::Unclog => self.state.release(),
-            Event::Start { slot } if self.state.is_up(slot) && self.state.nodes[slot].draining => {
-                self.state.agenda.after(500 * MILLI, Event::Start { slot });
+            Event::Start { slot } if self.state.is_up(slot) => {
+                // It is to end first; or there is room on its disk again, which it has not missed.
+                if self.state.nodes[slot].draining {
+                    self.state.agenda.after(500 * MILLI, Event::Start { slot });
+                }
             }
             Event::Start { slot } if self.stays_away == Some(slot) => {}
             Event::Start { slot } if !self.quiet && self.somebody_looks_around() => {
@@ -236,6 +239,10 @@ impl World {
             Event::Room { slot } => {
                 if let Some(directory) = &mut self.state.nodes[slot].directory {
                     directory.full = false;
+                }
+                if self.state.is_up(slot) && self.state.nodes[slot].failed.is_none() {
+                    self.state.nodes[slot].draining = false;
+                    self.open[slot] = true;
                 }
             }
         }

@@ -110,6 +110,9 @@ impl World {
             return self.fail("snapshots exist", format!("node {} has no snapshot at {}", slot + 1, meta.index));
         };
         **meta = saved.meta.clone();
+        if self.plan.chunk_bytes > 0 {
+            return self.begin_transfer(slot, to, message, &saved);
+        }
         let now = self.agenda.now();
         let (from, place) = (slot, to.0 as usize - 1);
         let mut at = None;
@@ -128,6 +131,13 @@ impl World {
 
     pub(super) fn persist(&mut self, slot: usize, record: Record) {
         let node = &mut self.nodes[slot];
+        if node.config.in_memory {
+            // Nothing is written; the application takes its time to take the snapshot's state.
+            let (record_id, life, delay) = (record.id, node.life, node.disk.sync_delay());
+            node.unsynced.push_back(record);
+            self.agenda.after(delay, Event::Synced { node: slot, life, record: record_id, segment: 0 });
+            return;
+        }
         let sync = record.sync;
         self.digest.add(record.entries.last().map_or(0, |entry| entry.index));
         node.wal.append(&mut node.disk, &record);
@@ -154,13 +164,15 @@ impl World {
         let life = self.nodes[slot].life;
         let node = &mut self.nodes[slot];
         node.syncing = false;
-        if node.wal.sync_end(&mut node.disk, record) == SyncResult::Failed {
-            let record = node.unsynced.front().map_or(record, |record| record.id);
-            node.write_failed = true;
-            self.inputs.push_back((slot, life, Input::PersistFailed { record }));
-            return;
+        if !node.config.in_memory {
+            if node.wal.sync_end(&mut node.disk, record) == SyncResult::Failed {
+                let record = node.unsynced.front().map_or(record, |record| record.id);
+                node.write_failed = true;
+                self.inputs.push_back((slot, life, Input::PersistFailed { record }));
+                return;
+            }
+            node.wal.retire(&mut node.disk, segment == node.wal.number());
         }
-        node.wal.retire(&mut node.disk, segment == node.wal.number());
         let mut newest = None;
         while self.nodes[slot].unsynced.front().is_some_and(|oldest| oldest.id <= record) {
             let Some(record) = self.nodes[slot].unsynced.pop_front() else { break };
@@ -179,7 +191,11 @@ impl World {
 
     /// A record is durable.
     pub(super) fn settle(&mut self, slot: usize, record: &Record) {
-        self.note_durable(slot, record);
+        if self.nodes[slot].config.in_memory {
+            self.note_restored(slot, record);
+        } else {
+            self.note_durable(slot, record);
+        }
         if let Some(meta) = &record.snapshot {
             self.install(slot, meta);
         }

@@ -9,6 +9,8 @@ pub const CLIENTS: usize = 8;
 /// How many registers there are.
 pub const KEYS: usize = 4;
 const HEADER: usize = 14;
+/// Bytes of the application's state.
+const STATE_BYTES: usize = 16 + KEYS * 5 + CLIENTS * 4;
 
 /// What a proposal asks: the payload of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,44 @@ pub struct App {
 }
 
 impl App {
+    /// The state as bytes, with as many as `padding` more that follow from it.
+    #[must_use]
+    pub fn encode(&self, padding: usize) -> Bytes {
+        let mut out = Vec::with_capacity(STATE_BYTES + padding);
+        out.extend_from_slice(&self.applied.to_le_bytes());
+        out.extend_from_slice(&self.chain.to_le_bytes());
+        for (client, sequence) in self.registers {
+            out.push(client);
+            out.extend_from_slice(&sequence.to_le_bytes());
+        }
+        for session in self.sessions {
+            out.extend_from_slice(&session.to_le_bytes());
+        }
+        out.extend((0..padding as u64).map(|at| (self.chain.rotate_left(at as u32 % 64) ^ at) as u8));
+        Bytes::from(out)
+    }
+
+    /// The state that bytes are; `None` if they are too few.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<App> {
+        let (applied, rest) = bytes.split_first_chunk::<8>()?;
+        let (chain, mut rest) = rest.split_first_chunk::<8>()?;
+        let (applied, chain) = (u64::from_le_bytes(*applied), u64::from_le_bytes(*chain));
+        let mut app = App { applied, chain, ..App::default() };
+        for register in &mut app.registers {
+            let (client, after) = rest.split_first()?;
+            let (sequence, after) = after.split_first_chunk::<4>()?;
+            *register = (*client, u32::from_le_bytes(*sequence));
+            rest = after;
+        }
+        for session in &mut app.sessions {
+            let (number, after) = rest.split_first_chunk::<4>()?;
+            *session = u32::from_le_bytes(*number);
+            rest = after;
+        }
+        Some(app)
+    }
+
     /// Applies the entry at `index`, whose chain is `chain`. Returns the command if it took effect.
     pub fn apply(&mut self, index: u64, chain: u64, command: Option<Command>) -> Option<Command> {
         self.applied = index;
@@ -107,5 +147,8 @@ mod tests {
         assert!(app.apply(1, 1, Some(command)).is_some());
         assert!(app.apply(2, 2, Some(Command { attempt: 8, ..command })).is_none());
         assert_eq!(app.registers[2], (1, 3));
+        assert_eq!(app.encode(9).len(), STATE_BYTES + 9);
+        assert_eq!(App::decode(&app.encode(9)), Some(app));
+        assert_eq!(App::decode(&[0; STATE_BYTES - 1]), None);
     }
 }

@@ -22,30 +22,33 @@ impl World {
     pub(super) fn check_written(&mut self, slot: usize, actions: &[Action]) {
         for action in actions {
             let Action::Persist(record) = action else { continue };
-            let node = &mut self.nodes[slot];
-            let before = node.written.last();
-            let first = record.entries.first().map_or(before + 1, |entry| entry.index);
-            let leads =
-                node.leads() && node.view.leads && node.machine.as_ref().map_or(0, Raft::term) == node.view.term;
-            if leads && (first <= before || record.snapshot.is_some()) {
-                let detail = format!("node {} leads and rewrites {first} of {before}", slot + 1);
-                return self.fail("leader append-only", detail);
-            }
-            if first <= node.view.commit && !record.entries.is_empty() {
-                let detail = format!("node {} rewrites {first}, committed up to {}", slot + 1, node.view.commit);
-                return self.fail("committed entries stay", detail);
-            }
-            if first <= before {
-                self.coverage.hit("truncations");
-            }
-            let node = &mut self.nodes[slot];
-            if let Err(detail) = node.written.take(record, &self.history.committed) {
-                return self.fail("log matching", format!("node {}: {detail}", slot + 1));
-            }
-            self.history.note_changes(record);
-            if let Err(detail) = self.history.note_entries(&node.written, first) {
-                return self.fail("log matching", format!("node {}: {detail}", slot + 1));
-            }
+            self.check_record(slot, record);
+        }
+    }
+
+    pub(super) fn check_record(&mut self, slot: usize, record: &Record) {
+        let node = &mut self.nodes[slot];
+        let before = node.written.last();
+        let first = record.entries.first().map_or(before + 1, |entry| entry.index);
+        let leads = node.leads() && node.view.leads && node.machine.as_ref().map_or(0, Raft::term) == node.view.term;
+        if leads && (first <= before || record.snapshot.is_some()) {
+            let detail = format!("node {} leads and rewrites {first} of {before}", slot + 1);
+            return self.fail("leader append-only", detail);
+        }
+        if first <= node.view.commit && !record.entries.is_empty() {
+            let detail = format!("node {} rewrites {first}, committed up to {}", slot + 1, node.view.commit);
+            return self.fail("committed entries stay", detail);
+        }
+        if first <= before {
+            self.coverage.hit("truncations");
+        }
+        let node = &mut self.nodes[slot];
+        if let Err(detail) = node.written.take(record, &self.history.committed) {
+            return self.fail("log matching", format!("node {}: {detail}", slot + 1));
+        }
+        self.history.note_changes(record);
+        if let Err(detail) = self.history.note_entries(&node.written, first) {
+            self.fail("log matching", format!("node {}: {detail}", slot + 1));
         }
     }
 
@@ -86,7 +89,7 @@ impl World {
             let detail = format!("node {who}: the log ends at {:?}, the records at {written}", log.last_id());
             return self.fail("records tell the log", detail);
         }
-        if machine.log().stable() > node.durable.last().max(view.first - 1) {
+        if !node.config.in_memory && machine.log().stable() > node.durable.last().max(view.first - 1) {
             let detail = format!("node {who}: {} of {}", machine.log().stable(), node.durable.last());
             return self.fail("durable is durable", detail);
         }

@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use wrs_raft::{Conf, ConfChange, EntryKind, Record};
 
 use super::app::{App, Command, chain_after};
+use super::told::Told;
 use crate::sim::oracle::Positions;
 
 /// A fast hasher for maps that are never iterated, so that no order depends on it.
@@ -182,6 +183,8 @@ pub struct History {
     pub confs: Vec<(u64, Conf)>,
     /// The application after everything that is committed.
     pub app: App,
+    /// The bytes of the application's state at each index of which a snapshot was sent.
+    pub snapshots: FastMap<u64, bytes::Bytes>,
     /// Where each client's requests took effect: `[client][sequence - 1]`.
     pub effects: Vec<Vec<u64>>,
     /// Whom each node, in each life of its disk and term, voted for.
@@ -192,6 +195,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// What clients were told.
     pub positions: Positions,
+    /// What clients asked and were told, in values.
+    pub told: Told,
     /// Membership changes that were committed.
     pub conf_changes: u64,
 }

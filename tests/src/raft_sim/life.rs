@@ -28,7 +28,7 @@ impl World {
         self.start(slot, boot);
         let node = &mut self.nodes[slot];
         // A founder knows who founds the group only from its disk.
-        if let Some(checkpoint) = node.machine.as_ref().and_then(Raft::checkpoint) {
+        if let Some(checkpoint) = node.machine.as_ref().filter(|_| !node.config.in_memory).and_then(Raft::checkpoint) {
             node.wal.append(&mut node.disk, &checkpoint);
             node.wal.sync_now(&mut node.disk);
         }
@@ -79,8 +79,31 @@ impl World {
         }
     }
 
-    /// Crashes a node. It restarts by itself after a while, if `restarts`.
+    /// Whether a node may crash: one that keeps nothing is lost by that, and a group promises nothing to who loses most of it.
+    pub(super) fn may_crash(&self, slot: usize) -> bool {
+        let node = &self.nodes[slot];
+        !node.config.in_memory || node.stranger || self.may_lose(slot)
+    }
+
+    /// Crashes a node, if it may. It restarts by itself after a while, if `restarts`; one that keeps nothing begins anew.
     pub(super) fn crash(&mut self, slot: usize, restarts: bool) {
+        if !self.nodes[slot].is_alive() || !self.may_crash(slot) {
+            return;
+        }
+        if self.nodes[slot].config.in_memory {
+            self.coverage.hit("memories lost");
+            return self.lose(slot);
+        }
+        self.stop(slot);
+        if restarts {
+            let delay = self.random.exponential(self.plan.downtime_mean);
+            let life = self.nodes[slot].life;
+            self.agenda.after(delay, Event::Restart { node: slot, life });
+        }
+    }
+
+    /// Ends a node's process, if it runs.
+    fn stop(&mut self, slot: usize) {
         let node = &mut self.nodes[slot];
         if !node.is_alive() {
             return;
@@ -93,13 +116,9 @@ impl World {
             _ => Crash::Sectors,
         };
         node.disk.crash(crash);
+        node.transfers.crash(crash);
         node.forget();
         node.state = State::Down;
-        let life = node.life;
-        if restarts {
-            let delay = self.random.exponential(self.plan.downtime_mean);
-            self.agenda.after(delay, Event::Restart { node: slot, life });
-        }
     }
 
     /// Starts a node from its disk.
@@ -162,12 +181,14 @@ impl World {
         self.new_disk(slot);
         let node = &mut self.nodes[slot];
         node.snapshots.clear();
+        node.transfers.wipe();
         node.app = App::default();
         node.unsynced.clear();
         node.written = Shadow::default();
         let former = std::mem::take(&mut node.durable);
         node.durable_hard = HardState::default();
         node.rotten = false;
+        node.returned = node.config.in_memory && node.lost_at > 0;
         if !std::mem::take(&mut node.stranger) {
             node.former = former;
         }
@@ -190,9 +211,9 @@ impl World {
         self.nodes[slot].stranger = true;
     }
 
-    /// A node's disk is gone.
+    /// A node's disk is gone, or its memory.
     pub(super) fn lose(&mut self, slot: usize) {
-        self.crash(slot, false);
+        self.stop(slot);
         self.coverage.hit("disks lost");
         let removed = !self.history.confs.last().is_some_and(|(_, conf)| conf.contains(NodeId(slot as u64 + 1)));
         let newest = self.nodes.iter().map(|node| node.written.last()).max().unwrap_or(0);
@@ -228,8 +249,13 @@ impl World {
     pub(super) fn after_conf(&mut self) {
         let Some((_, conf)) = self.history.confs.last() else { return };
         for slot in 0..NODES {
-            let stay = conf.stay(NodeId(slot as u64 + 1));
+            let id = NodeId(slot as u64 + 1);
+            let stay = conf.stay(id);
             let node = &mut self.nodes[slot];
+            if node.returned && node.is_alive() && !node.stranger && conf.is_voter(id) {
+                node.returned = false;
+                self.coverage.hit("voters again after losing all");
+            }
             match (node.state, stay) {
                 (State::Up | State::Paused | State::Down, stay) if node.stranger => {
                     let own = |stay: Stay| [Incarnation(0), node.config.incarnation].contains(&stay.incarnation);

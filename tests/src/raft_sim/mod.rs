@@ -3,7 +3,7 @@
 //! The machines are the ones that ship; only what surrounds them is simulated. Each seed draws its own mix of faults (swarm
 //! testing), runs a *safety phase* in which anything may happen, and then a *liveness phase* in which a random core heals and
 //! must elect, commit and converge. The rules are checked after every event, in constant time, against a history kept outside
-//! the machines.
+//! the machines. At the end of each seed a search looks for an order of all that clients asked that explains all that they were told.
 //!
 //! | file | what it gives |
 //! |---|---|
@@ -15,10 +15,13 @@
 //! | `wal` | records as bytes on the faulty disk, and recovery |
 //! | `app` | the replicated application: registers with client sessions |
 //! | `client` | the load, and what clients were told |
+//! | `transfer` | snapshots as bytes in chunks |
+//! | `told` | what clients were told, and the search for an order that explains it |
 //! | `nemesis` | fault actions, membership changes, operators |
 //! | `history` | what was written, committed, elected: the rules' memory |
 //! | `check` | the rules |
 //! | `live` | the liveness phase |
+//! | `memory` | nodes that keep nothing on disk |
 //! | `exhaust` | every interleaving of a tiny cluster |
 
 mod actions;
@@ -29,9 +32,12 @@ pub mod exhaust;
 mod history;
 mod life;
 mod live;
+mod memory;
 mod nemesis;
 mod node;
 mod plan;
+mod told;
+mod transfer;
 mod wal;
 mod world;
 

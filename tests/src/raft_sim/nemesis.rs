@@ -103,7 +103,11 @@ impl World {
     }
 
     fn act_crash(&mut self, slot: usize, random: &mut Random) {
-        let slot = if random.below(3) == 0 { self.some_leader(random).unwrap_or(slot) } else { slot };
+        let slot = match random.below(3) {
+            0 => self.some_leader(random).unwrap_or(slot),
+            1 => (0..NODES).find(|slot| self.nodes[*slot].transfers.is_receiving()).unwrap_or(slot),
+            _ => slot,
+        };
         if random.below(10) == 0 {
             // Everybody at once.
             for slot in 0..NODES {
@@ -219,7 +223,7 @@ impl World {
     }
 
     fn act_rot(&mut self, slot: usize) {
-        if !self.may_lose(slot) {
+        if !self.may_lose(slot) || self.nodes[slot].config.in_memory {
             return;
         }
         self.crash(slot, true);
@@ -248,13 +252,15 @@ impl World {
 
     /// Every configuration that may be in force somewhere.
     pub(super) fn confs_in_force(&self) -> Vec<Conf> {
-        let intact = self.nodes.iter().filter(|node| node.is_intact());
+        // Who knows nothing lives in no configuration yet, and will learn of none from before its stay.
+        let intact = self.nodes.iter().filter(|node| node.is_intact() && node.written.last() > 0);
         let oldest = intact.clone().map(|node| node.durable_hard.commit.min(node.view.applied)).min().unwrap_or(0);
         let base = self.history.confs.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
         let mut confs: Vec<Conf> = self.history.confs[base..].iter().map(|(_, conf)| conf.clone()).collect();
         let Some((_, newest)) = self.history.confs.last() else { return confs };
         for node in intact {
-            confs.extend(node.machine.iter().map(|machine| machine.conf().clone()));
+            let own = node.machine.iter().map(|machine| machine.conf().clone());
+            confs.extend(own.filter(|conf| !conf.voters.is_empty()));
             // Who is down may bring back what it holds.
             let open = self.history.open_changes(&node.written);
             confs.extend(open.filter_map(|(at, change)| newest.after(change, at).ok()).map(|changed| changed.conf));
@@ -344,6 +350,9 @@ impl World {
         {
             return Some(ConfChange { changes: vec![one(ChangeKind::Remove, node)], ..ConfChange::default() });
         }
+        if let Some(change) = self.draw_return(conf, random) {
+            return Some(change);
+        }
         let addable = |id: &NodeId| {
             let state = self.nodes[id.0 as usize - 1].state;
             !conf.contains(*id) && !matches!(state, State::Lost { removed: false })
@@ -384,5 +393,24 @@ impl World {
             (false, _) => Transition::JointImplicit,
         };
         Some(ConfChange { transition, changes, ..ConfChange::default() })
+    }
+
+    /// A node that has lost all it held in memory is added anew as a learner, or made a voter again once it holds something: what an
+    /// operator of such nodes does most.
+    fn draw_return(&self, conf: &Conf, random: &mut Random) -> Option<ConfChange> {
+        if !self.plan.memory.contains(&true) || random.below(3) == 0 {
+            return None;
+        }
+        let due = |id: &NodeId| {
+            let node = &self.nodes[id.0 as usize - 1];
+            match node.state {
+                State::Lost { removed: true } => node.config.in_memory && !conf.contains(*id),
+                _ => node.returned && node.is_intact() && node.durable.last() > 0 && conf.is_learner(*id),
+            }
+        };
+        let due: Vec<NodeId> = (1..=NODES as u64).map(NodeId).filter(due).collect();
+        let node = *random.pick(&due)?;
+        let kind = if conf.contains(node) { ChangeKind::AddVoter } else { ChangeKind::AddLearner };
+        Some(ConfChange::of(Change::new(kind, node).named(self.name_of(node))))
     }
 }

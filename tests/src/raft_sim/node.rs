@@ -7,6 +7,7 @@ use wrs_raft::{Config, Entries, HardState, Index, Raft, Record, Role, SnapshotMe
 
 use super::app::App;
 use super::history::Shadow;
+use super::transfer::Transfers;
 use super::wal::Wal;
 use super::world::Event;
 use crate::sim::{Clock, Disk};
@@ -66,6 +67,8 @@ pub struct Node {
     pub disk: Disk,
     pub wal: Wal,
     pub snapshots: Vec<Rc<Saved>>,
+    /// Snapshots on their way to others and here, where they go in chunks.
+    pub transfers: Transfers,
     pub app: App,
     pub applying: VecDeque<Entries>,
     pub apply_due: bool,
@@ -93,6 +96,8 @@ pub struct Node {
     /// It lost its disk and runs on an empty one, as a member that the group knows by another name: nothing that it promises may
     /// count.
     pub stranger: bool,
+    /// It began anew with an empty memory and is no voter yet.
+    pub returned: bool,
     /// What its disk had held when it was lost: it counted when it was acknowledged.
     pub former: Shadow,
     /// The last index of the group when this node lost its disk: what was known of it before is void.
@@ -106,7 +111,7 @@ pub struct Node {
 
 impl Node {
     /// A node that has never run.
-    pub fn unborn(id: u64, config: Config, clock: Clock, disk: Disk) -> Node {
+    pub fn unborn(id: u64, config: Config, clock: Clock, disk: Disk, store: Disk) -> Node {
         Node {
             id,
             state: State::Unborn,
@@ -118,6 +123,7 @@ impl Node {
             disk,
             wal: Wal::default(),
             snapshots: Vec::new(),
+            transfers: Transfers::new(store),
             app: App::default(),
             applying: VecDeque::new(),
             apply_due: false,
@@ -134,6 +140,7 @@ impl Node {
             write_failed: false,
             rotten: false,
             stranger: false,
+            returned: false,
             former: Shadow::default(),
             lost_at: 0,
             written: Shadow::default(),

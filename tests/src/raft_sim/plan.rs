@@ -38,6 +38,9 @@ pub const FAULTS: &[&str] = &[
     "report",
     "lease",
     "codec",
+    "memory",
+    "chunks",
+    "chunk-damage",
 ];
 
 /// One seed's mix.
@@ -91,6 +94,18 @@ pub struct Plan {
     pub codec: bool,
     /// Of these, damaged on their way so that they are not delivered, parts per million.
     pub damage_ppm: u32,
+    /// Which nodes, by their place, keep nothing on disk: each start is a new node under an old name.
+    pub memory: [bool; NODES],
+    /// Bytes in a chunk of a snapshot; 0: snapshots go as a whole.
+    pub chunk_bytes: u64,
+    /// After how long without an answer a chunk is sent again, nanoseconds.
+    pub chunk_retry: u64,
+    /// Chunks of which a bit is changed on their way, parts per million.
+    pub chunk_damage_ppm: u32,
+    /// Bytes that a snapshot is longer than the state.
+    pub snapshot_padding: usize,
+    /// Whether who leads no more ends what it was sending.
+    pub tidy_senders: bool,
 }
 
 impl Plan {
@@ -188,12 +203,60 @@ impl Plan {
             names: random.below(3) > 0,
             codec: on("codec", random.below(4) == 0),
             damage_ppm: some(random, 50_000),
+            memory: [false; NODES],
+            chunk_bytes: 0,
+            chunk_retry: 0,
+            chunk_damage_ppm: 0,
+            snapshot_padding: 0,
+            tidy_senders: false,
         };
         if let (true, Some(weight)) = (lease && !spec.is_off("lease"), plan.weights.last_mut()) {
             *weight = 6;
         }
         plan.config.apply_at_once = plan.apply_mean == 0 && random.coin();
+        plan.draw_memory(spec);
+        plan.draw_chunks(spec);
         plan
+    }
+
+    /// One seed in four sends its snapshots in chunks, and needs many.
+    fn draw_chunks(&mut self, spec: &Spec) {
+        let random = &mut Random::new(spec.seed).branch(8);
+        if random.below(4) > 0 || spec.is_off("chunks") {
+            return;
+        }
+        self.chunk_bytes = *random.pick(&[5, 16, 40, 400]).unwrap_or(&16);
+        self.snapshot_padding = if random.coin() { random.below(self.chunk_bytes * 24) as usize } else { 0 };
+        self.chunk_retry = (self.link.delay_mean * 4).max(self.election / (1 + random.below(10)));
+        let damage = if random.coin() { random.below(150_000) as u32 } else { 0 };
+        self.chunk_damage_ppm = if spec.is_off("chunk-damage") { 0 } else { damage };
+        self.tidy_senders = random.coin();
+        self.snapshot_every = if self.snapshot_every == 0 { 20 } else { self.snapshot_every.min(20) };
+        self.config.log_tail_entries = self.config.log_tail_entries.min(3);
+    }
+
+    /// One seed in six has nodes that keep nothing: all, or each by chance. Whoever crashes is removed, added anew and promoted, so
+    /// there is much to do for the operator.
+    fn draw_memory(&mut self, spec: &Spec) {
+        let random = &mut Random::new(spec.seed).branch(7);
+        let all = random.coin();
+        if random.below(6) > 0 || spec.is_off("memory") {
+            return;
+        }
+        for place in &mut self.memory {
+            *place = all || random.coin();
+        }
+        self.founders = if random.below(4) == 0 { self.founders } else { self.founders.max(3) };
+        self.nemesis_mean = self.nemesis_mean.min(self.election / 2);
+        for (weight, (name, _)) in self.weights.iter_mut().zip(crate::raft_sim::nemesis::KINDS) {
+            *weight = match *name {
+                _ if spec.is_off(name) => 0,
+                "members" => 60,
+                "crash" => (*weight).max(8),
+                "compact" | "transfer" => (*weight).max(3),
+                _ => *weight,
+            };
+        }
     }
 
     fn draw_config(random: &mut Random, election: u64, lease: bool) -> Config {

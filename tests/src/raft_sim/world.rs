@@ -5,13 +5,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use wrs_raft::snapshot::Part;
 use wrs_raft::{Action, Conf, Input, Message, NodeId, Raft, RecordId, Time};
 
 use super::client::{Client, Question};
 use super::history::History;
 use super::node::{Node, Saved, State};
 use super::plan::{NODES, Plan};
-use crate::sim::{Agenda, Clock, Coverage, Digest, Disk, MICRO, Network, Outcome, Random, Spec, Violation};
+use crate::sim::{Agenda, Clock, Coverage, Digest, Disk, DiskFaults, MICRO, Network, Outcome, Random, Spec, Violation};
 
 /// Entries that a checkpoint may hold.
 const CHECKPOINT_ENTRIES: u64 = 300;
@@ -36,6 +37,12 @@ pub enum Event {
     Applied { node: usize, life: u32 },
     /// A snapshot of the application is durable.
     Saved { node: usize, life: u32, saved: Rc<Saved> },
+    /// A part of a snapshot arrives, with the message that it is for, or word of how much is there.
+    Part { to: usize, from: usize, message: Option<Rc<Message>>, part: Box<Part> },
+    /// A chunk may have to be sent again.
+    Retry { node: usize, life: u32, to: u64, turn: u64 },
+    /// A snapshot that came in chunks is durable.
+    Stored { node: usize, life: u32, saved: Rc<Saved>, message: Box<Message> },
     /// What became of a snapshot on its way is known.
     Reported { node: usize, life: u32, to: u64, delivered: bool },
     /// Inputs that waited are flushed.
@@ -58,11 +65,13 @@ impl Event {
     /// The node that it happens to.
     fn node(&self) -> Option<usize> {
         match self {
-            Event::Arrive { to, .. } => Some(*to),
+            Event::Arrive { to, .. } | Event::Part { to, .. } => Some(*to),
             Event::Timer { node, .. }
             | Event::Synced { node, .. }
             | Event::Applied { node, .. }
             | Event::Saved { node, .. }
+            | Event::Retry { node, .. }
+            | Event::Stored { node, .. }
             | Event::Reported { node, .. }
             | Event::Flush { node, .. } => Some(*node),
             Event::Resume { .. }
@@ -89,6 +98,9 @@ impl Event {
             Event::Nemesis => 10,
             Event::Mend { .. } => 11,
             Event::CutOff { .. } => 12,
+            Event::Part { to, from, .. } => 256 * (*to as u64 + 1) + *from as u64,
+            Event::Retry { .. } => 13,
+            Event::Stored { .. } => 14,
         }
     }
 }
@@ -160,11 +172,13 @@ impl World {
             let id = slot as u64 + 1;
             let mut config = world.plan.config.clone();
             config.id = NodeId(id);
+            config.in_memory = world.plan.memory[slot];
             let drift = world.plan.drift_ppm;
             let drift = if drift == 0 { 0 } else { clocks.below(2 * drift as u64 + 1) as i32 - drift };
             let clock = Clock::new(1 + clocks.below(1 << 40), drift);
             let disk = Disk::new(world.plan.disk.clone(), root.branch(100 + id));
-            world.nodes.push(Node::unborn(id, config, clock, disk));
+            let store = Disk::new(DiskFaults { fail_ppm: 0, ..world.plan.disk.clone() }, root.branch(200 + id));
+            world.nodes.push(Node::unborn(id, config, clock, disk, store));
             world.name(slot);
         }
         for slot in 0..world.plan.founders {
@@ -199,6 +213,9 @@ impl World {
         }
         if self.violation.is_none() {
             self.live();
+        }
+        if self.violation.is_none() {
+            self.check_told();
         }
         self.count_coverage();
         Outcome {
@@ -261,6 +278,11 @@ impl World {
                 self.apply_next(node);
             }
             Event::Saved { node, life, saved } if self.lives(node, life) => self.saved(node, saved),
+            Event::Part { to, from, message, part } => self.hear_part(to, from, message, *part),
+            Event::Retry { node, life, to, turn } if self.lives(node, life) => self.retry(node, to, turn),
+            Event::Stored { node, life, saved, message } if self.lives(node, life) => {
+                self.stored(node, saved, *message);
+            }
             Event::Reported { node, life, to, delivered } if self.lives(node, life) => {
                 self.give(node, Input::SnapshotSent { to: NodeId(to), delivered });
             }
@@ -364,6 +386,7 @@ impl World {
         let Some(machine) = self.nodes[slot].machine.as_mut() else { return };
         machine.flush(&mut actions);
         self.check_written(slot, &actions);
+        self.note_remembered(slot, &actions);
         self.check_node(slot, &actions);
         let mut crashed = false;
         for action in actions.drain(..) {
@@ -371,11 +394,11 @@ impl World {
                 break;
             }
             if let Some(left) = self.nodes[slot].crash_in {
-                if left == 0 {
+                if left == 0 && self.may_crash(slot) {
                     crashed = true;
                     break;
                 }
-                self.nodes[slot].crash_in = Some(left - 1);
+                self.nodes[slot].crash_in = left.checked_sub(1);
             }
             if self.trace {
                 println!("      {}: {action:?}", slot + 1);

@@ -274,6 +274,20 @@ impl Server {
         self.out.all()
     }
 
+    /// All that was said to the operator so far, beside the log.
+    pub fn said(&self) -> Vec<String> {
+        self.err.all()
+    }
+
+    /// From now on no file of the process may grow: as if its disk were full. It must not die of being told so
+    /// (`sh:trap '' XFSZ`).
+    #[cfg(target_os = "linux")]
+    pub fn fill_disk(&self) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_raw(self.pid() as i32);
+        prlimit(pid, Resource::Fsize, Rlimit { current: Some(1), maximum: Some(1) }).unwrap();
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()

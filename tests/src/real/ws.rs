@@ -55,6 +55,19 @@ impl Ws {
         }
     }
 
+    /// Shakes hands with a node that may refuse or die: the status of another answer than 101, 0 for none.
+    ///
+    /// # Errors
+    /// That status.
+    pub fn try_connect(stream: Stream, port: u16, path: &str) -> Result<Ws, u16> {
+        let url = format!("ws://localhost:{port}{path}");
+        match client_with_config(url, stream, None) {
+            Ok((socket, response)) => Ok(Ws { socket, response }),
+            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
+            Err(_) => Err(0),
+        }
+    }
+
     /// A header field of the 101.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name).map(|value| value.to_str().unwrap())

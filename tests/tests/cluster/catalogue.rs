@@ -1,7 +1,11 @@
 //! The catalogue: what a change promises, and what outlives whom.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
-use wrs_tests::real::{Channel, Cluster, Http, Runtime, Server, until, view};
+use wrs_tests::real::{Channel, Cluster, Http, Runtime, Server, attempt, until, view};
+
+use crate::load::{Creator, DEFAULT_TIMES};
 
 fn dir(runtime: &Runtime, name: &str, index: usize) -> std::path::PathBuf {
     let name = format!("wrs-{name}-{:?}-{}-{index}", runtime.kind, std::process::id());
@@ -15,8 +19,8 @@ struct Dirs(Vec<std::path::PathBuf>);
 
 impl Dirs {
     /// A cluster whose nodes have a data directory each.
-    fn cluster(runtime: &Runtime, name: &str) -> (Dirs, Cluster) {
-        let mut cluster = Cluster::places(runtime, 3, &[]);
+    fn cluster(runtime: &Runtime, name: &str, settings: &[&str]) -> (Dirs, Cluster) {
+        let mut cluster = Cluster::places(runtime, 3, settings);
         let dirs = Dirs((0..3).map(|index| dir(runtime, name, index)).collect());
         for (index, dir) in dirs.0.iter().enumerate() {
             cluster.set(index, &format!("WRS_DATA_DIR={}", dir.display()));
@@ -74,7 +78,7 @@ pub fn channels_survive_their_leader(runtime: &Runtime) {
 }
 
 pub fn channels_come_back_from_disk(runtime: &Runtime) {
-    let (_dirs, mut cluster) = Dirs::cluster(runtime, "all");
+    let (_dirs, mut cluster) = Dirs::cluster(runtime, "all", &[]);
     let ids: Vec<_> = cluster.running().map(|server| view(server)["id"].clone()).collect();
     let channels: Vec<Channel> = (0..30).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
     let gone = cluster.node(0).channel("echo");
@@ -98,7 +102,7 @@ pub fn channels_come_back_from_disk(runtime: &Runtime) {
 }
 
 pub fn a_node_with_a_disk_comes_back_as_itself(runtime: &Runtime) {
-    let (_dirs, mut cluster) = Dirs::cluster(runtime, "one");
+    let (_dirs, mut cluster) = Dirs::cluster(runtime, "one", &[]);
     let index = cluster.follower();
     let id = view(cluster.node(index))["id"].clone();
     let mut stopped = cluster.take(index);
@@ -116,4 +120,56 @@ pub fn a_node_with_a_disk_comes_back_as_itself(runtime: &Runtime) {
     assert_eq!(now["id"], id);
     assert_eq!(now["nodes"].as_array().unwrap().len(), 3, "{now}");
     assert!(cluster.node(index).look(&channel).is_some(), "it caught up");
+}
+
+/// A node whose disk is full can agree to nothing any more: it says so, lets its clients go to others, and ends. The others go
+/// on.
+fn full_disk(runtime: &Runtime, name: &str, leads: bool) {
+    let [heartbeat, min, max] = DEFAULT_TIMES;
+    let (_dirs, mut cluster) = Dirs::cluster(runtime, name, &[heartbeat, min, max, "sh:trap '' XFSZ"]);
+    let index = if leads { cluster.leader() } else { cluster.follower() };
+    let id = view(cluster.node(index))["id"].clone();
+    let others: Vec<usize> = cluster.up().into_iter().filter(|other| *other != index).collect();
+    let channel = cluster.node(index).channel("pub-sub");
+    let mut there = cluster.node(index).join(&channel);
+    let mut here: Vec<_> = others.iter().map(|other| cluster.node(*other).join(&channel)).collect();
+    let creator = Creator::start(cluster.node(others[0]));
+    let mut full = cluster.take(index);
+    let start = Instant::now();
+    full.fill_disk();
+    let refused = until("it takes no change", || {
+        let answer = attempt(full.port, "POST", "/channels", r#"{"pattern":"echo"}"#);
+        // What it proposed before it knew may be of unknown fate; once it ends it listens no more.
+        (answer.as_ref().is_none_or(|answer| answer.status != 201)).then_some(answer)
+    });
+    assert!(refused.as_ref().is_none_or(|answer| matches!(answer.status, 503 | 504)), "{refused:?}");
+    assert!(attempt(full.port, "GET", "/readyz", "").is_none_or(|answer| answer.status == 503));
+    assert_eq!(there.closed(), 1012);
+    assert_eq!(full.wait().code(), Some(1), "{:#?}", full.log());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let said = full.said().join("\n");
+    assert!(said.contains("data directory") && said.contains("File too large"), "{said}");
+    cluster.ready();
+    println!("a full disk ended its node within {took:?}, the others were ready after {:?}", start.elapsed());
+    let created = creator.end();
+    here[0].send("still here");
+    assert!(here.iter_mut().all(|client| client.text() == "still here"));
+    let later = cluster.node(others[1]).channel("echo");
+    // With room again it comes back as itself.
+    cluster.start(index);
+    cluster.ready();
+    let node = cluster.node(index);
+    assert_eq!(view(node)["id"], id);
+    let known = crate::load::ids(node);
+    assert!(known.contains(&later.id) && known.contains(&channel.id));
+    assert!(created.ids.is_subset(&known), "lost: {:?}", created.ids.difference(&known));
+}
+
+pub fn a_full_disk_ends_the_leader_and_the_others_go_on(runtime: &Runtime) {
+    full_disk(runtime, "full-leader", true);
+}
+
+pub fn a_full_disk_ends_a_follower_and_the_others_go_on(runtime: &Runtime) {
+    full_disk(runtime, "full-follower", false);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use wrs_tests::real::{Channel, Cluster, ELECTION_MAX, ELECTION_MIN, Got, Runtime, Server, attempt, until, view};
 
-use crate::load::{Creator, Load, ids};
+use crate::load::{Creator, DEFAULT_TIMES, Load, ids};
 
 /// How long a load runs before and after what happens to it.
 const WHILE: Duration = Duration::from_millis(700);
@@ -420,4 +420,73 @@ pub fn the_last_of_two_goes_on(runtime: &Runtime) {
     cluster.start(dead);
     cluster.ready();
     assert!(cluster.running().all(|server| server.look(&channel).is_some()), "the longest log goes on");
+}
+
+/// A service is brought to the next version of the protocol node by node, under load: nothing is lost, the log is written in the
+/// older version until all know the newer, and then none that knows only the older is let in any more.
+pub fn an_upgrade_from_node_to_node_loses_nothing(runtime: &Runtime) {
+    let mut cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
+    let channels: Vec<Channel> = (0..6).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+    let version = |server: &Server| view(server)["version"].as_u64().unwrap();
+    let old = version(cluster.node(0));
+    let (mut acknowledged, mut told) = (BTreeSet::new(), 0);
+    for index in 0..3 {
+        let stays: Vec<usize> = (0..3).filter(|other| *other != index).collect();
+        let loaded: Vec<Channel> = (0..6).map(|number| cluster.node(number % 3).channel("pub-sub")).collect();
+        let mut loads: Vec<Load> = loaded.iter().map(|_| Load::default()).collect();
+        for (load, channel) in loads.iter_mut().zip(&loaded) {
+            stays.iter().for_each(|other| load.receiver(cluster.node(*other).join(channel)));
+            for other in &stays {
+                load.sender(&other.to_string(), cluster.node(*other).join_as(channel, "&echo=false"));
+            }
+        }
+        let creator = Creator::start(cluster.node(stays[0]));
+        thread::sleep(WHILE);
+        assert!(cluster.running().all(|server| version(server) == old), "one does not know the newer");
+        let mut stopped = cluster.take(index);
+        stopped.signal("TERM");
+        assert_eq!(stopped.wait().code(), Some(0), "{:#?}", stopped.log());
+        cluster.set(index, "WRS_TRIAL_NEXT_PROTOCOL=yes");
+        cluster.start(index);
+        cluster.ready();
+        thread::sleep(WHILE);
+        let created = creator.end();
+        assert!(created.refused.keys().all(|status| matches!(status, 503 | 504)), "{:?}", created.refused);
+        acknowledged.extend(created.ids);
+        for (load, channel) in loads.iter_mut().zip(&loaded) {
+            let sent = load.stop();
+            load.all_heard(&sent);
+            until("the channel is deleted", || {
+                let answer = attempt(cluster.node(index).port, "DELETE", &channel.resource(), "")?;
+                matches!(answer.status, 200 | 404).then_some(())
+            });
+            for heard in load.ended() {
+                heard.in_order();
+                // On a machine that starves a node the others do without it, and it says so to its clients.
+                assert!(matches!(heard.code, Some(1012 | 4404)), "{:?}", heard.code);
+                told += u32::from(heard.code == Some(1012));
+                for (name, sent) in sent.iter().filter(|(_, sent)| sent.closed.is_none() && heard.code == Some(4404)) {
+                    heard.whole(name, sent.count);
+                }
+            }
+            for sent in sent.values().filter_map(|sent| sent.closed.as_ref()) {
+                assert!(matches!(sent, Got::Closed(1012, _)), "{sent:?}");
+                told += 1;
+            }
+        }
+    }
+    println!("{} channels acknowledged while nodes were upgraded; {told} of 72 clients told to come again", acknowledged.len());
+    until("all know that all know the newer", || {
+        cluster.running().all(|server| version(server) == old + 1).then_some(())
+    });
+    for server in cluster.running() {
+        let known = ids(server);
+        assert!(acknowledged.is_subset(&known), "lost: {:?}", acknowledged.difference(&known));
+        assert!(channels.iter().all(|channel| server.look(channel).is_some()));
+    }
+    let late = cluster.add_place(runtime, &[]);
+    cluster.start(late);
+    let path = format!("/cluster/join/{}", cluster.address(0));
+    let why = cluster.node(late).post(&path, "").problem(502);
+    assert!(why.contains("version"), "{why}");
 }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use wrs_tests::real::{Answer, Channel, Got, Server, Ws, attempt};
 
+/// The times that a node has by default, which clusters of these tests make shorter: for scenarios that wait for no election, and
+/// in which no node is to be starved of its lease by a busy machine.
+pub const DEFAULT_TIMES: [&str; 3] =
+    ["WRS_NODE_HEARTBEAT=300", "WRS_NODE_MIN_ELECTION_TIMEOUT=2000", "WRS_NODE_MAX_ELECTION_TIMEOUT=3000"];
 /// Between two messages of a sender.
 const PACE: Duration = Duration::from_millis(2);
 
@@ -58,6 +62,8 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     senders: Vec<(String, JoinHandle<Sent>)>,
     receivers: Vec<JoinHandle<Heard>>,
+    /// How many messages each receiver has heard; all that there could be, once its connection has ended.
+    heard: Vec<Arc<AtomicU64>>,
 }
 
 impl Load {
@@ -85,11 +91,16 @@ impl Load {
 
     /// Lets a client listen until its connection ends.
     pub fn receiver(&mut self, mut ws: Ws) {
+        let count = Arc::new(AtomicU64::new(0));
+        self.heard.push(count.clone());
         let work = move || {
             let mut heard = Heard { messages: BTreeMap::new(), code: None, gap: Duration::ZERO };
             let mut last: Option<Instant> = None;
             loop {
-                match ws.recv() {
+                let got = ws.recv();
+                let text = matches!(got, Got::Text(_));
+                count.fetch_add(if text { 1 } else { u64::MAX / 2 }, Ordering::Relaxed);
+                match got {
                     Got::Text(text) => {
                         let now = Instant::now();
                         heard.gap = heard.gap.max(last.map_or(Duration::ZERO, |last| now.duration_since(last)));
@@ -115,9 +126,32 @@ impl Load {
         self.senders.drain(..).map(|(name, sender)| (name, sender.join().unwrap())).collect()
     }
 
+    /// Waits until each receiver has heard all that was sent to all, or has ended: the word that deletes a channel takes another way
+    /// than messages, and would come before those that a slow node still has.
+    pub fn all_heard(&self, sent: &BTreeMap<String, Sent>) {
+        let all: u64 = sent.values().filter(|sent| sent.closed.is_none()).map(|sent| sent.count).sum();
+        wrs_tests::real::until("all is heard", || {
+            self.heard.iter().all(|heard| heard.load(Ordering::Relaxed) >= all).then_some(())
+        });
+    }
+
+    /// Likewise, where each message goes to one receiver.
+    pub fn all_taken(&self, sent: &BTreeMap<String, Sent>) {
+        let all: u64 = sent.values().filter(|sent| sent.closed.is_none()).map(|sent| sent.count).sum();
+        wrs_tests::real::until("all is taken", || {
+            let heard = self.heard.iter().map(|heard| heard.load(Ordering::Relaxed));
+            (heard.fold(0, u64::saturating_add) >= all).then_some(())
+        });
+    }
+
     /// Ends the channel by its deletion, which comes behind all messages, and says what each receiver saw.
     pub fn end(&mut self, server: &Server, channel: &Channel) -> Vec<Heard> {
         assert_eq!(server.delete(&channel.resource()).status, 200);
+        self.ended()
+    }
+
+    /// What each receiver saw, once its connection has ended.
+    pub fn ended(&mut self) -> Vec<Heard> {
         self.receivers.drain(..).map(|receiver| receiver.join().unwrap()).collect()
     }
 }
@@ -182,7 +216,10 @@ impl Creator {
 
 /// The ids of all channels that a node knows.
 pub fn ids(server: &Server) -> BTreeSet<String> {
-    let list = server.get("/channels");
+    let list = wrs_tests::real::until("channels are listed", || {
+        // A node that a busy machine has kept from its lease says so, and has it again soon.
+        Some(server.get("/channels")).filter(|list| list.status != 503)
+    });
     assert_eq!(list.status, 200, "{}", list.text());
     list.json()["data"].as_array().unwrap().iter().map(|channel| channel["id"].as_str().unwrap().to_owned()).collect()
 }

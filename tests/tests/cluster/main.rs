@@ -77,6 +77,8 @@ scenarios! {
         channels_survive_their_leader
         channels_come_back_from_disk
         a_node_with_a_disk_comes_back_as_itself
+        #[cfg(target_os = "linux")] a_full_disk_ends_the_leader_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_full_disk_ends_a_follower_and_the_others_go_on
     }
     data {
         pub_sub_gives_each_client_each_message_once_and_in_order
@@ -105,8 +107,14 @@ scenarios! {
         a_stopped_node_leaves
         nodes_that_stop_together_end_together
         the_last_of_two_goes_on
+        an_upgrade_from_node_to_node_loses_nothing
     }
     five {
         five_nodes_outlive_two
+    }
+    audit {
+        #[ignore = "takes minutes; see CONTRIBUTING"] twenty_leaders_are_killed
+        #[ignore = "takes a minute; see CONTRIBUTING"] ten_thousand_joins_race_for_ten_seats
+        a_rolling_restart_under_load_tells_every_client
     }
 }

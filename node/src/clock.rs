@@ -1,4 +1,4 @@
-//! The one clock of this server, read after each wait and handed to the core.
+//! The one clock of a server, read after each wait and handed to the core.
 
 use wrs_core::time::Time;
 
