@@ -191,7 +191,10 @@ impl Cluster {
         }
         let Some(joining) = &self.joining else { return };
         self.begin_anew(node, joining.incarnation);
-        self.members = Members::restore(0, members.into_iter().collect(), Default::default());
+        // Who is live is told by the log. What is told here may be ahead of the snapshot that comes first, and a life that is
+        // not in that one yet would count as ended.
+        let known = members.into_iter().map(|(node, member)| (node, Member { life: None, ..member })).collect();
+        self.members = Members::restore(0, known, Default::default());
         if let Err(why) = self.enter(cluster, Boot::empty()) {
             return self.fail(why.to_string());
         }
