@@ -40,7 +40,7 @@ fn seeds_that_once_broke_a_rule_break_none() {
     use wrs_tests::sim::{Scenario, Spec};
     for seed in [
         6_102, 9_452, 103_998, 1_000_329, 1_002_615, 1_005_198, 1_006_108, 1_016_181, 1_023_241, 1_027_991, 2_003_234,
-        3_008_707, 3_020_239, 5_022_622, 20_000_580,
+        3_008_707, 3_020_239, 5_022_622, 20_000_580, 40_002_759, 40_002_991, 40_006_348, 40_006_970,
     ] {
         assert_eq!(RaftCluster.run(&Spec::new(seed, 20_000), false).violation, None, "seed {seed}");
     }

@@ -220,7 +220,7 @@ impl Raft {
     /// Whether this node knows anything that a vote could protect. One that begins anew under an old name does not: a member that
     /// was left behind may still live in a configuration in which the two are a quorum (study id R5). So a new member must be
     /// brought up before it is made a voter (study id M7).
-    fn may_vote(&self) -> bool {
+    pub(super) fn may_vote(&self) -> bool {
         (self.log.last_index() > 0 || mutant!(VotesKnowingNothing)) && !self.is_stranger()
     }
 

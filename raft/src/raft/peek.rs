@@ -21,6 +21,12 @@ impl Raft {
         self.vote
     }
 
+    /// Whether it grants votes: not before a member that began anew, or lost its disk, has been brought up (study ids R5, M7).
+    #[must_use]
+    pub fn grants_votes(&self) -> bool {
+        self.may_vote()
+    }
+
     /// This node's part.
     #[must_use]
     pub fn role(&self) -> Role {

@@ -348,8 +348,9 @@ impl World {
             }
             Body::Appended { index } if *index > 0 => {
                 // An answer of an earlier term may leave when what it told of is cut already: whoever cut it was elected
-                // without what a quorum held.
-                if kept.term < message.term || (kept.term == message.term && node.durable.last() < *index) {
+                // without what a quorum held. In memory it may be part of a snapshot that the application still takes in.
+                let held = node.durable.last().max(if node.config.in_memory { kept.commit } else { 0 });
+                if kept.term < message.term || (kept.term == message.term && held < *index) {
                     let detail = format!(
                         "node {who} acknowledges {index} of term {}, durable are {} and {kept:?}",
                         message.term,

@@ -145,7 +145,7 @@ impl World {
     /// Nodes that hold a majority wherever one may be needed; `None` if too many disks are lost.
     fn draw_core(&mut self) -> Option<Vec<bool>> {
         let confs = self.confs_in_force();
-        let intact: Vec<bool> = self.nodes.iter().map(|node| node.is_intact()).collect();
+        let intact: Vec<bool> = self.nodes.iter().map(|node| node.can_vote()).collect();
         let enough = |core: &[bool]| confs.iter().all(|conf| holds_quorum(conf, |id: NodeId| core[id.0 as usize - 1]));
         if !enough(&intact) {
             return None;

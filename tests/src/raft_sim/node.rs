@@ -165,6 +165,11 @@ impl Node {
         matches!(self.state, State::Up | State::Paused | State::Down) && !self.rotten && !self.stranger
     }
 
+    /// Whether it can be of those who elect a leader: one that was made a voter again before it was brought up cannot.
+    pub fn can_vote(&self) -> bool {
+        self.is_intact() && self.machine.as_ref().map_or(!self.config.in_memory, wrs_raft::Raft::grants_votes)
+    }
+
     /// The saved snapshot at `index`, or the newest one after it.
     pub fn saved(&self, index: Index) -> Option<Rc<Saved>> {
         let exact = self.snapshots.iter().find(|saved| saved.meta.index == index);
