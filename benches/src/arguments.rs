@@ -1,6 +1,7 @@
 //! Command lines of the benches: `--name value` pairs, each known by name.
 
 use std::fmt::Display;
+use std::process::ExitCode;
 use std::str::FromStr;
 
 /// The options of a command line.
@@ -46,6 +47,18 @@ impl Arguments {
     /// A value of another type.
     pub fn get_or<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T, String> {
         Ok(self.get(name)?.unwrap_or(default))
+    }
+}
+
+/// How a bench ends: 0 if all was well, 1 if something was lost or a budget broken, 2 if it could not be run, which is told.
+pub fn end(outcome: Result<bool, String>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
     }
 }
 

@@ -214,7 +214,7 @@ impl<T: Copy> Memory<T> {
         }
         let Some(Asker { noted, .. }) = self.askers.get_mut(self.last) else { return };
         noted.push_back((ask.number, what));
-        while noted.front().is_some_and(|(number, _)| number + self.span_max <= ask.number) {
+        while noted.front().is_some_and(|(number, _)| ask.number.saturating_sub(*number) >= self.span_max) {
             noted.pop_front();
         }
     }
@@ -307,6 +307,9 @@ mod tests {
             memory.note(id(number), ());
         }
         assert_eq!(memory.iter().map(|(ask, ())| ask.number).collect::<Vec<_>>(), (21..=30).collect::<Vec<_>>());
+        memory.note(id(u64::MAX), ());
+        memory.note(id(u64::MAX), ());
+        assert_eq!(memory.iter().count(), 2, "the last number there is");
         memory.retain(|life| life != Life(7));
         assert_eq!(memory.iter().count(), 0);
     }

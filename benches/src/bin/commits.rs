@@ -20,7 +20,7 @@ mod linux {
     use std::path::PathBuf;
     use std::process::ExitCode;
     use std::time::{Duration, Instant};
-    use wrs_benches::arguments::Arguments;
+    use wrs_benches::arguments::{Arguments, end};
     use wrs_benches::cell::rest::{Call, Rest};
     use wrs_benches::load::cluster::Cluster;
     use wrs_benches::load::server::lift_file_limit;
@@ -50,14 +50,7 @@ mod linux {
     }
 
     pub(super) fn main() -> ExitCode {
-        match run() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(2)
-            }
-        }
+        end(run())
     }
 
     /// True if every request was answered with 201.

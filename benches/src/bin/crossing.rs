@@ -18,7 +18,7 @@ mod linux {
     use std::io;
     use std::process::ExitCode;
     use std::time::Duration;
-    use wrs_benches::arguments::Arguments;
+    use wrs_benches::arguments::{Arguments, end};
     use wrs_benches::cell::crossing::{Crossed, Crossing};
     use wrs_benches::load::cluster::Cluster;
     use wrs_benches::load::server::{lift_file_limit, pin};
@@ -40,14 +40,7 @@ mod linux {
     ];
 
     pub(super) fn main() -> ExitCode {
-        match run() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(2)
-            }
-        }
+        end(run())
     }
 
     /// True if nothing was lost.

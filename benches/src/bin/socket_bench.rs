@@ -17,7 +17,7 @@ mod linux {
     use std::path::{Path, PathBuf};
     use std::process::{Command, ExitCode, Stdio};
     use std::time::Duration;
-    use wrs_benches::arguments::Arguments;
+    use wrs_benches::arguments::{Arguments, end};
     use wrs_benches::cell::{Outcome, Timing, Work, echo, fanout, handshake, idle, latency, push_pull, rest};
     use wrs_benches::load::server::{Server, lift_file_limit, pin};
     use wrs_benches::load::service::Service;
@@ -58,14 +58,7 @@ mod linux {
     }
 
     pub(super) fn main() -> ExitCode {
-        match run() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(2)
-            }
-        }
+        end(run())
     }
 
     /// True if nothing was lost and no run failed.

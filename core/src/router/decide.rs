@@ -150,7 +150,8 @@ impl Router {
     pub fn ask(&mut self, question: Question, number: u64, frames: &Bytes, out: &mut Actions) -> Option<PeerId> {
         let Question { channel, from, wish } = question;
         let tell = matches!(wish, Wish::Reply(_));
-        for (number, frame) in (number..).zip(frame::whole(frames)) {
+        for (index, frame) in (0..).zip(frame::whole(frames)) {
+            let number = number.saturating_add(index);
             let id = AskId { life: from.life, shard: from.shard, number };
             match self.choose(question) {
                 Choice::To { client: to, stamp, passed } => {
@@ -269,4 +270,24 @@ fn bundles(handed: Vec<Handed>, frames: Vec<Bytes>) -> Vec<(Vec<Handed>, Bytes)>
         bundles.push((open, bytes.freeze()));
     }
     bundles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::id::ChannelId;
+    use crate::peer::Wish;
+    use crate::wire::frame::OpCode;
+
+    #[test]
+    fn a_run_with_the_last_numbers_there_are_harms_nobody() {
+        let life = Life(1);
+        let mut router = Router::new(ShardId(0), life, &Config::default());
+        let from = ClientId { life, shard: ShardId(0), serial: 1 };
+        let question = Question { channel: ChannelId::from_bits(1, 4), from, wish: Wish::Pull };
+        let mut frames = BytesMut::new();
+        (0..3).for_each(|_| frame::encode(&mut frames, OpCode::Text, b"x"));
+        assert_eq!(router.ask(question, u64::MAX - 1, &frames.freeze(), &mut Actions::new()), None);
+    }
 }
