@@ -543,7 +543,7 @@ impl Router {
         self.metrics.add(Counter::PeerMessages, 1);
         self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
         match peer {
-            PeerId::Shard(peer) => out.push(Action::Forward { peer, message }),
+            PeerId::Shard(peer) => out.push(Action::Forward { peer, message: Box::new(message) }),
             PeerId::Node(life) => self.outbox.push_back((life, message)),
         }
         if let (true, Some(conn)) = (full, source)
