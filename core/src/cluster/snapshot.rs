@@ -275,7 +275,7 @@ impl Cluster {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::codec::tests::{channel, member};
+    use super::super::codec::tests::{channel, echo, member};
     use super::*;
     use crate::id::NodeId;
     use crate::time::Time;
@@ -284,10 +284,7 @@ pub(super) mod tests {
     pub(in super::super) fn snapshot_of(members: &Members, count: u128) -> Bytes {
         let mut making = Making::new();
         for n in 0..count {
-            let pattern = crate::pattern::Pattern::Echo;
-            let token = crate::admission::TokenHash::of("x");
-            let channel = Channel { pattern, client_limit: None, timeout_ms: None, token };
-            put_item(&mut making.out, ChannelId::from_bits(n, 16), Some(&channel));
+            put_item(&mut making.out, ChannelId::from_bits(n, 16), Some(&echo()));
         }
         put_rest(&mut making.out, members, &BTreeMap::new());
         making.out.freeze()
