@@ -538,6 +538,11 @@ impl Router {
         }
     }
 
+    /// Whether anything is to be said to other nodes.
+    pub fn has_mail(&self) -> bool {
+        !self.outbox.is_empty() || !self.over.is_empty()
+    }
+
     /// Whether a socket is paused because too much of its is under way.
     pub fn is_paused(&self, conn: ConnId) -> bool {
         self.links.is_paused(conn) || self.asks.is_paused(conn)
