@@ -290,4 +290,18 @@ mod tests {
         (0..3).for_each(|_| frame::encode(&mut frames, OpCode::Text, b"x"));
         assert_eq!(router.ask(question, u64::MAX - 1, &frames.freeze(), &mut Actions::new()), None);
     }
+
+    #[test]
+    fn what_was_decided_in_an_epoch_that_is_sealed_here_is_refused() {
+        let life = Life(1);
+        let mut router = Router::new(ShardId(0), life, &Config::default());
+        let [from, to] = [1, 2].map(|serial| ClientId { life, shard: ShardId(0), serial });
+        let way = WayBill { channel: ChannelId::from_bits(1, 4), from, to, tell: false };
+        router.sealed = 2;
+        let decided = |epoch| Some(Decision { epoch, number: 7, stamp: None });
+        router.deliver(way, Bytes::new(), decided(1), &mut Actions::new());
+        assert_eq!(router.given.iter().count(), 0, "its asker is told nothing, and asks again");
+        router.deliver(way, Bytes::new(), decided(2), &mut Actions::new());
+        assert_eq!(router.given.iter().count(), 1);
+    }
 }
