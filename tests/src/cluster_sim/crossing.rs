@@ -3,9 +3,6 @@
 //! While things go wrong all the time, much may be lost by right: who left, and whose node died, takes with it what was on its
 //! way there. Here one thing happens, and where nobody leaves the channel of the rush, nothing may be lost on it.
 
-use wrs_core::pattern::Pattern;
-
-use super::probes;
 use super::state::{Event, Life};
 use super::world::World;
 use crate::sim::{MILLI, SECOND};
@@ -18,8 +15,10 @@ impl World {
         }
         let now = self.state.now();
         self.state.model.settled.push(now);
-        if self.state.random.below(8) == 0 {
-            return self.head_hangs();
+        match self.state.random.below(12) {
+            0 => return self.head_hangs(),
+            1 | 2 => return self.answers_come_late(),
+            _ => {}
         }
         let up = self.state.up();
         let away = (0..self.state.nodes.len()).find(|slot| !self.state.is_up(*slot));
@@ -72,44 +71,5 @@ impl World {
         self.open[victim] = true;
         self.state.rush.over = true;
         self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
-    }
-
-    /// The first shard of a node stands still until the node was counted out, while clients come to the others that nobody of
-    /// that node has announced yet: what those say is heard in the next life, if it is heard at all.
-    fn head_hangs(&mut self) {
-        let of: Vec<usize> =
-            self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].desks.len() > 1).collect();
-        let Some(slot) = self.state.random.pick(&of).copied() else { return };
-        let room = self.state.plan.config.channels_max > 100 && self.state.up().len() > 1;
-        let wanted = if room { 3 + self.state.random.below(6) } else { 0 };
-        let fresh: Vec<usize> =
-            (0..wanted).filter_map(|_| probes::create(self, Pattern::ReqRepl, None, None)).collect();
-        if self.is_broken() || fresh.is_empty() {
-            return;
-        }
-        let out = self.state.plan.counted_out_after();
-        let out_itself = self.state.plan.config.out_after().as_nanos() as u64;
-        let span = out + *self.state.random.pick(&[100 * MILLI, out_itself]).unwrap_or(&0);
-        self.trouble(&[slot]);
-        self.state.say(|| format!("the head of node {slot} hangs for {} ms", span / MILLI));
-        let until = self.state.now() + span;
-        self.state.nodes[slot].desks[0].late_until = until;
-        let shards = self.state.nodes[slot].desks.len();
-        for at in &fresh {
-            let shard = 1 + self.state.random.below(shards as u64 - 1) as usize;
-            if let Some(number) = self.connect_at(slot, shard, true) {
-                self.ask_to_be_on(number, *at, true, true);
-            }
-        }
-        self.pass(span + 100 * MILLI);
-        if let Err(why) = self.become_whole(self.patience()) {
-            return self.state.model.break_off(format!("the cluster does not heal after a head hung: {why}"));
-        }
-        self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
-        for at in fresh {
-            for shard in 0..shards {
-                probes::alone_at(self, at, slot, shard);
-            }
-        }
     }
 }

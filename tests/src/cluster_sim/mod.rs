@@ -13,7 +13,7 @@
 //! | `program`, `rush` | who is at the other ends; many of them at the moments that matter |
 //! | `nemesis` | what goes wrong |
 //! | `model`, `judge` | the promises: at every step, and at the end |
-//! | `finish`, `crossing`, `probes` | how a cluster forms, heals, changes once more, and proves that it works |
+//! | `finish`, `crossing`, `scenes`, `probes` | how a cluster forms, heals, changes once more, and proves that it works |
 
 pub mod crossing;
 pub mod finish;
@@ -25,6 +25,7 @@ pub mod plan;
 pub mod probes;
 pub mod program;
 pub mod rush;
+pub mod scenes;
 pub mod seam;
 pub mod state;
 pub mod store;

@@ -46,7 +46,8 @@ fn seat(world: &mut World, slot: usize, at: usize, pull: bool) -> Option<usize> 
     is_seated(world, number).then_some(number)
 }
 
-fn is_seated(world: &mut World, number: usize) -> bool {
+/// Whether a client that asked has its seat.
+pub(super) fn is_seated(world: &mut World, number: usize) -> bool {
     world.pass_until(30 * SECOND, |world| world.state.model.clients[number].answer.is_some());
     let client = &world.state.model.clients[number];
     match client.answer.as_ref().map(|answer| answer.status) {
