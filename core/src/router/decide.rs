@@ -282,7 +282,7 @@ impl Router {
         frames: &Bytes,
         out: &mut Actions,
     ) {
-        if epoch.is_some_and(|epoch| epoch < self.sealed) && !mutant!(TakesAnyDecision) {
+        if epoch.is_some_and(|epoch| epoch < self.sealed) {
             return;
         }
         for (Handed { serial, number, stamp }, range) in handed.iter().zip(frame::ranges(frames)) {
@@ -349,5 +349,24 @@ mod tests {
         let mut frames = BytesMut::new();
         (0..3).for_each(|_| frame::encode(&mut frames, OpCode::Text, b"x"));
         assert_eq!(router.ask(&question, u64::MAX - 1, &frames.freeze(), &mut Actions::new()), None);
+    }
+
+    #[test]
+    fn what_was_decided_in_an_epoch_that_is_sealed_here_is_refused() {
+        let life = Life(1);
+        let mut router = Router::new(ShardId(0), life, &Config::default());
+        let [from, to] = [1, 2].map(|serial| ClientId { life, shard: ShardId(0), serial });
+        router.sealed = 2;
+        let mut frames = BytesMut::new();
+        frame::encode(&mut frames, OpCode::Text, b"x");
+        let frames = frames.freeze();
+        let mut deliver = |epoch| {
+            let handed = [Handed { serial: to.serial, number: 7, stamp: None }];
+            let way = (ChannelId::from_bits(1, 4), from, false);
+            router.deliver(way, Some(epoch), ((life, ShardId(0)), &handed), &frames, &mut Actions::new());
+            router.given.iter().count()
+        };
+        assert_eq!(deliver(1), 0, "its asker is told nothing, and asks again");
+        assert_eq!(deliver(2), 1);
     }
 }
