@@ -68,26 +68,27 @@ impl Router {
     fn decide_own(&mut self, sender: Sender, frames: &Bytes, question: &Question, out: &mut Actions) {
         let Question { channel, from, wishes } = question;
         let (channel, from, tell) = (*channel, *from, matches!(wishes, Wishes::Replies(_)));
-        let mut kept: Option<u64> = None;
+        // From which place on they are kept, and under which number.
+        let mut kept: Option<(usize, u64)> = None;
         for (index, range) in frame::ranges(frames).enumerate() {
             let Some(wish) = wishes.at(index) else { break };
             let choice = self.choose(channel, from, wish);
             if let Choice::To { client: to, stamp, passed } = choice {
                 self.pass(from, passed, out);
                 if !self.is_of_here(to) || self.has_more_to_hear() {
-                    let first = *kept.get_or_insert_with(|| {
+                    let (start, first) = *kept.get_or_insert_with(|| {
                         let part = wishes.part(index, usize::MAX);
-                        let asks = self.asks.add(Question { channel, from, wishes: part }, frames.slice(range.start..));
-                        asks - index as u64
+                        let part = Question { channel, from, wishes: part };
+                        (index, self.asks.add(part, frames.slice(range.start..)))
                     });
-                    let number = first + index as u64;
+                    let number = first + (index - start) as u64;
                     self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
                     self.share(to, Handed { serial: to.serial, number, stamp }, frames, range);
                     continue;
                 }
             }
             match (kept, &choice) {
-                (Some(first), _) => self.asks.close(first + index as u64),
+                (Some((start, first)), _) => self.asks.close(first + (index - start) as u64),
                 (None, Choice::To { .. }) => self.asks.given_at_once(from),
                 (None, _) => {}
             }
