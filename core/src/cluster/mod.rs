@@ -28,6 +28,7 @@ mod membership;
 mod operate;
 mod recovery;
 mod snapshot;
+mod transfer;
 pub mod wire;
 
 #[cfg(test)]
@@ -67,6 +68,7 @@ use lease::{Leading, Lease, Spans};
 use links::{Links, Meetings, Since};
 use recovery::Recovery;
 use snapshot::Snapshots;
+use transfer::Transfers;
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
@@ -130,6 +132,7 @@ pub struct Cluster {
     changes: Changes,
     lease: Lease,
     snapshots: Snapshots,
+    transfers: Transfers,
     disk: Option<Disk>,
     leading: Option<Leading>,
     /// Whom this node takes for the leader.
@@ -208,6 +211,7 @@ impl Cluster {
             changes: Changes::default(),
             lease: Lease::default(),
             snapshots: Snapshots::default(),
+            transfers: Transfers::default(),
             disk: None,
             leading: None,
             leader: None,
