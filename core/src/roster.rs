@@ -195,16 +195,10 @@ impl Roster {
 
     /// Gives a client its new place in the queue.
     pub fn stamp(&mut self, serial: u64, stamp: u64) {
-        if let Some((_, member)) = self.seated(serial) {
+        let seat = self.seats.get(&serial).copied();
+        if let Some(member) = seat.and_then(|slot| self.at(slot)?.members.get_mut(&serial)) {
             member.stamp = Some(stamp);
         }
-    }
-
-    /// A client of this shard and its channel.
-    pub fn seated(&mut self, serial: u64) -> Option<(ChannelId, &mut Member)> {
-        let slot = *self.seats.get(&serial)?;
-        let local = self.at(slot)?;
-        Some((local.id, local.members.get_mut(&serial)?))
     }
 
     /// All channels that this shard has heard of.

@@ -56,8 +56,8 @@ pub struct Sender {
 /// One message's way.
 #[derive(Clone, Copy, Debug)]
 pub struct WayBill {
-    /// Where.
-    pub channel: ChannelId,
+    /// The channel's place in this shard's roster, if it has one.
+    pub slot: Option<SlotIndex>,
     /// Who sent it.
     pub from: ClientId,
     /// Who gets it.
@@ -453,10 +453,10 @@ impl Router {
 
     /// Gives a message to a client of this shard, which goes to this place in the queue.
     fn give(&mut self, way: WayBill, stamp: Option<u64>, frame: Bytes, out: &mut Actions) {
-        let WayBill { channel, to, .. } = way;
-        let is_here = to.shard == self.here && to.life == self.life;
-        let seated = if is_here { self.roster.seated(to.serial) } else { None };
-        let member = seated.filter(|(on, _)| *on == channel).map(|(_, member)| {
+        let WayBill { slot, to, .. } = way;
+        let local =
+            slot.filter(|_| to.shard == self.here && to.life == self.life).and_then(|slot| self.roster.at(slot));
+        let member = local.and_then(|local| local.members.get_mut(&to.serial)).map(|member| {
             member.stamp = stamp.or(member.stamp);
             *member
         });

@@ -94,7 +94,7 @@ impl Router {
             }
             match choice {
                 Choice::To { client: to, stamp, .. } => {
-                    self.give(WayBill { channel, from, to, tell }, stamp, frames.slice(range), out);
+                    self.give(WayBill { slot: Some(sender.slot), from, to, tell }, stamp, frames.slice(range), out);
                 }
                 Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
                 Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
@@ -114,7 +114,7 @@ impl Router {
         let Sender { client: from, conn, channel, .. } = sender;
         let mut origins = std::mem::take(&mut self.origins);
         for (to, range) in origins.drain(..).zip(frame::ranges(frames)) {
-            let way = WayBill { channel, from, to, tell: true };
+            let way = WayBill { slot: Some(sender.slot), from, to, tell: true };
             match self.toward(to.life, to.shard) {
                 Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
                     self.give(way, None, frames.slice(range), out);
@@ -193,7 +193,7 @@ impl Router {
     pub fn ask(&mut self, question: &Question, number: u64, frames: &Bytes, out: &mut Actions) -> Option<PeerId> {
         let Question { channel, from, wishes } = question;
         let (channel, from, tell) = (*channel, *from, matches!(wishes, Wishes::Replies(_)));
-        let asker = (from.life, from.shard);
+        let (asker, slot) = ((from.life, from.shard), self.roster.find(channel));
         for (index, range) in frame::ranges(frames).enumerate() {
             let Some(wish) = wishes.at(index) else { break };
             let number = number.saturating_add(index as u64);
@@ -202,7 +202,7 @@ impl Router {
                     self.pass(from, passed, out);
                     let id = AskId { life: from.life, shard: from.shard, number };
                     self.decided.note(id, to.life);
-                    let way = WayBill { channel, from, to, tell };
+                    let way = WayBill { slot, from, to, tell };
                     match self.toward(to.life, to.shard) {
                         Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
                             self.given.note(id, ());
@@ -295,9 +295,10 @@ impl Router {
             }
             self.tell_over((life, shard), handed.iter().map(|handed| handed.number), out);
         }
+        let slot = self.roster.find(channel);
         for (Handed { serial, stamp, .. }, range) in handed.iter().zip(frame::ranges(frames)) {
             let to = ClientId { life: to.0, shard: to.1, serial: *serial };
-            self.give(WayBill { channel, from, to, tell }, *stamp, frames.slice(range), out);
+            self.give(WayBill { slot, from, to, tell }, *stamp, frames.slice(range), out);
         }
     }
 

@@ -95,10 +95,10 @@ impl Shard {
 
     /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
     fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
-        if let PeerMessage::Deliver { channel, from, to: (life, shard), epoch: None, handed, tell, .. } = message {
+        if let PeerMessage::Deliver { from, to: (life, shard), epoch: None, handed, tell, .. } = message {
             for Handed { serial, .. } in handed {
                 let to = ClientId { life: *life, shard: *shard, serial: *serial };
-                self.router.miss(WayBill { channel: *channel, from: *from, to, tell: *tell }, out);
+                self.router.miss(WayBill { slot: None, from: *from, to, tell: *tell }, out);
             }
         }
     }
