@@ -59,11 +59,22 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
     (65, "as 7"),
 ];
 
+/// Seeds that once failed with the aim of their own.
+const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
+    (200_671, "the answer that a node with a full disk gave let the next question run, which was not answered"),
+    (
+        305_041,
+        "who was still learning did not follow the survivor of a majority that was gone: it believed in a dead leader",
+    ),
+    (400_904, "seats were given to others while a shard that hung still had the clients of the node's last life"),
+];
+
 #[test]
 fn seeds_that_once_failed_hold() {
     let plain = ONCE_FAILED.iter().map(|(seed, what)| (seed, what, Aim::default()));
     let harsh = ONCE_FAILED_HARSH.iter().map(|(seed, what)| (seed, what, Aim { harsh: true, ..Aim::of(*seed) }));
-    for (seed, what, aim) in plain.chain(harsh) {
+    let aimed = ONCE_FAILED_AIMED.iter().map(|(seed, what)| (seed, what, Aim::of(*seed)));
+    for (seed, what, aim) in plain.chain(harsh).chain(aimed) {
         let told = cluster_sim::run_aimed(*seed, aim);
         assert!(told.is_ok(), "{what}: {told:?}");
     }

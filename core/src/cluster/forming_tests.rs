@@ -243,6 +243,35 @@ fn survivors_go_on_from_the_longest_log_once_the_others_are_succeeded() {
 }
 
 #[test]
+fn who_was_still_learning_follows_the_survivor_that_goes_on() {
+    for seed in 0..seeds(20) {
+        let mut rig = seeded(seed, 2);
+        rig.start();
+        rig.start();
+        rig.settle_within(millis(15_000));
+        rig.pass(millis(1_000));
+        let newcomer = rig.start();
+        let mut turns = 0;
+        while rig.nodes[&newcomer].cluster.members().iter().count() < 3 {
+            turns += 1;
+            assert!(turns < 20_000, "seed {seed}: {}", rig.describe());
+            rig.pass(millis(1));
+        }
+        // It does not see its leader die.
+        rig.isolate(newcomer);
+        let leader = rig.leader().unwrap();
+        rig.kill(leader);
+        rig.pass(millis(5_000));
+        rig.add(leader, None);
+        rig.pass(millis(200));
+        rig.heal();
+        // One of the three may have been enough to go on, or the two others; in any case all are one cluster in the end.
+        rig.settle_within(millis(40_000));
+        rig.check_nothing_lost();
+    }
+}
+
+#[test]
 fn an_operator_lets_a_survivor_go_on_and_hears_who_is_missing() {
     let mut rig = Rig::of(2, 3);
     rig.settle_within(millis(4_000));

@@ -58,7 +58,7 @@ impl Cluster {
         let Some(leader) = self.leader.filter(|leader| *leader != self.me.node) else { return };
         let applied = self.applied_here();
         let news = self.handed > self.applied_told && applied > self.applied_told;
-        if self.now < self.next_alive && !news {
+        if self.is_falling() || self.now < self.next_alive && !news {
             return;
         }
         let Some(life) = self.links.life_of(leader) else { return };
@@ -164,7 +164,7 @@ impl Cluster {
     /// A leader asks nobody for its own place among the members and the live.
     fn lead_itself(&mut self) {
         let (node, life) = (self.me.node, self.me.life);
-        if self.is_live() {
+        if self.is_live() || self.is_falling() {
             return;
         }
         let (joined, old) = match self.members.get(node) {

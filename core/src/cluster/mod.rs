@@ -166,6 +166,9 @@ pub struct Cluster {
     /// What was said last of it to the leader.
     applied_told: u64,
     next_alive: Time,
+    /// How many lives of this node have ended, and of how many all its shards have let the clients go.
+    falls: u64,
+    fallen: u64,
     next_look: Time,
     /// Whether something has happened that is to be looked at.
     restless: bool,
@@ -235,6 +238,8 @@ impl Cluster {
             applied: 0,
             applied_told: 0,
             next_alive: now,
+            falls: 0,
+            fallen: 0,
             next_look: now,
             restless: true,
             expects_anew: true,
@@ -422,7 +427,7 @@ impl Cluster {
         let look =
             if waits { Some(self.next_look) } else { self.forming.next_probe().map(|at| at.max(self.next_look)) };
         let follows = self.leader.is_some_and(|leader| leader != self.me.node && self.can_send());
-        let alive = follows.then_some(self.next_alive);
+        let alive = (follows && !self.is_falling()).then_some(self.next_alive);
         let slice = self.snapshots.is_making().then_some(self.now);
         [raft, look, alive, slice, self.changes.deadline(self.spans.change)].into_iter().flatten().min()
     }
@@ -683,6 +688,7 @@ impl Cluster {
     /// This life is over; the next one begins.
     fn begin_life(&mut self) {
         self.deeds.push_back(Deed::Out);
+        self.falls += 1;
         // Who leaves, or joins another cluster, wants it so.
         if self.lease.was_held() && self.leaving.is_none() && !self.is_about_to_join() {
             self.deeds.push_back(Deed::Report(Event::LifeEnded { life: self.me.life }));
@@ -695,6 +701,19 @@ impl Cluster {
         self.next_alive = self.now;
         self.deeds.push_back(Deed::Life(self.me.life));
         self.introduce();
+    }
+
+    /// Every shard of this node has let the clients of its first `count` lives go: as many as there were [`Deed::Out`]s.
+    pub fn fallen(&mut self, now: Time, count: u64) {
+        self.now = now;
+        self.fallen = count;
+        self.look_soon();
+    }
+
+    /// Whether some shard may still have clients of an earlier life. That one's seats are given to others as soon as this node
+    /// says that it lives under another.
+    fn is_falling(&self) -> bool {
+        self.fallen < self.falls
     }
 
     /// What a [`Deed::Post`] said to this life was dropped: its link takes nothing now.

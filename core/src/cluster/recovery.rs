@@ -186,7 +186,9 @@ impl Cluster {
     }
 
     pub(super) fn heard_reborn(&mut self, life: Life, cluster: u64, into: u64) {
-        let orphaned = self.leader.is_none() && self.me.cluster == Some(cluster) && into != cluster;
+        // A learner elects nobody, and so never stops believing in the leader that it heard last.
+        let is_led = self.leader.is_some() && self.now < self.lease.told() + self.spans.lease * 2;
+        let orphaned = !is_led && self.me.cluster == Some(cluster) && into != cluster;
         let Some(address) = self.links.get(life).map(|linked| linked.address()) else { return };
         if orphaned && self.joining.is_none() && self.leaving.is_none() && self.now >= self.next_try {
             self.begin_joining(address, None, true);

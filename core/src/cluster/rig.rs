@@ -38,6 +38,7 @@ pub(super) struct Peer {
     pub(super) answers: BTreeMap<u64, Result<Done, Refused>>,
     pub(super) reports: Vec<Event>,
     pub(super) outs: u32,
+    pub(super) fallen: u64,
     pub(super) left: bool,
     pub(super) failed: Option<String>,
     /// When it looks again: true time.
@@ -245,6 +246,7 @@ impl Rig {
             answers: BTreeMap::new(),
             reports: Vec::new(),
             outs: 0,
+            fallen: 0,
             left: false,
             failed: None,
             wakes: None,
@@ -552,7 +554,13 @@ impl Rig {
                 return true;
             }
             Deed::Life(_) => {}
-            Deed::Out => self.nodes.get_mut(&n).unwrap().outs += 1,
+            Deed::Out => {
+                let now = self.local(n);
+                let peer = self.nodes.get_mut(&n).unwrap();
+                peer.outs += 1;
+                peer.fallen += 1;
+                peer.cluster.fallen(now, peer.fallen);
+            }
             Deed::Answer { ticket, answer } => {
                 let twice = self.nodes.get_mut(&n).unwrap().answers.insert(ticket.0, answer);
                 assert!(twice.is_none(), "answered twice");

@@ -70,6 +70,11 @@ impl Falls {
         self.here
     }
 
+    /// Whether all shards have heard of all that this one has.
+    fn everywhere(&self, shards: u16) -> bool {
+        (0..shards.max(1)).all(|shard| self.siblings.get(&ShardId(shard)).is_some_and(|count| *count >= self.here))
+    }
+
     /// Whether a peer is a sibling that still speaks for an earlier life.
     pub(super) fn is_behind(&self, peer: PeerId) -> bool {
         match peer {
@@ -405,6 +410,11 @@ impl Shard {
             self.fall_out(now, out);
             self.say_to_others(|| PeerMessage::Out(count), out);
         }
+        let everywhere = self.falls.everywhere(self.config.shards);
+        if let Some(control) = self.control.as_mut().filter(|_| everywhere) {
+            control.stirred = true;
+            control.cluster.fallen(now, self.falls.here);
+        }
     }
 
     /// Its clients go, and nothing of the node's life counts any more.
@@ -521,7 +531,10 @@ mod tests {
         falls.here = 1;
         assert!(falls.is_behind(sibling));
         assert!(!falls.is_behind(PeerId::Node(Life(7))), "its mail is dropped with the link");
+        falls.siblings.insert(ShardId(0), 1);
+        assert!(!falls.everywhere(2), "its clients may still be there");
         falls.siblings.insert(ShardId(1), 1);
         assert!(!falls.is_behind(sibling));
+        assert!(falls.everywhere(2) && !falls.everywhere(3));
     }
 }

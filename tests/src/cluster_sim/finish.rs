@@ -171,7 +171,7 @@ impl World {
         }
         self.formed = true;
         for slot in 0..self.state.plan.nodes {
-            self.open[slot] = true;
+            (self.open[slot], self.belongs[slot]) = (true, true);
         }
     }
 
@@ -181,7 +181,7 @@ impl World {
             return;
         }
         let seeds = matches!(self.state.plan.forming, Forming::Seeds | Forming::Dns);
-        if seeds || !self.state.plan.memory && run > 1 {
+        if seeds || !self.state.plan.memory && self.belongs[slot] {
             self.open[slot] = true;
             return;
         }
@@ -193,7 +193,7 @@ impl World {
         let asked = self.looks[slot].take();
         let view = asked.and_then(|number| self.state.model.clients[number].answer.as_ref().and_then(View::of));
         if view.is_some_and(|view| view.nodes.len() > 1) || self.state.up().len() == 1 {
-            self.open[slot] = true;
+            (self.open[slot], self.belongs[slot]) = (true, true);
             return;
         }
         if self.state.plan.forming == Forming::ByHand

@@ -199,6 +199,8 @@ pub struct Client {
     pub stream: Stream,
     /// It sends no more.
     pub done: bool,
+    /// Whoever serves it stands still until then, in true time: long enough, and its seat is another's when it hears of that.
+    pub frozen_until: u64,
 }
 
 impl Client {
@@ -296,6 +298,7 @@ impl Model {
             prompt,
             stream: Stream::default(),
             done: false,
+            frozen_until: 0,
         });
         number
     }
@@ -506,8 +509,9 @@ impl Model {
         self.clients[number].id = id;
         self.clients[number].seated = Some(self.at);
         self.channels[at].clients.push(number);
-        let there = self.there(at) as u64;
-        let who = |number: &&usize| self.clients[**number].is_there();
+        let now = self.at.time;
+        let who = |number: &&usize| self.clients[**number].is_there() && self.clients[**number].frozen_until <= now;
+        let there = self.channels[at].clients.iter().filter(who).count() as u64;
         let ids: Vec<(usize, String)> =
             self.channels[at].clients.iter().filter(who).map(|n| (*n, self.clients[*n].id.clone())).collect();
         let channel = &mut self.channels[at];

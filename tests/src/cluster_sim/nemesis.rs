@@ -7,6 +7,8 @@ use crate::sim::{MILLI, Partition, SECOND};
 
 /// How long a node that has come back takes to be one of the voters again, at most, in nanoseconds.
 const SETTLING: u64 = 10 * SECOND;
+/// How long a thread that goes on takes to hear what it has missed.
+const WAKING: u64 = 50 * MILLI;
 
 impl World {
     /// Places whose node the cluster has to do without: dead, paused, leaving, or just back.
@@ -105,6 +107,7 @@ impl World {
     pub(super) fn pause_for(&mut self, slot: usize, span: u64) {
         self.trouble(&[slot]);
         let until = self.state.now() + span;
+        self.freeze(slot, None, until);
         self.state.say(|| format!("node {slot} pauses until {:.3}", until as f64 / 1e9));
         let node = &mut self.state.nodes[slot];
         node.paused = Some(until);
@@ -124,7 +127,23 @@ impl World {
         self.state.rush_at_the_end_of_a_lease();
         let until = self.state.now() + self.state.random.below(most * MILLI);
         self.state.say(|| format!("shard {shard} of node {slot} hangs until {:.3}", until as f64 / 1e9));
+        self.hang_until(slot, shard, until);
+    }
+
+    /// A shard's thread stands still.
+    pub(super) fn hang_until(&mut self, slot: usize, shard: usize, until: u64) {
         self.state.nodes[slot].desks[shard].late_until = until;
+        self.freeze(slot, Some(shard), until);
+    }
+
+    /// Nobody serves the clients of a node, or of one shard of it.
+    fn freeze(&mut self, slot: usize, shard: Option<usize>, until: u64) {
+        for client in self.state.model.clients.iter_mut().filter(|client| client.slot == slot && client.lasts()) {
+            let place = self.state.wires[client.wire].ends[1].place();
+            if shard.is_none_or(|shard| place == Some((slot, shard))) {
+                client.frozen_until = until + WAKING;
+            }
+        }
     }
 
     fn partition(&mut self) {

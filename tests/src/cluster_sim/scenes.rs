@@ -34,7 +34,7 @@ impl World {
         self.trouble(&[slot]);
         self.state.say(|| format!("the head of node {slot} hangs for {} ms", span / MILLI));
         let until = self.state.now() + span;
-        self.state.nodes[slot].desks[0].late_until = until;
+        self.hang_until(slot, 0, until);
         let shards = self.state.nodes[slot].desks.len();
         for at in &fresh {
             let shard = 1 + self.state.random.below(shards as u64 - 1) as usize;
@@ -75,7 +75,7 @@ impl World {
         self.state.say(|| format!("node {dies} is cut off, and all of node {late} but its head is late"));
         let until = self.state.now() + out + 150 * MILLI;
         for shard in 1..shards {
-            self.state.nodes[late].desks[shard].late_until = until;
+            self.hang_until(late, shard, until);
         }
         for number in askers {
             self.state.send_request(number);

@@ -43,6 +43,8 @@ pub struct World {
     pub quiet: bool,
     /// Places whose node is in the cluster as far as its users know.
     pub open: Vec<bool>,
+    /// Places whose node was in the cluster: with a data directory it comes back as a member.
+    pub(super) belongs: Vec<bool>,
     pub(super) looks: Vec<Option<usize>>,
     /// Everything else.
     pub state: State,
@@ -80,6 +82,7 @@ impl World {
             stays_away: None,
             quiet: false,
             open: vec![false; plan.slots],
+            belongs: vec![false; plan.slots],
             looks: vec![None; plan.slots],
             state: State {
                 network: Network::new(plan.slots, faults, root.branch(3)),
