@@ -80,7 +80,9 @@
 //!
 //! # Messages across nodes
 //! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another, so that every node
-//! has the same share of a core and is busy. Six channels, whose clients are on nodes that chance has drawn; every receipt counts.
+//! has the same share of a core and is busy. Six channels for each node, whose clients are on nodes that chance has drawn; every
+//! receipt counts. Beside each cluster stand as many nodes that are apart, with the same load each: what sharing a core costs. With
+//! more nodes more hops are under way at once: a window that fills one node does not fill five.
 //! ```sh
 //! target/release/crossing                                     # four patterns, 64 messages of each sender outstanding
 //! target/release/crossing --patterns push-pull --nodes 1,3 --window 256

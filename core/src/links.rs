@@ -190,7 +190,7 @@ mod tests {
 
     fn ask(bytes: usize) -> PeerMessage {
         let (channel, frames) = (ChannelId::from_bits(1, 4), Bytes::from(vec![0; bytes]));
-        PeerMessage::Ask { channel, frames, from: CLIENT, wish: crate::peer::Wish::Pull, number: 1, epoch: 1 }
+        PeerMessage::Ask { channel, frames, from: CLIENT, wishes: crate::peer::Wishes::Pull, number: 1, epoch: 1 }
     }
 
     #[test]

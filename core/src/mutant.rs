@@ -51,7 +51,6 @@ mod switch {
     mutants! {
         DecidesInSealedEpoch, "a home decides before its epoch is open";
         SealsAtOnce, "a shard seals an epoch while others may still decide in it";
-        TakesAnyDecision, "a receiver takes a decision of another epoch";
         ForgetsStamps, "reports leave out the places in the queue";
         ForgetsSeats, "reports leave out the seats";
         ForgetsGiven, "reports leave out what clients were given";

@@ -59,24 +59,15 @@ pub struct AskId {
     pub number: u64,
 }
 
-/// What a home has decided about a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Decision {
-    /// In which epoch. A receiver that has sealed it drops it; the message is asked again when the new homes are open.
-    pub epoch: u64,
-    /// The number of the ask.
-    pub number: u64,
-    /// The receiver's new place in the queue; `None` where it stands in none.
-    pub stamp: Option<u64>,
-}
-
 /// Who gets one message of a run, of the clients of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handed {
     /// The client's number on its shard.
     pub serial: u64,
-    /// What the home decided, if one was asked.
-    pub decision: Option<Decision>,
+    /// The number of the ask; 0 where no home had to decide.
+    pub number: u64,
+    /// The receiver's new place in the queue; `None` where it stands in none.
+    pub stamp: Option<u64>,
 }
 
 /// A seated client, as its shard tells a new home.
@@ -147,6 +138,37 @@ pub struct Tally {
     /// When a message last came from one of them, or from one that has left. Nodes have no common time: between them it
     /// travels as an age.
     pub active: Time,
+}
+
+/// What the messages of a run ask of the channel's home.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wishes {
+    /// [`Wish::Pull`], each.
+    Pull,
+    /// [`Wish::Request`], each.
+    Request,
+    /// [`Wish::Reply`], each to the client that stands in its place.
+    Replies(Vec<ClientId>),
+}
+
+impl Wishes {
+    /// What the message at this place of the run asks; `None` for a reply to nobody.
+    pub fn at(&self, index: usize) -> Option<Wish> {
+        Some(match self {
+            Wishes::Pull => Wish::Pull,
+            Wishes::Request => Wish::Request,
+            Wishes::Replies(origins) => Wish::Reply(*origins.get(index)?),
+        })
+    }
+
+    /// What so many messages from this place on ask.
+    pub fn part(&self, index: usize, count: usize) -> Wishes {
+        match self {
+            Wishes::Pull => Wishes::Pull,
+            Wishes::Request => Wishes::Request,
+            Wishes::Replies(origins) => Wishes::Replies(origins.iter().skip(index).take(count).copied().collect()),
+        }
+    }
 }
 
 /// What a message asks of the channel's home.
@@ -327,7 +349,7 @@ pub enum PeerMessage {
         /// Who sent them.
         from: ClientId,
         /// By which rule.
-        wish: Wish,
+        wishes: Wishes,
         /// The number under which the sender's shard wants to hear that the first is over; the others' follow.
         number: u64,
         /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
@@ -343,6 +365,9 @@ pub enum PeerMessage {
         from: ClientId,
         /// The shard of the receivers.
         to: (Life, ShardId),
+        /// In which epoch a home decided this, if one had to. A receiver that has sealed it drops it: the messages are asked
+        /// again when the new homes are open.
+        epoch: Option<u64>,
         /// Who gets each, in the order of the frames; at least one.
         handed: Vec<Handed>,
         /// Whether the sender is told when a receiver has gone.
@@ -418,7 +443,9 @@ impl PeerMessage {
         const WEIGHT: usize = 128;
         match self {
             PeerMessage::Publish { frames, .. } => Some((Leg::Land, WEIGHT + frames.len())),
-            PeerMessage::Deliver { frames, handed, .. } => Some((Leg::Land, WEIGHT * handed.len() + frames.len())),
+            PeerMessage::Deliver { frames, handed, .. } => {
+                Some((Leg::Land, WEIGHT + size_of::<Handed>() * handed.len() + frames.len()))
+            }
             PeerMessage::Ask { frames, .. } => Some((Leg::Ask, WEIGHT + frames.len())),
             _ => None,
         }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::asks::{Asks, Memory};
+use crate::asks::{Asks, Memory, Question};
 use crate::config::Config;
 use crate::home::{Homes, home_of};
 use crate::id::{ChannelId, ClientId, ConnId, GATE, Life, ShardId};
@@ -24,7 +24,7 @@ use crate::members::Members;
 use crate::metrics::{Counter, Metrics};
 use crate::pattern::Pattern;
 use crate::pattern::envelope::{self, Envelope};
-use crate::peer::{AskId, Decision, Handed, Leg, PeerId, PeerMessage, Undelivered, Wish};
+use crate::peer::{Leg, PeerId, PeerMessage, Undelivered, Wish, Wishes};
 use crate::roster::{Roster, SlotIndex};
 use crate::time::Time;
 use crate::wire::deflate::{Deflate, Window};
@@ -35,6 +35,8 @@ use decide::Share;
 
 /// Bytes that the buffer for outgoing frames is made with; a run of messages ends when it has as many.
 const BUFFER: usize = 64 << 10;
+/// Messages of one run, at most: what a list between nodes holds.
+const RUN_MAX: usize = 4096;
 
 /// Whose message it is: what the seat said, so that nothing is looked up.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,8 @@ enum Run {
     All { sender: Sender, back: bool },
     /// To the channel's home, which decides by this rule; the first was taken in then.
     Home { sender: Sender, wish: Wish, now: Time },
+    /// To this client, without a home's say.
+    Origin { sender: Sender, origin: ClientId },
 }
 
 impl Run {
@@ -80,10 +84,20 @@ impl Run {
         match (self, next) {
             (Run::Echo(a), Run::Echo(b)) => a.client == b.client,
             (Run::All { sender: a, back: x }, Run::All { sender: b, back: y }) => a.client == b.client && x == y,
+            // Replies go on together whoever they are for.
             (Run::Home { sender: a, wish: x, .. }, Run::Home { sender: b, wish: y, .. }) => {
-                a.client == b.client && x == y
+                a.client == b.client && std::mem::discriminant(x) == std::mem::discriminant(y)
             }
+            (Run::Origin { sender: a, .. }, Run::Origin { sender: b, .. }) => a.client == b.client,
             _ => false,
+        }
+    }
+
+    /// Whom the message is for, if it says so itself.
+    fn origin(&self) -> Option<ClientId> {
+        match self {
+            Run::Home { wish: Wish::Reply(origin), .. } | Run::Origin { origin, .. } => Some(*origin),
+            Run::Home { .. } | Run::Echo(_) | Run::All { .. } => None,
         }
     }
 }
@@ -121,7 +135,9 @@ pub struct Router {
     /// The figures of this shard.
     pub metrics: Metrics,
     run: Option<Run>,
-    messages: u64,
+    messages: usize,
+    /// Whom the replies of the run are for.
+    origins: Vec<ClientId>,
     buffer: BytesMut,
     /// The run that is being decided, by where it goes: working memory.
     shares: Vec<Share>,
@@ -162,6 +178,7 @@ impl Router {
             metrics: Metrics::default(),
             run: None,
             messages: 0,
+            origins: Vec::new(),
             buffer: BytesMut::with_capacity(BUFFER),
             shares: Vec::new(),
             over: Vec::new(),
@@ -258,12 +275,11 @@ impl Router {
                 let Some(origin) = ClientId::parse(reply.origin()) else {
                     return self.refuse(sender, Undelivered::OriginGone, out);
                 };
-                if pattern == Pattern::FanInOut {
-                    return self.gather(Run::Home { sender, wish: Wish::Reply(origin), now }, kind, payload, out);
-                }
-                let frame = self.encode(kind, payload, out);
-                let way = WayBill { channel: sender.channel, from: sender.client, to: origin, tell: true };
-                return self.hand_over(way, frame, Some(sender.conn), out);
+                let run = match pattern {
+                    Pattern::FanInOut => Run::Home { sender, wish: Wish::Reply(origin), now },
+                    _ => Run::Origin { sender, origin },
+                };
+                return self.gather(run, kind, payload, out);
             }
         };
         let mut message = std::mem::take(&mut self.request);
@@ -284,20 +300,14 @@ impl Router {
     fn gather(&mut self, run: Run, kind: Kind, payload: &[u8], out: &mut Actions) {
         if !self.run.as_ref().is_some_and(|open| open.continues(&run)) {
             self.flush(out);
-            self.run = Some(run);
         }
+        self.origins.extend(run.origin());
+        self.run.get_or_insert(run);
         frame::encode(&mut self.buffer, kind.opcode(), payload);
         self.messages += 1;
-        if self.buffer.len() >= BUFFER {
+        if self.buffer.len() >= BUFFER || self.messages >= RUN_MAX {
             self.flush(out);
         }
-    }
-
-    /// Encodes a message that travels alone; what was gathered before it goes first.
-    fn encode(&mut self, kind: Kind, payload: &[u8], out: &mut Actions) -> Bytes {
-        self.flush(out);
-        frame::encode(&mut self.buffer, kind.opcode(), payload);
-        self.buffer.split().freeze()
     }
 
     /// Sends what has been gathered. To be called at the end of every read, and before anything else is sent to a socket
@@ -313,9 +323,18 @@ impl Router {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {
-            Run::Home { sender, wish, now } => self.wish(now, sender, &frames, wish, out),
+            Run::Home { sender, wish, now } => {
+                let wishes = match wish {
+                    Wish::Pull => Wishes::Pull,
+                    Wish::Request => Wishes::Request,
+                    Wish::Reply(_) => Wishes::Replies(std::mem::take(&mut self.origins)),
+                };
+                let question = Question { channel: sender.channel, from: sender.client, wishes };
+                self.wish(now, sender, &frames, question, out);
+            }
+            Run::Origin { sender, .. } => self.reply(sender, &frames, out),
             Run::Echo(sender) => {
-                self.metrics.messages_out(messages, frames.len());
+                self.metrics.messages_out(messages as u64, frames.len());
                 let bytes = match sender.deflate {
                     None => frames,
                     Some(window) => deflated(&mut self.deflate, &frames, window),
@@ -350,7 +369,7 @@ impl Router {
         &mut self,
         slot: SlotIndex,
         frames: &Bytes,
-        messages: u64,
+        messages: usize,
         from: ClientId,
         back: bool,
         out: &mut Actions,
@@ -373,7 +392,7 @@ impl Router {
             receivers += 1;
             out.push(Action::Send { conn: member.conn, bytes });
         }
-        self.metrics.messages_out(messages * receivers, frames.len() * receivers as usize);
+        self.metrics.messages_out((messages * receivers) as u64, frames.len() * receivers);
     }
 
     /// On the gate: to every node that has clients on a channel. Says which window is full now, if one is.
@@ -413,7 +432,7 @@ impl Router {
         out: &mut Actions,
     ) -> Option<PeerId> {
         let slot = self.roster.find(channel)?;
-        let messages = count_frames(frames);
+        let messages = frame::count(frames);
         self.fan_out(slot, frames, messages, from, back, out);
         if !self.is_gate() {
             return None;
@@ -430,41 +449,6 @@ impl Router {
             full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
         }
         full
-    }
-
-    /// Brings a message that nobody had to decide to the shard of its one receiver, which may be here.
-    fn hand_over(&mut self, way: WayBill, frame: Bytes, source: Option<ConnId>, out: &mut Actions) {
-        let WayBill { channel, from, to, tell } = way;
-        match self.toward(to.life, to.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
-                self.deliver(way, frame, None, out);
-            }
-            Some(peer) => {
-                let handed = vec![Handed { serial: to.serial, decision: None }];
-                let to = (to.life, to.shard);
-                self.forward(
-                    peer,
-                    PeerMessage::Deliver { channel, frames: frame, from, to, handed, tell },
-                    source,
-                    out,
-                );
-            }
-            None => self.miss(way, out),
-        }
-    }
-
-    /// At the receiver's shard: no further hop. What was decided in an epoch that is sealed here is dropped, since it is asked
-    /// again.
-    pub fn deliver(&mut self, way: WayBill, frame: Bytes, decision: Option<Decision>, out: &mut Actions) {
-        if let Some(Decision { epoch, number, .. }) = decision {
-            if epoch < self.sealed && !mutant!(TakesAnyDecision) {
-                return;
-            }
-            let id = AskId { life: way.from.life, shard: way.from.shard, number };
-            self.given.note(id, ());
-            self.tell_over(id, out);
-        }
-        self.give(way, decision.and_then(|decision| decision.stamp), frame, out);
     }
 
     /// Gives a message to a client of this shard, which goes to this place in the queue.
@@ -543,7 +527,7 @@ impl Router {
         self.metrics.add(Counter::PeerMessages, 1);
         self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
         match peer {
-            PeerId::Shard(peer) => out.push(Action::Forward { peer, message }),
+            PeerId::Shard(peer) => out.push(Action::Forward { peer, message: Box::new(message) }),
             PeerId::Node(life) => self.outbox.push_back((life, message)),
         }
         if let (true, Some(conn)) = (full, source)
@@ -552,6 +536,11 @@ impl Router {
             self.metrics.add(Counter::Paused, 1);
             out.push(Action::Pause { conn });
         }
+    }
+
+    /// Whether anything is to be said to other nodes.
+    pub fn has_mail(&self) -> bool {
+        !self.outbox.is_empty() || !self.over.is_empty()
     }
 
     /// Whether a socket is paused because too much of its is under way.
@@ -573,8 +562,4 @@ fn deflated(deflate: &mut Deflate, frames: &Bytes, window: Window) -> Bytes {
         deflate.encode(&mut out, opcode, window, payload);
     }
     out.freeze()
-}
-
-fn count_frames(frames: &[u8]) -> u64 {
-    frame::own(frames).count() as u64
 }

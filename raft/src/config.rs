@@ -74,7 +74,8 @@ pub struct Config {
     /// Payload bytes of a leader's entries that are not applied; above it proposals are dropped as
     /// [`DropReason::Overloaded`](crate::DropReason::Overloaded). An empty log takes any one proposal.
     pub uncommitted_bytes_max: u64,
-    /// Proposals whose fate is open; above it proposals are dropped as overloaded.
+    /// Proposals in a leader's log that are not committed; above it proposals are dropped as overloaded. As many again may have been
+    /// cut from the log while their fate is open; above that the oldest are told [`DropReason::Unknown`](crate::DropReason::Unknown).
     pub proposals_max: usize,
     /// Bytes of entries handed out to be applied and not yet reported as applied. At least one entry always.
     pub applying_bytes_max: u64,

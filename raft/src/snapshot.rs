@@ -5,6 +5,11 @@
 //! driver makes the bytes durable and hands the [`Body::Snapshot`](crate::Body::Snapshot) of
 //! [`Action::SendSnapshot`](crate::Action::SendSnapshot) to the machine.
 //!
+//! What is left to the driver, so that two leaders that send to one node do not undo each other's transfer for ever: a sender stops, and says
+//! that nothing was delivered, once it does not lead the message's term any more, or after some chunks without an answer. A
+//! receiver takes one transfer at a time, that of the newest (term of the message, index), and says nothing to an older one. It
+//! answers as done what it knows to be committed, handing the message to the machine all the same, and what it had whole before.
+//!
 //! ```
 //! use bytes::Bytes;
 //! use core::time::Duration;

@@ -527,6 +527,43 @@ fn the_fate_of_every_proposal_is_told() {
     assert_eq!(group.node(leader).events.iter().filter(|action| done(action)).count(), 1);
 }
 
+/// Seed 50005312: the fate of a proposal that was cut is known once something is committed in its place. If such proposals filled a
+/// leader's queue, nothing ever would be. Nor do they heap up: the oldest are told as not known.
+#[test]
+fn proposals_that_were_cut_do_not_keep_a_leader_from_proposing() {
+    let mut group = Group::with(3, |c| Config { proposals_max: 1, ..c });
+    group.lead(1);
+    for payload in ["a", "b"] {
+        group.isolate(1);
+        // Others' proposals are before it, so that it is far ahead of what is committed then.
+        let others = group.message(2, 1, 0, Body::Propose { payloads: vec![Bytes::from_static(b"x"); 20] });
+        group.step(1, Input::Receive(others)).unwrap();
+        group.propose(1, payload).unwrap();
+        group.pass(ELECTION * 5);
+        group.heal();
+        group.pass(ELECTION);
+        let leader = group.leaders()[0];
+        group.step(leader, Input::TransferLeader { to: id(1) }).unwrap();
+        group.pass(ELECTION);
+        assert_eq!((group.leaders(), group.status(1).proposals_pending), (vec![1], 1));
+        group.propose(1, "c").unwrap();
+        group.settle();
+        assert_eq!(group.status(1).proposals_pending, 1);
+    }
+    for _ in 0..30 {
+        group.propose(1, "c").unwrap();
+        group.settle();
+    }
+    let told = |payload: u8| {
+        let fates = group.nodes[&id(1)].events.iter().filter_map(|action| match action {
+            Action::Dropped { ticket, reason } if ticket.0 == u64::from(payload) => Some(*reason),
+            _ => None,
+        });
+        fates.collect::<Vec<_>>()
+    };
+    assert_eq!((told(b'a'), told(b'b')), (vec![DropReason::Unknown], vec![DropReason::Overwritten]));
+}
+
 /// The window of appends on the way is bounded in messages and in bytes, and drains when answers come.
 #[test]
 fn a_silent_peer_gets_no_more_than_the_window() {

@@ -5,8 +5,11 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use wrs_raft::Time;
 use wrs_raft::snapshot::{Incoming, Outgoing, Part, Received, SnapshotId};
+use wrs_raft::{
+    Action, Body, Boot, ClusterId, Conf, Config, Entry, Incarnation, Input, Message, NodeId, Raft, Record,
+    SnapshotMeta, Time,
+};
 
 const RETRY: Duration = Duration::from_nanos(10);
 
@@ -79,4 +82,44 @@ fn a_whole_that_is_not_what_it_says_begins_again() {
     let Part::Chunk { checksum, bytes, .. } = Part::chunk(id, 0, bytes) else { panic!() };
     assert_eq!(receiver.receive(0, checksum, bytes), Received::Damaged);
     assert_eq!((receiver.have(), receiver.is_complete()), (0, false));
+}
+
+/// In memory nothing but a snapshot is a record. What was appended behind one that the application still takes in is acknowledged after
+/// it, although a second snapshot has replaced it by then: the second holds it. The second itself is acknowledged once it is taken in.
+#[test]
+fn s3_in_memory_an_acknowledgement_waits_for_the_snapshot_before_it_and_not_for_the_next() {
+    let mut raft = Raft::new(Config { in_memory: true, ..Config::new(NodeId(2)) }, Boot::empty(), Time::ZERO).unwrap();
+    let mut hear = |body: Body| {
+        let (cluster, incarnation) = (ClusterId(0), Incarnation(0));
+        let message = Message { cluster, from: NodeId(1), incarnation, to: NodeId(2), term: 3, session: 0, body };
+        turn(&mut raft, Input::Receive(message))
+    };
+    let conf = Conf::of_voters([NodeId(1), NodeId(2)]);
+    let meta = |index| Box::new(SnapshotMeta { index, term: 3, conf: conf.clone() });
+    let (records, acks) = hear(Body::Snapshot { meta: meta(10) });
+    let first = records[0].id;
+    assert_eq!((records.len(), acks), (1, vec![]));
+    let entries = vec![Entry { term: 3, index: 11, ..Entry::default() }].into();
+    let behind = hear(Body::Append { prev_index: 10, prev_term: 3, commit: 10, entries });
+    assert_eq!(behind, (vec![], vec![]));
+    let (records, acks) = hear(Body::Snapshot { meta: meta(20) });
+    assert_eq!((records.len(), acks), (1, vec![]));
+    assert_eq!(turn(&mut raft, Input::Persisted { record: first }).1, [10, 11]);
+    assert_eq!(raft.log().committed(), 20, "what it acknowledges is in what it holds");
+    assert_eq!(turn(&mut raft, Input::Persisted { record: records[0].id }).1, [20]);
+}
+
+/// One input: the records to write and the indexes that are acknowledged.
+fn turn(raft: &mut Raft, input: Input) -> (Vec<Record>, Vec<u64>) {
+    let mut actions = Vec::new();
+    raft.handle(Time::ZERO, input, &mut actions);
+    let (mut records, mut acks) = (Vec::new(), Vec::new());
+    for action in actions {
+        match action {
+            Action::Persist(record) => records.push(record),
+            Action::Send(Message { body: Body::Appended { index }, .. }) => acks.push(index),
+            _ => {}
+        }
+    }
+    (records, acks)
 }

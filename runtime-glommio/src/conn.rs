@@ -22,6 +22,8 @@ pub struct Conn {
     /// Whether it is on the list of sockets to flush.
     pub dirty: bool,
     finished: bool,
+    /// Whether another node is at its other end.
+    pub is_link: bool,
     /// What had arrived before reading stopped: at most what the shard's buffers hold.
     kept: Vec<u8>,
 }
@@ -42,9 +44,9 @@ pub enum Got {
 
 impl Conn {
     /// A new socket, read from the start.
-    pub fn new(watched: Watched, line: Line) -> Self {
+    pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
         let kept = Vec::new();
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, kept }
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, is_link, kept }
     }
 
     /// Takes note of what has happened; `bytes` is what arrived.

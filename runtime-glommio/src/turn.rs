@@ -197,7 +197,7 @@ impl<M: Machine> Turn<M> {
         }
         for (socket, from) in accepted.connections {
             let id = self.hands.reserve();
-            if self.adopt(id, socket, self.certificates.of_link()) {
+            if self.adopt(id, socket, self.certificates.of_link(), true) {
                 self.tell(now, Input::Linked { conn: id, from, dial: None });
             }
         }
@@ -206,7 +206,7 @@ impl<M: Machine> Turn<M> {
     /// A new client of this shard.
     fn open(&mut self, now: Time, socket: Socket, from: SocketAddr) {
         let id = self.hands.conns.reserve();
-        if self.adopt(id, socket, self.certificates.of_client()) {
+        if self.adopt(id, socket, self.certificates.of_client(), false) {
             self.tell(now, Input::Opened { conn: id, from: from.ip() });
         }
     }
@@ -215,7 +215,7 @@ impl<M: Machine> Turn<M> {
     fn connected(&mut self, now: Time, connected: Connected) {
         let Connected { dial, socket, from, host, over } = connected;
         let id = self.hands.reserve();
-        if self.adopt(id, socket, self.certificates.of_dialed(&host, over)) {
+        if self.adopt(id, socket, self.certificates.of_dialed(&host, over), true) {
             // With TLS it is this end that begins.
             self.hands.mark(id);
             self.tell(now, Input::Linked { conn: id, from, dial: Some(dial) });
@@ -225,12 +225,12 @@ impl<M: Machine> Turn<M> {
     }
 
     /// Makes a socket a connection. It cannot fail but for want of memory; the connection is then refused by its end.
-    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>) -> bool {
+    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>, is_link: bool) -> bool {
         let (Ok(line), Ok(watched)) = (line, self.ring.watch(socket, id)) else {
             self.hands.conns.remove(id);
             return false;
         };
-        self.hands.conns.insert(id, Conn::new(watched, line));
+        self.hands.conns.insert(id, Conn::new(watched, line, is_link));
         true
     }
 
@@ -241,7 +241,9 @@ impl<M: Machine> Turn<M> {
             && let Some(conn) = self.hands.conns.get(id)
         {
             let bytes = lent.as_ref().map(|lent| self.buffers.bytes(lent)).unwrap_or_default();
-            self.taken += bytes.len();
+            if !conn.is_link {
+                self.taken += bytes.len();
+            }
             match conn.heard(event.what, bytes) {
                 Got::Nothing => {}
                 Got::Room => self.hands.mark(id),

@@ -21,6 +21,8 @@ pub struct Conn {
     /// Whether it is on the list of sockets to flush.
     pub dirty: bool,
     finished: bool,
+    /// Whether another node is at its other end.
+    pub is_link: bool,
 }
 
 /// What a read brought.
@@ -37,8 +39,8 @@ pub enum Got {
 
 impl Conn {
     /// A new socket, read from the start.
-    pub fn new(watched: Watched, line: Line) -> Self {
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false }
+    pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
+        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, is_link }
     }
 
     /// Reads once.

@@ -29,6 +29,8 @@ use crate::tasks::Tasks;
 
 /// Parcels that are looked at before the sockets have their turn.
 const PARCELS_PER_TURN: usize = 4096;
+/// Reads of one link in a turn, at most: a link brings what many clients sent.
+const READS_PER_LINK: usize = 16;
 /// Bytes that are read before what they led to is written: enough to gather many small messages for one socket, little
 /// enough that they are still in the cache when they are written.
 const BYTES_PER_FLUSH: usize = 64 << 10;
@@ -190,7 +192,7 @@ impl<M: Machine> Turn<M> {
         }
         for (socket, from) in accepted.connections {
             let id = self.hands.reserve();
-            if self.adopt(id, socket, self.certificates.of_link()) {
+            if self.adopt(id, socket, self.certificates.of_link(), true) {
                 self.tell(now, Input::Linked { conn: id, from, dial: None });
             }
         }
@@ -199,7 +201,7 @@ impl<M: Machine> Turn<M> {
     /// A new client of this shard.
     fn open(&mut self, now: Time, socket: Socket, from: SocketAddr) {
         let id = self.hands.conns.reserve();
-        if self.adopt(id, socket, self.certificates.of_client()) {
+        if self.adopt(id, socket, self.certificates.of_client(), false) {
             self.tell(now, Input::Opened { conn: id, from: from.ip() });
         }
     }
@@ -208,7 +210,7 @@ impl<M: Machine> Turn<M> {
     fn connected(&mut self, now: Time, connected: Connected) {
         let Connected { dial, socket, from, host, over } = connected;
         let id = self.hands.reserve();
-        if self.adopt(id, socket, self.certificates.of_dialed(&host, over)) {
+        if self.adopt(id, socket, self.certificates.of_dialed(&host, over), true) {
             // With TLS it is this end that begins.
             self.hands.mark(id);
             self.tell(now, Input::Linked { conn: id, from, dial: Some(dial) });
@@ -218,12 +220,12 @@ impl<M: Machine> Turn<M> {
     }
 
     /// Makes a socket a connection. It cannot fail but for want of memory; the connection is then refused by its end.
-    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>) -> bool {
+    fn adopt(&mut self, id: ConnId, socket: Socket, line: Result<Line, TlsError>, is_link: bool) -> bool {
         let (Ok(line), Ok(watched)) = (line, self.poll.watch(socket, id.index as usize)) else {
             self.hands.conns.remove(id);
             return false;
         };
-        self.hands.conns.insert(id, Conn::new(watched, line));
+        self.hands.conns.insert(id, Conn::new(watched, line, is_link));
         true
     }
 
@@ -239,18 +241,34 @@ impl<M: Machine> Turn<M> {
         if !event.readable && !dead {
             return;
         }
+        let reads = if conn.is_link { READS_PER_LINK } else { 1 };
+        for _ in 0..reads {
+            if !self.read_once(now, id) {
+                break;
+            }
+        }
+    }
+
+    /// Reads a socket once; whether there may be more.
+    fn read_once(&mut self, now: Time, id: ConnId) -> bool {
+        let Some(conn) = self.hands.conns.get(id) else { return false };
+        let is_link = conn.is_link;
         match conn.read(&mut self.buffer) {
-            Got::Nothing => {}
+            Got::Nothing => return false,
             Got::End => self.tell(now, Input::Ended { conn: id }),
             Got::Gone => self.lose(now, id),
             Got::Bytes(count) if conn.line.is_encrypted() => self.decrypt(now, id, count),
             Got::Bytes(count) => {
-                self.taken += count;
+                if !is_link {
+                    self.taken += count;
+                }
                 let bytes = self.buffer.get_mut(..count).unwrap_or_default();
                 self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
                 perform(&mut self.actions, &mut self.hands);
+                return count == self.buffer.len();
             }
         }
+        false
     }
 
     fn decrypt(&mut self, now: Time, id: ConnId, count: usize) {

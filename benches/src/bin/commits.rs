@@ -80,7 +80,7 @@ mod linux {
     }
 
     fn start(plan: &Plan, round: usize) -> io::Result<Cluster> {
-        Cluster::start(&plan.server, None, plan.nodes, |number| {
+        Cluster::start(&plan.server, None, plan.nodes, true, |number| {
             let path = plan.data_dir.as_ref().map(|path| path.join(format!("{}-{round}-{number}", std::process::id())));
             path.map(|path| ("WRS_DATA_DIR".to_owned(), path.display().to_string())).into_iter().collect()
         })

@@ -15,7 +15,6 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io;
     use std::process::ExitCode;
     use std::time::Duration;
     use wrs_benches::arguments::{Arguments, end};
@@ -75,41 +74,48 @@ mod linux {
                 window: arguments.get_or("window", 64)?,
                 pattern,
             };
-            let mut table: Vec<Vec<Crossed>> = vec![Vec::new(); nodes.len()];
+            let cells: Vec<Cell> = nodes.iter().flat_map(|&nodes| Cell::of(nodes)).collect();
+            let mut table: Vec<Vec<Crossed>> = vec![Vec::new(); cells.len()];
             for round in 0..rounds {
-                for turn in 0..nodes.len() {
-                    let at = (round + turn) % nodes.len();
-                    let (Some(row), Some(count)) = (table.get_mut(at), nodes.get(at)) else { continue };
-                    let crossed = measure(&load, &server, *count, node_core, warm_up, length);
+                for turn in 0..cells.len() {
+                    let at = (round + turn) % cells.len();
+                    let (Some(row), Some(cell)) = (table.get_mut(at), cells.get(at)) else { continue };
+                    let cluster = Cluster::start(&server, Some(node_core), cell.nodes, cell.joined, |_| Vec::new());
+                    let crossed = cluster.and_then(|cluster| load.run(&cluster, warm_up, length));
                     row.push(crossed.map_err(|error| error.to_string())?);
                 }
             }
-            sound &= tell(&load.pattern, &nodes, &table);
+            sound &= tell(&load.pattern, &cells, &table);
         }
         Ok(sound)
     }
 
-    fn measure(
-        load: &Crossing,
-        server: &str,
+    /// So many nodes, and whether they are one service.
+    #[derive(Clone, Copy, PartialEq)]
+    struct Cell {
         nodes: usize,
-        core: usize,
-        warm_up: Duration,
-        length: Duration,
-    ) -> io::Result<Crossed> {
-        let cluster = Cluster::start(server, Some(core), nodes, |_| Vec::new())?;
-        load.run(&cluster, warm_up, length)
+        joined: bool,
     }
 
-    /// A row for each number of nodes: medians, and the median of the rounds' ratios to the first.
-    fn tell(pattern: &str, nodes: &[usize], table: &[Vec<Crossed>]) -> bool {
+    impl Cell {
+        /// Beside a cluster as many nodes that know nothing of each other: what sharing a core costs them.
+        fn of(nodes: usize) -> Vec<Cell> {
+            let both = [true, false].map(|joined| Cell { nodes, joined });
+            both.into_iter().take(nodes.min(2)).collect()
+        }
+    }
+
+    /// A row for each cell: medians, and the medians of the rounds' ratios to the first cell.
+    fn tell(pattern: &str, cells: &[Cell], table: &[Vec<Crossed>]) -> bool {
         let mut sound = true;
-        for (count, row) in nodes.iter().zip(table) {
+        for (cell, row) in cells.iter().zip(table) {
             let lost: u64 = row.iter().map(|crossed| crossed.lost).sum();
             let one = table.first().into_iter().flatten();
             let ratios: Vec<f64> = row.iter().zip(one).map(|(crossed, one)| crossed.per_cpu / one.per_cpu).collect();
             println!(
-                "| {pattern} | {count} | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {lost} |",
+                "| {pattern} | {}{} | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {lost} |",
+                cell.nodes,
+                if cell.joined { "" } else { " apart" },
                 median(row.iter().map(|crossed| crossed.per_cpu)),
                 median(row.iter().map(|crossed| crossed.per_second)),
                 median(ratios.iter().copied()),

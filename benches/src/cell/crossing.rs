@@ -1,4 +1,5 @@
-//! Messages between clients of any node: many channels, whose clients are on nodes that chance has drawn.
+//! Messages between clients of any node: many channels, whose clients are on nodes that chance has drawn. Where the nodes are
+//! no cluster, all clients of a channel are on one node, which has as many as any other.
 //!
 //! Every receipt counts: of a message, of a request, of a reply. A channel's window is full while so many of its messages
 //! have not had all their receipts, and is filled again when half of them have.
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Crossing {
     /// `pub-sub`, `push-pull`, `fan-in-out` or `req-repl`.
     pub pattern: String,
-    /// Channels.
+    /// Channels for each node: more nodes are there for more clients.
     pub channels: usize,
     /// Clients of each that send; one in req-repl.
     pub senders: usize,
@@ -127,8 +128,9 @@ impl Crossing {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             addresses.get((seed >> 33) as usize % addresses.len()).copied().ok_or_else(|| io::Error::other("no node"))
         };
-        for number in 0..self.channels {
-            let room = Service::Relay(draw()?).room(&self.pattern)?;
+        for number in 0..self.channels * addresses.len() {
+            let own = addresses.get(number % addresses.len()).copied().filter(|_| !cluster.joined);
+            let room = Service::Relay(own.map_or_else(&mut draw, Ok)?).room(&self.pattern)?;
             let mut channel = Channel { senders: Vec::new(), sent: 0, got: 0 };
             for client in 0..self.senders + self.receivers {
                 let sends = client < self.senders;
@@ -137,7 +139,8 @@ impl Crossing {
                 if sends {
                     channel.senders.push(conns.len());
                 }
-                let conn = Conn::open(&Room { address: draw()?, path }, conns.len(), poll)?;
+                let address = own.map_or_else(&mut draw, Ok)?;
+                let conn = Conn::open(&Room { address, path }, conns.len(), poll)?;
                 conns.push((conn, number));
             }
             channels.push(channel);

@@ -15,12 +15,15 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Nodes that are ready; they are killed when this is dropped.
 pub struct Cluster {
-    /// The first founded it, the others joined.
+    /// The first founded it, the others joined; or each is alone.
     pub nodes: Vec<Server>,
+    /// Whether they are one service.
+    pub joined: bool,
 }
 
 impl Cluster {
-    /// Starts `count` nodes on one core; `environment` says what each is told beside its ports.
+    /// Starts `count` nodes on one core, which join each other or stay alone; `environment` says what each is told beside its
+    /// ports.
     ///
     /// # Errors
     /// One does not start, does not join, or is not ready in time.
@@ -28,6 +31,7 @@ impl Cluster {
         command: &str,
         core: Option<usize>,
         count: usize,
+        joined: bool,
         environment: impl Fn(usize) -> Vec<(String, String)>,
     ) -> io::Result<Self> {
         let mut nodes: Vec<Server> = Vec::new();
@@ -35,14 +39,14 @@ impl Cluster {
             let mut environment = environment(number);
             environment.push(("WRS_MAX_STARTUP_DELAY".to_owned(), "0".to_owned()));
             let node = Server::start(command, core, true, &environment)?;
-            if let Some(first) = nodes.first() {
+            if let Some(first) = nodes.first().filter(|_| joined) {
                 let path = format!("/cluster/join/127.0.0.1:{}", first.node_port);
                 call(&mut TcpStream::connect(node.address)?, node.address, "POST", &path, "")?;
             }
             nodes.push(node);
         }
         nodes.iter().try_for_each(|node| wait_until_ready(node.address))?;
-        Ok(Self { nodes })
+        Ok(Self { nodes, joined })
     }
 
     /// Where each listens for clients.

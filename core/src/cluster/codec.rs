@@ -212,6 +212,11 @@ pub(super) mod tests {
         )
     }
 
+    /// The plainest.
+    pub(in crate::cluster) fn echo() -> Channel {
+        Channel { pattern: Pattern::Echo, client_limit: None, timeout_ms: None, token: TokenHash::of("x") }
+    }
+
     pub(in crate::cluster) fn channel() -> impl Strategy<Value = Channel> {
         let number = || proptest::option::of(any::<u64>());
         (0..5usize, number(), number(), any::<[u8; 32]>()).prop_map(|(pattern, client_limit, timeout_ms, token)| {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use wrs_raft::{Action, Boot, ClusterId, EntryKind, Incarnation, Input, Message, Raft, ReadMode, ReadToken, Role};
 
 use super::wire::{ControlMessage, Refusal};
-use super::{Cluster, Deed, Founders, Leading, StartError, codec, draw};
+use super::{Cluster, Deed, Founders, Leading, StartError, Transfers, codec, draw};
 use crate::catalogue::Command;
 use crate::config::NodeAddress;
 use crate::event::Event;
@@ -72,6 +72,8 @@ impl Cluster {
         let raft =
             Raft::new(config, boot, raft_time(self.now)).map_err(|error| StartError::Settings(error.to_string()))?;
         self.group = Some(Group::new(raft));
+        // Terms count anew in each cluster.
+        self.transfers = Transfers::default();
         self.me.cluster = Some(cluster);
         self.deeds.push_back(Deed::Report(Event::ClusterEntered { cluster: format!("{cluster:016x}") }));
         Ok(())
@@ -176,7 +178,10 @@ impl Cluster {
         if message.from != raft_id(from) {
             return;
         }
-        if matches!(message.body, wrs_raft::Body::Snapshot { .. }) && !self.has_arrived() {
+        if let wrs_raft::Body::Snapshot { meta } = &message.body
+            && !self.transfers.has_arrived()
+            && !self.is_known(meta.index)
+        {
             // Its bytes come first.
             return;
         }

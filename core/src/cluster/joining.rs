@@ -11,7 +11,7 @@ use wrs_raft::{Boot, EntryKind};
 use super::codec::{self, VERSION_MIN};
 use super::deed::{Deed, Done, Refused, State};
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest};
-use super::{Changes, Cluster, Members, Snapshots, draw};
+use super::{Changes, Cluster, Members, Snapshots, Transfers, draw};
 use crate::config::NodeAddress;
 use crate::id::{Life, NodeId};
 use crate::members::Member;
@@ -253,6 +253,7 @@ impl Cluster {
         self.members = Members::new();
         (self.leading, self.leader) = (None, None);
         self.snapshots = Snapshots::default();
+        self.transfers = Transfers::default();
         self.forming.forget();
         if had_group {
             self.channels = 0;

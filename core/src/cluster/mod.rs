@@ -28,6 +28,7 @@ mod membership;
 mod operate;
 mod recovery;
 mod snapshot;
+mod transfer;
 pub mod wire;
 mod yielding;
 
@@ -70,6 +71,7 @@ use lease::{Leading, Lease, Spans};
 use links::{Links, Meetings, Since};
 use recovery::Recovery;
 use snapshot::Snapshots;
+use transfer::Transfers;
 use yielding::Yielding;
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
@@ -134,6 +136,7 @@ pub struct Cluster {
     changes: Changes,
     lease: Lease,
     snapshots: Snapshots,
+    transfers: Transfers,
     disk: Option<Disk>,
     leading: Option<Leading>,
     /// Whom this node takes for the leader.
@@ -218,6 +221,7 @@ impl Cluster {
             changes: Changes::default(),
             lease: Lease::default(),
             snapshots: Snapshots::default(),
+            transfers: Transfers::default(),
             disk: None,
             leading: None,
             leader: None,

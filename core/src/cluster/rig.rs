@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::codec::tests::echo;
 use super::*;
 use crate::action::Store;
-use crate::admission::TokenHash;
-use crate::catalogue::{Catalogue, Channel};
-use crate::id::ChannelId;
-use crate::pattern::Pattern;
+use crate::catalogue::Catalogue;
+use crate::event::Event;
+use crate::id::{ChannelId, DialId};
 
 /// One node and what stands around it.
 pub(super) struct Peer {
@@ -44,8 +44,6 @@ pub(super) struct Peer {
     wakes: Option<Time>,
     paused_until: Time,
 }
-
-use crate::event::Event;
 
 /// Something under way.
 enum Mail {
@@ -102,8 +100,6 @@ impl Disk {
         self.queue.clear();
     }
 }
-
-use crate::id::DialId;
 
 #[derive(Clone)]
 struct Link {
@@ -373,17 +369,21 @@ impl Rig {
     // Changes.
 
     pub(super) fn create(&mut self, n: usize) -> u64 {
-        self.last_ticket += 1;
-        let (ticket, bits) = (self.last_ticket, self.random.bits128());
-        let id = ChannelId::from_bits(bits, 16);
-        self.wanted.insert(ticket, id);
-        let channel =
-            Channel { pattern: Pattern::Echo, client_limit: None, timeout_ms: None, token: TokenHash::of("x") };
+        self.create_many(n, 1)
+    }
+
+    pub(super) fn create_many(&mut self, n: usize, count: usize) -> u64 {
         let now = self.local(n);
-        let command = Command::Create { id, channel };
-        self.nodes.get_mut(&n).unwrap().cluster.propose(now, ShardId(0), Ticket(ticket), command);
+        let peer = self.nodes.get_mut(&n).unwrap();
+        for _ in 0..count {
+            self.last_ticket += 1;
+            let (ticket, id) = (self.last_ticket, ChannelId::from_bits(self.random.bits128(), 16));
+            self.wanted.insert(ticket, id);
+            let command = Command::Create { id, channel: echo() };
+            peer.cluster.propose(now, ShardId(0), Ticket(ticket), command);
+        }
         self.perform(n);
-        ticket
+        self.last_ticket
     }
 
     pub(super) fn told(&self, n: usize, ticket: u64) -> Option<Outcome> {

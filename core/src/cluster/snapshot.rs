@@ -1,4 +1,5 @@
-//! The whole of what is agreed on as bytes: made in small slices while changes go on, brought to others in chunks, restored.
+//! The whole of what is agreed on as bytes: made in small slices while changes go on, and restored. [`transfer`](super::transfer)
+//! brings them to others.
 //!
 //! The catalogue is written in the order of its ids. What changes behind the pen is noted and written again at the end, so that
 //! the bytes are the state as of one number although no turn of the loop ever takes long. Rule guarded: a slice is a few
@@ -8,19 +9,15 @@
 //! lives whose clients may linger, last change of each life.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use wrs_raft::snapshot::{Incoming, Outgoing, Part, Received, SnapshotId};
-use wrs_raft::{Input, Message, SnapshotMeta};
+use wrs_raft::{Input, SnapshotMeta};
 
 use super::codec::{put_channel, read_channel};
 use super::fields::{Reader, put_count, put_member};
-use super::group::{raft_id, raft_time};
-use super::wire::ControlMessage;
 use super::{Cluster, Deed, State};
 use crate::catalogue::{Catalogue, Channel, Command};
-use crate::id::{ChannelId, Life, NodeId};
+use crate::id::{ChannelId, Life};
 use crate::members::Members;
 
 const VERSION: u8 = 1;
@@ -29,12 +26,6 @@ const CHANNEL: u8 = 1;
 const NO_CHANNEL: u8 = 2;
 /// Channels in one slice.
 const SLICE_CHANNELS: usize = 512;
-/// Bytes in one chunk of a transfer.
-const CHUNK_BYTES: u64 = 256 * 1024;
-/// When a chunk that nobody has answered is sent again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest snapshot that is taken from another node, in bytes.
-const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 
 /// A snapshot that is being made.
 #[derive(Debug, Default)]
@@ -155,24 +146,7 @@ pub(super) fn read(bytes: &Bytes) -> Option<Whole> {
     reader.end(Whole { channels, members, seen: seen.into_iter().collect() })
 }
 
-/// One on its way to another node.
-#[derive(Debug)]
-struct Sending {
-    outgoing: Outgoing,
-    id: SnapshotId,
-    bytes: Bytes,
-    /// Raft's message, for when it is there.
-    message: Bytes,
-}
-
-/// One on its way here.
-#[derive(Debug)]
-struct Receiving {
-    incoming: Incoming,
-    bytes: BytesMut,
-}
-
-/// The newest snapshot, and those under way.
+/// The newest snapshot, and the next.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     making: Option<Making>,
@@ -184,10 +158,6 @@ pub(super) struct Snapshots {
     pub(super) newest: Option<(u64, Bytes)>,
     /// Bytes of the one before, which the log must outgrow.
     last_bytes: u64,
-    sending: BTreeMap<NodeId, Sending>,
-    receiving: Option<Receiving>,
-    /// One that is here whole and whose message Raft is looking at.
-    arrived: Option<Bytes>,
 }
 
 impl Snapshots {
@@ -200,6 +170,11 @@ impl Snapshots {
     pub(super) fn keep(&mut self, index: u64, bytes: Bytes) {
         self.last_bytes = bytes.len() as u64;
         self.newest = Some((index, bytes));
+    }
+
+    /// The bytes of the newest, if it is the one as of `index`.
+    pub(super) fn bytes_at(&self, index: u64) -> Option<Bytes> {
+        self.newest.as_ref().filter(|(newest, _)| *newest == index).map(|(_, bytes)| bytes.clone())
     }
 
     /// A change is handed to the shard.
@@ -261,109 +236,9 @@ impl Cluster {
         self.snapshots.wanted = true;
     }
 
-    /// Whether the bytes that Raft's next message stands for are here.
-    pub(super) fn has_arrived(&self) -> bool {
-        self.snapshots.arrived.is_some()
-    }
-
-    // To others.
-
-    /// Raft wants another node to have the newest snapshot.
-    pub(super) fn send_snapshot(&mut self, to: wrs_raft::NodeId, message: &Message) {
-        let node = NodeId(to.0);
-        let wrs_raft::Body::Snapshot { meta } = &message.body else { return };
-        let bytes = match &self.snapshots.newest {
-            Some((index, bytes)) if *index == meta.index => bytes.clone(),
-            _ => {
-                self.snapshots.wanted = true;
-                self.step(Input::SnapshotSent { to, delivered: false });
-                return;
-            }
-        };
-        let id = SnapshotId::of(meta.index, meta.term, &bytes);
-        let mut encoded = BytesMut::new();
-        wrs_raft::wire::encode(message, &mut encoded);
-        let outgoing = Outgoing::new(id, CHUNK_BYTES, RETRY_AFTER);
-        self.snapshots.sending.insert(node, Sending { outgoing, id, bytes, message: encoded.freeze() });
-        self.send_chunks(node);
-    }
-
-    /// Sends what is due of a transfer.
-    fn send_chunks(&mut self, node: NodeId) {
-        let now = raft_time(self.now);
-        let Some(sending) = self.snapshots.sending.get_mut(&node) else { return };
-        if sending.outgoing.is_done() {
-            self.snapshots.sending.remove(&node);
-            self.step(Input::SnapshotSent { to: raft_id(node), delivered: true });
-            return;
-        }
-        let Some(range) = sending.outgoing.next(now) else { return };
-        let ends = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(sending.bytes.len());
-        let chunk = sending.bytes.slice(ends(range.start)..ends(range.end));
-        let mut part = BytesMut::new();
-        wrs_raft::wire::encode_part(&Part::chunk(sending.id, range.start, chunk), &mut part);
-        let message = sending.message.clone();
-        if !self.post_to(node, &ControlMessage::Part { message, part: part.freeze() }) {
-            self.snapshots.sending.remove(&node);
-            self.step(Input::SnapshotSent { to: raft_id(node), delivered: false });
-        }
-    }
-
-    /// Chunks that nobody has answered are sent again.
-    pub(super) fn look_at_transfers(&mut self) {
-        let nodes: Vec<NodeId> = self.snapshots.sending.keys().copied().collect();
-        for node in nodes {
-            self.send_chunks(node);
-        }
-    }
-
-    // From others.
-
-    pub(super) fn heard_part(&mut self, node: NodeId, message: &Bytes, part: &Bytes) {
-        match wrs_raft::wire::decode_part(part) {
-            Ok(Part::Want { id, offset }) => {
-                if let Some(sending) = self.snapshots.sending.get_mut(&node).filter(|sending| sending.id == id) {
-                    sending.outgoing.wanted(offset);
-                    self.send_chunks(node);
-                }
-            }
-            Ok(Part::Chunk { id, offset, checksum, bytes }) if id.bytes <= SNAPSHOT_BYTES_MAX => {
-                self.take_chunk(node, message, id, (offset, checksum, bytes));
-            }
-            _ => {}
-        }
-    }
-
-    fn take_chunk(&mut self, node: NodeId, message: &Bytes, id: SnapshotId, chunk: (u64, u32, Bytes)) {
-        if self.snapshots.receiving.as_ref().is_none_or(|receiving| receiving.incoming.id() != id) {
-            self.snapshots.receiving = Some(Receiving { incoming: Incoming::new(id), bytes: BytesMut::new() });
-        }
-        let Some(receiving) = &mut self.snapshots.receiving else { return };
-        match receiving.incoming.receive(chunk.0, chunk.1, chunk.2) {
-            Received::Write { bytes, .. } => receiving.bytes.extend_from_slice(&bytes),
-            Received::Nothing => {}
-            // It may have begun again.
-            Received::Damaged => {
-                let have = usize::try_from(receiving.incoming.have()).unwrap_or(0);
-                receiving.bytes.truncate(have);
-            }
-        }
-        let (complete, offset) = (receiving.incoming.is_complete(), receiving.incoming.have());
-        let mut part = BytesMut::new();
-        wrs_raft::wire::encode_part(&Part::Want { id, offset }, &mut part);
-        self.post_to(node, &ControlMessage::Part { message: Bytes::new(), part: part.freeze() });
-        if complete && let Some(receiving) = self.snapshots.receiving.take() {
-            self.snapshots.arrived = Some(receiving.bytes.freeze());
-            self.heard_raft(node, message);
-            // Raft says what it makes of it at once, or has no use for it.
-            self.run();
-            self.snapshots.arrived = None;
-        }
-    }
-
     /// Raft takes a snapshot in place of its log: the bytes have arrived before.
     pub(super) fn restore_arrived(&mut self, meta: &SnapshotMeta) -> Option<Bytes> {
-        let bytes = self.snapshots.arrived.take()?;
+        let bytes = self.transfers.arrived()?;
         match read(&bytes) {
             Some(whole) => {
                 self.snapshots.making = None;
@@ -397,12 +272,23 @@ impl Cluster {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::codec::tests::{channel, member};
+    use super::super::codec::tests::{channel, echo, member};
     use super::*;
+    use crate::id::NodeId;
     use crate::time::Time;
+
+    /// The bytes that say that there are `members` and `count` channels.
+    pub(in super::super) fn snapshot_of(members: &Members, count: u128) -> Bytes {
+        let mut making = Making::new();
+        for n in 0..count {
+            put_item(&mut making.out, ChannelId::from_bits(n, 16), Some(&echo()));
+        }
+        put_rest(&mut making.out, members, &BTreeMap::new());
+        making.out.freeze()
+    }
 
     proptest! {
         /// Whatever changes between two slices, the bytes are the state at the end.

@@ -460,3 +460,36 @@ fn leases_of_a_leader_that_hands_over_are_waited_for() {
         rig.check_nothing_lost();
     }
 }
+
+#[test]
+fn a_long_snapshot_arrives_although_leaders_change_and_chunks_are_lost() {
+    for seed in 0..seeds(1) {
+        let mut rig = Rig::new(seed);
+        rig.config.snapshot_length = 2_000;
+        rig.found(4);
+        rig.settle_within(millis(4_000));
+        let away = (rig.leader().unwrap() + 1) % 4;
+        rig.kill(away);
+        for _ in 0..10 {
+            let leader = rig.leader().unwrap();
+            rig.create_many(leader, 1_000);
+            rig.pass(millis(100));
+        }
+        rig.pass(millis(1_000));
+        assert!(rig.made.len() > 9_000, "{}", rig.made.len());
+        rig.loss_percent = 20;
+        rig.add(away, None);
+        for _ in 0..6 {
+            rig.pass(millis(400));
+            // It goes on sending to the one that is brought up.
+            let Some(leader) = rig.leader() else { continue };
+            (0..4).filter(|n| ![leader, away].contains(n)).for_each(|n| rig.cut(leader, n));
+            rig.pass(millis(1_600));
+            rig.heal();
+        }
+        rig.loss_percent = 0;
+        rig.settle_within(millis(30_000));
+        rig.pass(millis(1_500));
+        rig.check_nothing_lost();
+    }
+}

@@ -643,7 +643,7 @@ impl Gate {
     }
 
     fn report(&self, event: Event, out: &mut Actions) {
-        out.push(Action::Report(event));
+        out.push(Action::Report(Box::new(event)));
     }
 
     /// Ends a connection, whatever it was.

@@ -19,11 +19,24 @@ pub struct Turn {
     pub passed: Option<u64>,
 }
 
-/// Clients in the order in which they are served.
+/// Where a client stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    client: ClientId,
+    /// Who is served before it, and who after it.
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+/// Clients in the order in which they are served: a list through a slab, so that a turn looks nothing up, and an index for
+/// those who come and go.
 #[derive(Debug, Default, Clone)]
 pub struct Queue {
-    order: BTreeMap<u64, ClientId>,
-    stamps: BTreeMap<ClientId, u64>,
+    places: Vec<Place>,
+    free: Vec<usize>,
+    head: Option<usize>,
+    tail: Option<usize>,
+    index: BTreeMap<ClientId, usize>,
     next: u64,
 }
 
@@ -36,47 +49,55 @@ impl Queue {
     /// A queue in the order of the stamps that another home gave.
     pub fn restore(mut stamped: Vec<(u64, ClientId)>) -> Self {
         stamped.sort_unstable();
-        let mut queue =
-            Queue { next: stamped.last().map_or(0, |(stamp, _)| stamp.saturating_add(1)), ..Queue::default() };
+        let mut queue = Queue::new();
         for (stamp, client) in stamped {
-            // No home gives a stamp twice; should one have, the other client goes to the tail.
-            if let Some(earlier) = queue.order.insert(stamp, client) {
-                queue.stamps.remove(&earlier);
-                queue.to_tail(earlier);
-            }
-            queue.stamps.insert(client, stamp);
+            // Stamps go up: a client keeps the one it has, unless a home gave one twice.
+            queue.next = queue.next.max(stamp);
+            queue.to_tail(client);
         }
         queue
     }
 
     /// Puts a client at the tail, from wherever it stood: its new stamp.
     pub fn to_tail(&mut self, client: ClientId) -> u64 {
-        self.remove(client);
-        let stamp = self.next;
-        self.order.insert(stamp, client);
-        self.stamps.insert(client, stamp);
-        self.next += 1;
-        stamp
+        match self.index.get(&client) {
+            Some(at) => self.move_to_tail(*at),
+            None => {
+                let place = Place { client, before: None, after: None };
+                let at = self.free.pop().unwrap_or(self.places.len());
+                match self.places.get_mut(at) {
+                    Some(free) => *free = place,
+                    None => self.places.push(place),
+                }
+                self.index.insert(client, at);
+                self.append(at)
+            }
+        }
     }
 
     /// Takes a client out; nothing if it is not in.
     pub fn remove(&mut self, client: ClientId) {
-        if let Some(stamp) = self.stamps.remove(&client) {
-            self.order.remove(&stamp);
+        if let Some(at) = self.index.remove(&client) {
+            self.unlink(at);
+            self.free.push(at);
         }
     }
 
     /// Who gets the next message of `sender`. A sender at the head goes to the tail first, so that it gets its own
     /// message only when it is alone in the queue; `None` when the queue is empty.
     pub fn choose(&mut self, sender: ClientId) -> Option<Turn> {
-        let passed = (self.head()? == sender && self.order.len() > 1).then(|| self.to_tail(sender));
-        let client = self.head()?;
-        Some(Turn { client, stamp: self.to_tail(client), passed })
+        let (mut at, mut client) = self.head()?;
+        let mut passed = None;
+        if client == sender && self.len() > 1 {
+            passed = Some(self.move_to_tail(at));
+            (at, client) = self.head()?;
+        }
+        Some(Turn { client, stamp: self.move_to_tail(at), passed })
     }
 
     /// Who gets the next request of `sender`, never `sender` itself: alone is nobody.
     pub fn choose_other(&mut self, sender: ClientId) -> Option<Turn> {
-        if self.order.len() == 1 && self.head()? == sender {
+        if self.len() == 1 && self.head()?.1 == sender {
             return None;
         }
         self.choose(sender)
@@ -84,16 +105,49 @@ impl Queue {
 
     /// How many clients stand in it.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.index.len()
     }
 
     /// Whether nobody stands in it.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.index.is_empty()
     }
 
-    fn head(&self) -> Option<ClientId> {
-        self.order.first_key_value().map(|(_, client)| *client)
+    fn head(&self) -> Option<(usize, ClientId)> {
+        self.head.and_then(|at| Some((at, self.places.get(at)?.client)))
+    }
+
+    fn move_to_tail(&mut self, at: usize) -> u64 {
+        self.unlink(at);
+        self.append(at)
+    }
+
+    /// Takes a place out of the list.
+    fn unlink(&mut self, at: usize) {
+        let Some(Place { before, after, .. }) = self.places.get(at).copied() else { return };
+        match before.and_then(|before| self.places.get_mut(before)) {
+            Some(place) => place.after = after,
+            None => self.head = after,
+        }
+        match after.and_then(|after| self.places.get_mut(after)) {
+            Some(place) => place.before = before,
+            None => self.tail = before,
+        }
+    }
+
+    /// Puts a place that is not in the list at its end.
+    fn append(&mut self, at: usize) -> u64 {
+        let before = self.tail.replace(at);
+        match before.and_then(|before| self.places.get_mut(before)) {
+            Some(place) => place.after = Some(at),
+            None => self.head = Some(at),
+        }
+        if let Some(place) = self.places.get_mut(at) {
+            *place = Place { client: place.client, before, after: None };
+        }
+        let stamp = self.next;
+        self.next = stamp.saturating_add(1);
+        stamp
     }
 }
 
@@ -153,6 +207,14 @@ mod tests {
             let mut other = Queue::restore(stamps.iter().map(|(client, stamp)| (*stamp, *client)).collect());
             assert_eq!(other.choose(client(99)).unwrap().client, queue.clone().choose(client(99)).unwrap().client);
         }
+    }
+
+    #[test]
+    fn a_stamp_that_was_given_twice_loses_nobody_his_place() {
+        let mut queue = Queue::restore(vec![(7, client(2)), (3, client(1)), (7, client(3))]);
+        let served: Vec<_> = (0..4).filter_map(|_| queue.choose(client(99))).collect();
+        assert_eq!(served.iter().map(|turn| turn.client.serial).collect::<Vec<_>>(), [1, 2, 3, 1]);
+        assert!(served.iter().all(|turn| turn.stamp > 8), "{served:?}");
     }
 
     proptest! {

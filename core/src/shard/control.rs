@@ -22,12 +22,15 @@ use crate::metrics::{Counter, Gauge, Limit};
 use crate::peer::{PeerId, PeerMessage, Ticket};
 use crate::probe::Probe;
 use crate::random::Random;
+use crate::router::Router;
 use crate::time::Time;
 
 /// The stream of the node's key that the control plane draws from.
 pub(super) const CONTROL_STREAM: u64 = u64::MAX;
 /// The one that the gate draws from.
 const GATE_STREAM: u64 = u64::MAX - 1;
+/// Messages to other nodes that wait for the end of a turn, at most.
+const LETTERS_MAX: usize = 256;
 
 /// What shard 0 has beside a shard's own.
 pub(super) struct Control {
@@ -100,6 +103,14 @@ impl Control {
     fn next_deed(&mut self) -> Option<Deed> {
         self.gathered = self.gathers;
         if self.gathers { None } else { self.cluster.next_deed() }
+    }
+
+    /// Whether what is to be said to other nodes is to wait for what else comes in this turn: one frame to each, and one write,
+    /// is much less work than one for each read.
+    fn gathers_mail(&mut self, router: &Router) -> bool {
+        let waits = self.gathers && router.outbox.len() < LETTERS_MAX;
+        self.gathered |= waits && router.has_mail();
+        waits
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -255,13 +266,15 @@ impl Shard {
             }
             // What has been gathered goes when nothing more can join it; some of it may be for this shard.
             self.router.flush(out);
-            self.router.say_over(out);
+            if !self.control.as_mut().is_some_and(|control| control.gathers_mail(&self.router)) {
+                self.router.say_over(out);
+            }
             if self.router.inbox.is_empty() && !self.answer_arrivals(now, out) {
                 break;
             }
         }
         let Some(control) = &mut self.control else { return };
-        if self.router.outbox.is_empty() {
+        if self.router.outbox.is_empty() || control.gathers_mail(&self.router) {
             return;
         }
         let mut unwritten = None;
@@ -272,7 +285,7 @@ impl Shard {
             }
         }
         if let Some(life) = unwritten {
-            out.push(Action::Report(Event::Unmailed { life }));
+            out.push(Action::Report(Box::new(Event::Unmailed { life })));
         }
         control.gate.flush(now, out);
         control.note_due();

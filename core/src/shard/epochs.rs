@@ -390,7 +390,7 @@ impl Shard {
 
     /// Whether reads and connects are answered: the node is in a cluster, and its lease lasts.
     pub(super) fn is_serving(&self, now: Time) -> bool {
-        self.router.opened > 0 && (now < self.router.lease || mutant!(ServesWithoutLease))
+        self.router.opened > 0 && !self.left && (now < self.router.lease || mutant!(ServesWithoutLease))
     }
 
     /// The node was counted out, says the gate, or a sibling that has heard it sooner: what that one says next is of the next

@@ -198,9 +198,12 @@ impl Shard {
 
     /// The node can go on no longer: its clients are told to go to another, and it stops.
     pub(super) fn fail(&mut self, now: Time, out: &mut Actions) {
-        self.let_all_clients_go(now, out);
-        self.drain = Drain::Announced(now);
         self.left = true;
+        self.let_all_clients_go(now, out);
+        // The others may count it out without its hearing of that any more: what it asked them may never be answered, and it
+        // asks them nothing more.
+        self.forget_surveyed(now, |_| true, out);
+        self.drain = Drain::Announced(now);
         self.drain_is_due(now, out);
     }
 }

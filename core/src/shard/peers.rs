@@ -12,7 +12,7 @@ use crate::metrics::{Counter, Gauge};
 use crate::peer::{Handed, Leg, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
-use crate::wire::frame::{self, CloseCode};
+use crate::wire::frame::CloseCode;
 
 /// The epoch of an answer that no home has given: it counts in all.
 const ANY_EPOCH: u64 = 0;
@@ -95,8 +95,8 @@ impl Shard {
 
     /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
     fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
-        if let PeerMessage::Deliver { channel, from, to: (life, shard), handed, tell, .. } = message {
-            for Handed { serial, .. } in handed.iter().filter(|handed| handed.decision.is_none()) {
+        if let PeerMessage::Deliver { channel, from, to: (life, shard), epoch: None, handed, tell, .. } = message {
+            for Handed { serial, .. } in handed {
                 let to = ClientId { life: *life, shard: *shard, serial: *serial };
                 self.router.miss(WayBill { channel: *channel, from: *from, to, tell: *tell }, out);
             }
@@ -224,16 +224,13 @@ impl Shard {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Ask { channel, frames, from, wish, number, .. } => {
-                if let Some(full) = self.router.ask(Question { channel, from, wish }, number, &frames, out) {
+            PeerMessage::Ask { channel, frames, from, wishes, number, .. } => {
+                if let Some(full) = self.router.ask(&Question { channel, from, wishes }, number, &frames, out) {
                     return Heard::Full(full, Leg::Land);
                 }
             }
-            PeerMessage::Deliver { channel, frames, from, to: (life, shard), handed, tell } => {
-                for (Handed { serial, decision }, frame) in handed.into_iter().zip(frame::whole(&frames)) {
-                    let to = ClientId { life, shard, serial };
-                    self.router.deliver(WayBill { channel, from, to, tell }, frame, decision, out);
-                }
+            PeerMessage::Deliver { channel, frames, from, to, epoch, handed, tell } => {
+                self.router.deliver((channel, from, tell), epoch, (to, &handed), &frames, out);
             }
             PeerMessage::Given(_, numbers) => self.settle(numbers, out),
             PeerMessage::Stamped { client, epoch, stamp } => {

@@ -98,6 +98,8 @@ impl Shard {
             Purpose::Expire if mutant!(ExpiresByOwnClockAlone) => (false, false),
             Purpose::Get { .. } | Purpose::List { .. } | Purpose::Expire => (true, true),
         };
+        // Who has left, or can go on no longer, may be counted out already and get no answer.
+        let nodes = nodes && !self.left;
         let tallies = channels.iter().map(|channel| self.tally(*channel)).collect();
         let mut questions: BTreeMap<PeerId, Vec<usize>> = BTreeMap::new();
         for (index, channel) in channels.iter().enumerate() {

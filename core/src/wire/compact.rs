@@ -3,7 +3,7 @@
 //! A number takes seven bits a byte, the lowest first, and has exactly one encoding. Reading never panics, takes no memory
 //! for a count that the bytes cannot hold, and gives payloads out as slices of its input. Nothing here knows a message.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{ChannelId, ClientId, Life, ShardId};
 
@@ -58,18 +58,26 @@ pub fn put_client(out: &mut BytesMut, client: ClientId) {
 /// Bytes read from the front. `None`: they do not hold what was asked for.
 #[derive(Debug)]
 pub struct Reader {
-    rest: Bytes,
+    bytes: Bytes,
+    at: usize,
 }
 
 impl Reader {
     /// Reads `bytes`.
     pub fn new(bytes: Bytes) -> Self {
-        Reader { rest: bytes }
+        Reader { bytes, at: 0 }
     }
 
     /// One byte.
     pub fn byte(&mut self) -> Option<u8> {
-        self.rest.try_get_u8().ok()
+        let byte = self.bytes.get(self.at).copied()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// How many bytes are left.
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     /// Exactly 0 or 1, so that every value has one encoding.
@@ -83,7 +91,9 @@ impl Reader {
 
     /// Eight bytes, little-endian.
     pub fn fixed(&mut self) -> Option<u64> {
-        self.rest.try_get_u64_le().ok()
+        let eight = self.bytes.get(self.at..)?.first_chunk()?;
+        self.at += eight.len();
+        Some(u64::from_le_bytes(*eight))
     }
 
     /// A number that [`put_wide`] wrote.
@@ -133,17 +143,21 @@ impl Reader {
     /// A count of things that take at least `bytes_min` each; `max` of them at most.
     pub fn count(&mut self, bytes_min: usize, max: usize) -> Option<usize> {
         let count = self.size()?;
-        (count <= max && count <= self.rest.len() / bytes_min.max(1)).then_some(count)
+        (count <= max && count <= self.left() / bytes_min.max(1)).then_some(count)
     }
 
     /// So many bytes, as a slice of the input.
     pub fn bytes(&mut self, count: usize) -> Option<Bytes> {
-        (count <= self.rest.len()).then(|| self.rest.split_to(count))
+        let start = (count <= self.left()).then_some(self.at)?;
+        self.at += count;
+        Some(self.bytes.slice(start..self.at))
     }
 
     /// All that is left, as a slice of the input.
     pub fn rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.rest)
+        let rest = self.bytes.slice(self.at..);
+        self.at = self.bytes.len();
+        rest
     }
 
     /// A channel's name.
@@ -169,7 +183,7 @@ impl Reader {
 
     /// `value`, if nothing is left over.
     pub fn end<T>(self, value: T) -> Option<T> {
-        self.rest.is_empty().then_some(value)
+        (self.left() == 0).then_some(value)
     }
 }
 
@@ -195,7 +209,7 @@ mod tests {
             if let Some(number) = read.wide() {
                 let mut again = BytesMut::new();
                 put_wide(&mut again, number);
-                prop_assert_eq!(&again[..], &bytes[..bytes.len() - read.rest.len()]);
+                prop_assert_eq!(&again[..], &bytes[..bytes.len() - read.left()]);
             }
         }
     }

@@ -4,7 +4,9 @@
 //! [`message`](super::message). It guards the rule that a frame is refused as soon as its bytes show a fault, and that
 //! a length which a peer claims is only ever a number, never an allocation.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
 
 /// The longest header of a frame that a client sends: two bytes, eight of length, four of mask.
 pub const HEADER_BYTES_MAX: usize = 14;
@@ -289,13 +291,21 @@ pub fn own(bytes: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> {
     })
 }
 
-/// Whole frames of ours, one after another, each as a part of the same memory.
-pub fn whole(frames: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
-    let mut rest = frames.clone();
+/// Where each of whole frames of ours is, one after another.
+pub fn ranges(frames: &[u8]) -> impl Iterator<Item = Range<usize>> + use<'_> {
+    let mut at = 0;
     std::iter::from_fn(move || {
-        let length = own_frame_bytes(&rest).filter(|length| *length <= rest.len())?;
-        Some(rest.split_to(length))
+        let rest = frames.get(at..)?;
+        let length = own_frame_bytes(rest).filter(|length| *length <= rest.len())?;
+        let start = at;
+        at += length;
+        Some(start..at)
     })
+}
+
+/// How many whole frames of ours these are.
+pub fn count(frames: &[u8]) -> usize {
+    ranges(frames).count()
 }
 
 /// How many bytes the header of a frame of ours has.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{ChannelId, Life, ShardId};
-use crate::peer::{AskId, Decision, Handed, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wish};
+use crate::peer::{AskId, Handed, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wishes};
 use crate::time::Time;
 use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
 
@@ -97,6 +97,7 @@ fn lists_fit(message: &PeerMessage) -> bool {
         PeerMessage::Survey(_, channels) => channels.len() <= LIST_MAX,
         PeerMessage::Surveyed(_, tallies) => tallies.len() <= LIST_MAX,
         PeerMessage::Given(_, numbers) => numbers.len() <= LIST_MAX,
+        PeerMessage::Ask { wishes: Wishes::Replies(origins), .. } => origins.len() <= LIST_MAX,
         PeerMessage::Deliver { handed, .. } => (1..=LIST_MAX).contains(&handed.len()),
         PeerMessage::Reported { ledger, .. } => {
             let Ledger { seats, given, decided, interests } = &**ledger;
@@ -173,25 +174,24 @@ fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
             out.put_u8(u8::from(*back));
             frames.clone()
         }
-        PeerMessage::Ask { channel, frames, from, wish, number, epoch } => {
+        PeerMessage::Ask { channel, frames, from, wishes, number, epoch } => {
             put_channel(out, *channel);
             put_client(out, *from);
-            put_wish(out, *wish);
+            put_wishes(out, wishes);
             put_number(out, *number);
             put_number(out, *epoch);
             frames.clone()
         }
-        PeerMessage::Deliver { channel, frames, from, to, handed, tell } => {
+        PeerMessage::Deliver { channel, frames, from, to, epoch, handed, tell } => {
             put_channel(out, *channel);
             put_client(out, *from);
             put_place(out, *to);
             out.put_u8(u8::from(*tell));
+            put_optional(out, *epoch);
             put_number(out, handed.len() as u64);
-            for Handed { serial, decision } in handed {
+            for Handed { serial, number, stamp } in handed {
                 put_number(out, *serial);
-                out.put_u8(u8::from(decision.is_some()));
-                if let Some(Decision { epoch, number, stamp }) = decision {
-                    put_number(out, *epoch);
+                if epoch.is_some() {
                     put_number(out, *number);
                     put_optional(out, *stamp);
                 }
@@ -237,19 +237,28 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
         }
         ASK => {
             let (channel, from) = (reader.channel()?, reader.client()?);
-            let (wish, number, epoch) = (read_wish(reader)?, reader.number()?, reader.number()?);
-            PeerMessage::Ask { channel, from, wish, number, epoch, frames: reader.rest() }
+            let (wishes, number, epoch) = (read_wishes(reader)?, reader.number()?, reader.number()?);
+            PeerMessage::Ask { channel, from, wishes, number, epoch, frames: reader.rest() }
         }
         DELIVER => {
             let (channel, from, to, tell) = (reader.channel()?, reader.client()?, read_place(reader)?, reader.flag()?);
-            let count = reader.count(HANDED_BYTES_MIN, LIST_MAX).filter(|count| *count > 0)?;
-            let mut one = || Some(Handed { serial: reader.number()?, decision: read_decision(reader)? });
-            let handed = (0..count).map(|_| one()).collect::<Option<_>>()?;
-            PeerMessage::Deliver { channel, from, to, handed, tell, frames: reader.rest() }
+            let epoch = reader.optional()?;
+            let handed = list(reader, 1, |reader| {
+                let serial = reader.number()?;
+                Some(match epoch {
+                    Some(_) => Handed { serial, number: reader.number()?, stamp: reader.optional()? },
+                    None => Handed { serial, number: 0, stamp: None },
+                })
+            })?;
+            let frames = reader.rest();
+            if handed.is_empty() {
+                return None;
+            }
+            PeerMessage::Deliver { channel, from, to, epoch, handed, tell, frames }
         }
         GIVEN => {
-            let (asker, count) = (read_place(reader)?, reader.count(1, LIST_MAX)?);
-            PeerMessage::Given(asker, (0..count).map(|_| reader.number()).collect::<Option<_>>()?)
+            let asker = read_place(reader)?;
+            PeerMessage::Given(asker, list(reader, 1, Reader::number)?)
         }
         STAMPED => PeerMessage::Stamped { client: reader.client()?, epoch: reader.number()?, stamp: reader.number()? },
         REFUSED => PeerMessage::Refused(reader.client()?, read_undelivered(reader)?),
@@ -267,8 +276,16 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
 const CLIENT_BYTES_MIN: usize = 8 + 1 + 1;
 /// The least bytes that an ask's name takes.
 const ASK_BYTES_MIN: usize = CLIENT_BYTES_MIN;
-/// The least bytes that a receiver takes: a serial number and whether anything was decided.
-const HANDED_BYTES_MIN: usize = 1 + 1;
+
+/// A list of things that take at least `bytes_min` each.
+fn list<T>(reader: &mut Reader, bytes_min: usize, mut one: impl FnMut(&mut Reader) -> Option<T>) -> Option<Vec<T>> {
+    let count = reader.count(bytes_min, LIST_MAX)?;
+    let mut list = Vec::with_capacity(count);
+    for _ in 0..count {
+        list.push(one(reader)?);
+    }
+    Some(list)
+}
 
 /// A point in time, as how long ago it is, in nanoseconds: nodes have no common time. How long the message travels is not
 /// seen.
@@ -313,8 +330,7 @@ fn put_channels(out: &mut BytesMut, channels: &[ChannelId]) {
 }
 
 fn read_channels(reader: &mut Reader) -> Option<Vec<ChannelId>> {
-    let count = reader.count(1, LIST_MAX)?;
-    (0..count).map(|_| reader.channel()).collect()
+    list(reader, 1, Reader::channel)
 }
 
 fn read_survey(reader: &mut Reader) -> Option<PeerMessage> {
@@ -331,38 +347,30 @@ fn put_surveyed(out: &mut BytesMut, now: Time, ticket: Ticket, tallies: &[Tally]
 }
 
 fn read_surveyed(reader: &mut Reader, now: Time) -> Option<PeerMessage> {
-    let (ticket, count) = (Ticket(reader.number()?), reader.count(2, LIST_MAX)?);
-    let mut tally = || Some(Tally { clients: reader.number()?, active: read_age(reader, now)? });
-    let tallies = (0..count).map(|_| tally()).collect::<Option<_>>()?;
-    Some(PeerMessage::Surveyed(ticket, tallies))
+    let ticket = Ticket(reader.number()?);
+    let tally = |reader: &mut Reader| Some(Tally { clients: reader.number()?, active: read_age(reader, now)? });
+    Some(PeerMessage::Surveyed(ticket, list(reader, 2, tally)?))
 }
 
-fn put_wish(out: &mut BytesMut, wish: Wish) {
-    match wish {
-        Wish::Pull => out.put_u8(0),
-        Wish::Request => out.put_u8(1),
-        Wish::Reply(to) => {
+fn put_wishes(out: &mut BytesMut, wishes: &Wishes) {
+    match wishes {
+        Wishes::Pull => out.put_u8(0),
+        Wishes::Request => out.put_u8(1),
+        Wishes::Replies(origins) => {
             out.put_u8(2);
-            put_client(out, to);
+            put_number(out, origins.len() as u64);
+            origins.iter().for_each(|origin| put_client(out, *origin));
         }
     }
 }
 
-fn read_wish(reader: &mut Reader) -> Option<Wish> {
+fn read_wishes(reader: &mut Reader) -> Option<Wishes> {
     Some(match reader.byte()? {
-        0 => Wish::Pull,
-        1 => Wish::Request,
-        2 => Wish::Reply(reader.client()?),
+        0 => Wishes::Pull,
+        1 => Wishes::Request,
+        2 => Wishes::Replies(list(reader, CLIENT_BYTES_MIN, Reader::client)?),
         _ => return None,
     })
-}
-
-fn read_decision(reader: &mut Reader) -> Option<Option<Decision>> {
-    if !reader.flag()? {
-        return Some(None);
-    }
-    let (epoch, number, stamp) = (reader.number()?, reader.number()?, reader.optional()?);
-    Some(Some(Decision { epoch, number, stamp }))
 }
 
 fn put_ledger(out: &mut BytesMut, ledger: &Ledger) {
@@ -389,12 +397,9 @@ fn read_ledger(reader: &mut Reader) -> Option<Ledger> {
     fn seat(reader: &mut Reader) -> Option<Seat> {
         Some(Seat { client: reader.client()?, channel: reader.channel()?, stamp: reader.optional()? })
     }
-    let seats = reader.count(CLIENT_BYTES_MIN + 2, LIST_MAX)?;
-    let seats = (0..seats).map(|_| seat(reader)).collect::<Option<_>>()?;
-    let given = reader.count(ASK_BYTES_MIN, LIST_MAX)?;
-    let given = (0..given).map(|_| read_ask(reader)).collect::<Option<_>>()?;
-    let decided = reader.count(ASK_BYTES_MIN + 8, LIST_MAX)?;
-    let decided = (0..decided).map(|_| Some((read_ask(reader)?, reader.life()?))).collect::<Option<_>>()?;
+    let seats = list(reader, CLIENT_BYTES_MIN + 2, seat)?;
+    let given = list(reader, ASK_BYTES_MIN, read_ask)?;
+    let decided = list(reader, ASK_BYTES_MIN + 8, |reader| Some((read_ask(reader)?, reader.life()?)))?;
     Some(Ledger { seats, given, decided, interests: read_channels(reader)? })
 }
 
@@ -506,17 +511,25 @@ mod tests {
         prop::sample::select(vec![Seated, NodeFull, ChannelFull, AddressFull, Absent, Undecided])
     }
 
-    fn wish() -> impl Strategy<Value = Wish> {
-        prop_oneof![Just(Wish::Pull), Just(Wish::Request), client().prop_map(Wish::Reply)]
-    }
-
-    fn decision() -> impl Strategy<Value = Decision> {
-        let parts = (number(), number(), prop::option::of(number()));
-        parts.prop_map(|(epoch, number, stamp)| Decision { epoch, number, stamp })
+    fn wishes() -> impl Strategy<Value = Wishes> {
+        let replies = prop::collection::vec(client(), 0..4).prop_map(Wishes::Replies);
+        prop_oneof![Just(Wishes::Pull), Just(Wishes::Request), replies]
     }
 
     fn handed() -> impl Strategy<Value = Handed> {
-        (number(), prop::option::of(decision())).prop_map(|(serial, decision)| Handed { serial, decision })
+        let parts = (number(), number(), prop::option::of(number()));
+        parts.prop_map(|(serial, number, stamp)| Handed { serial, number, stamp })
+    }
+
+    fn deliver() -> impl Strategy<Value = PeerMessage> {
+        let handed = prop::collection::vec(handed(), 1..4);
+        let parts = (channel(), payload(), client(), client(), prop::option::of(number()), any::<bool>(), handed);
+        parts.prop_map(|(channel, frames, from, to, epoch, tell, mut handed)| {
+            if epoch.is_none() {
+                handed.iter_mut().for_each(|handed| *handed = Handed { number: 0, stamp: None, ..*handed });
+            }
+            PeerMessage::Deliver { channel, frames, from, to: (to.life, to.shard), epoch, handed, tell }
+        })
     }
 
     fn seating() -> impl Strategy<Value = PeerMessage> {
@@ -545,16 +558,12 @@ mod tests {
         prop_oneof![
             (channel(), payload(), client(), any::<bool>())
                 .prop_map(|(channel, frames, from, back)| PeerMessage::Publish { channel, frames, from, back }),
-            (channel(), payload(), client(), wish(), number(), number()).prop_map(
-                |(channel, frames, from, wish, number, epoch)| {
-                    PeerMessage::Ask { channel, frames, from, wish, number, epoch }
+            (channel(), payload(), client(), wishes(), number(), number()).prop_map(
+                |(channel, frames, from, wishes, number, epoch)| {
+                    PeerMessage::Ask { channel, frames, from, wishes, number, epoch }
                 }
             ),
-            (channel(), payload(), client(), client(), any::<bool>(), prop::collection::vec(handed(), 1..4)).prop_map(
-                |(channel, frames, from, to, tell, handed)| {
-                    PeerMessage::Deliver { channel, frames, from, to: (to.life, to.shard), handed, tell }
-                }
-            ),
+            deliver(),
             (client(), prop::collection::vec(number(), 0..5))
                 .prop_map(|(asker, numbers)| PeerMessage::Given((asker.life, asker.shard), numbers)),
             (client(), number(), number()).prop_map(|(client, epoch, stamp)| PeerMessage::Stamped {

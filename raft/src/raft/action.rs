@@ -151,8 +151,8 @@ pub enum DropReason {
     Conf(ConfRefusal),
     /// Another leader's entries are committed in its place: it has not taken effect and will not.
     Overwritten,
-    /// A snapshot took the place of the log: it may or may not have taken effect. Or, of several entries proposed at once, only
-    /// the first ones have.
+    /// A snapshot took the place of the log, or too many others were cut since: it may or may not have taken effect. Or, of several
+    /// entries proposed at once, only the first ones have.
     Unknown,
     /// The machine has stopped: it may or may not take effect.
     Stopped,

@@ -85,7 +85,7 @@ impl Raft {
             return Ok(());
         };
         if let Some(cut) = cut {
-            self.proposals.cut_from(cut);
+            self.proposals.cut_from(cut, self.config.proposals_max, &mut self.events);
         }
         // Not beyond what this very message has verified (study id R3).
         let result = self.log.commit_to(if mutant!(CommitsUnverified) { commit } else { commit.min(matched) });

@@ -57,10 +57,14 @@ impl Proposals {
         }
     }
 
-    /// Those that end at `index` or later are cut from the log.
-    pub(super) fn cut_from(&mut self, index: Index) {
+    /// Those that end at `index` or later are cut from the log. Of all that were cut, `max` are remembered; what became of the
+    /// oldest beyond is told as not known.
+    pub(super) fn cut_from(&mut self, index: Index, max: usize, out: &mut Vec<Action>) {
         let keep = self.open.partition_point(|proposal| proposal.last < index);
         self.cut.extend(self.open.drain(keep..));
+        let beyond = self.cut.len().saturating_sub(max);
+        let forgotten = self.cut.drain(..beyond);
+        out.extend(forgotten.map(|Proposal { ticket, .. }| Action::Dropped { ticket, reason: DropReason::Unknown }));
     }
 
     pub(super) fn drop_all(&mut self, reason: DropReason, out: &mut Vec<Action>) {
@@ -161,7 +165,9 @@ impl Raft {
         if full && self.uncommitted_bytes.saturating_add(bytes) > self.config.uncommitted_bytes_max {
             return Err(DropReason::Overloaded);
         }
-        if self.proposals.len() >= self.config.proposals_max {
+        // Those that were cut are not counted: they may wait for the very index that this one would bring about.
+        let cut = if mutant!(CutFillsQueue) { self.proposals.cut.len() } else { 0 };
+        if self.proposals.open.len() + cut >= self.config.proposals_max {
             return Err(DropReason::Overloaded);
         }
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(bytes);

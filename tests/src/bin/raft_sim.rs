@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use wrs_tests::raft_sim::exhaust::{Bounds, Explored, explore};
+use wrs_tests::raft_sim::exhaust::{Bounds, Explored, LeftOut, explore};
 use wrs_tests::raft_sim::{RaftCluster, shallow};
 use wrs_tests::sim::runner::{Plan, run_seeds};
 use wrs_tests::sim::shrink::shrink;
@@ -15,6 +15,7 @@ raft_sim run [FROM [TO [EVENTS [THREADS [MAX]]]]]   run the seeds FROM..TO, unti
 raft_sim replay SPEC [trace] [FAULT]          run one spec, as a failure prints it
 raft_sim shrink SPEC                          find a smaller spec that fails alike
 raft_sim exhaust [TERMS [ENTRIES [CRASHES [STATES]]]]  every run of three nodes
+raft_sim exhaust-compare [TERMS [ENTRIES [CRASHES]]]  whether what it leaves out loses anything
 raft_sim exhaust-mutants [TERMS [ENTRIES [CRASHES [STATES]]]]  which faults that finds (with --features mutants)
 raft_sim mutants [SEEDS [EVENTS [THREADS [NAME..]]]]   how many seeds it takes to catch each fault (with --features mutants)";
 
@@ -67,29 +68,40 @@ fn bounds(arguments: &[String], entries: u64, states_max: u64) -> Bounds {
     }
 }
 
-/// Every run of a tiny cluster.
-fn exhaust(arguments: &[String]) -> ExitCode {
-    let bounds = bounds(arguments, 3, u64::MAX);
+/// Walks every run of a tiny cluster within `bounds`, and tells how far it is.
+fn walk(bounds: &Bounds) -> Explored {
     let start = Instant::now();
     let tell = |explored: &Explored| {
-        let Explored { states, distinct, steps, machines, messages, depth, complete, .. } = explored;
+        let Explored { states, distinct, steps, machines, messages, depth, rank, waiting, complete, .. } = explored;
         let seconds = start.elapsed().as_secs_f64();
         println!(
             "{seconds:.0} s: {states} states gone on from, {distinct} without the messages on their way, {steps} steps, \
-             {machines} machines, {messages} messages, depth {depth}, complete: {complete}"
+             {machines} machines, {messages} messages, depth {depth}, rank {rank}, {waiting} waiting, complete: {complete}"
         );
     };
     println!("{bounds:?}");
-    let explored = explore(&bounds, &mut |explored| tell(&Explored { complete: false, ..explored.clone() }));
+    let explored = explore(bounds, &mut |explored| tell(explored));
     tell(&explored);
-    match explored.violation {
-        Some(rule) => {
-            println!("FAIL {rule}");
-            ExitCode::FAILURE
-        }
-        None if explored.complete => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
+    if let Some(rule) = &explored.violation {
+        println!("FAIL {rule}");
     }
+    explored
+}
+
+/// Every run of a tiny cluster.
+fn exhaust(arguments: &[String]) -> ExitCode {
+    let explored = walk(&bounds(arguments, 3, u64::MAX));
+    if explored.violation.is_none() && explored.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether all that a search may leave out meets what one meets that only leaves out fewer messages.
+fn exhaust_compare(arguments: &[String]) -> ExitCode {
+    let bounds = Bounds { outlined: true, ..bounds(arguments, 1, u64::MAX) };
+    let (some, more) = (walk(&bounds), walk(&Bounds { left_out: LeftOut::FewerMessages, ..bounds }));
+    let held = [&some, &more].iter().all(|explored| explored.violation.is_none() && explored.complete);
+    let same = some.seen == more.seen && some.outlines == more.outlines;
+    println!("{} and {} outlines, the same: {same}", some.outlines.len(), more.outlines.len());
+    if held && same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Which faults of the raft crate break a rule in a run of a tiny cluster, as a table.
@@ -190,6 +202,7 @@ fn main() -> ExitCode {
     match (arguments.first().map(String::as_str), spec()) {
         (Some("run"), _) => run(arguments.get(1..).unwrap_or_default()),
         (Some("exhaust"), _) => exhaust(arguments.get(1..).unwrap_or_default()),
+        (Some("exhaust-compare"), _) => exhaust_compare(arguments.get(1..).unwrap_or_default()),
         (Some("exhaust-mutants"), _) => exhaust_mutants(arguments.get(1..).unwrap_or_default()),
         (Some("mutants"), _) => mutants(arguments.get(1..).unwrap_or_default()),
         (Some("replay"), Some(Ok(spec))) => {

@@ -5,6 +5,7 @@ use wrs_core::pattern::Pattern;
 
 use super::model::Want;
 use super::plan::{Forming, Plan};
+use super::program;
 use super::state::{Event, Life};
 use super::world::World;
 use crate::node_sim::wire::Response;
@@ -109,7 +110,7 @@ impl World {
     }
 
     /// Waits until all nodes are of one mind.
-    fn become_whole(&mut self, within: u64) -> Result<(), String> {
+    pub(super) fn become_whole(&mut self, within: u64) -> Result<(), String> {
         let until = self.state.now() + within;
         loop {
             let told = self.is_whole();
@@ -234,6 +235,8 @@ impl World {
                 self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].draining).collect();
             self.state.model.break_off(format!("nodes {slow:?} do not stop in time"));
         }
+        let hangs = self.state.nodes.iter().flat_map(|node| &node.desks).map(|desk| desk.late_until).max().unwrap_or(0);
+        self.pass(hangs.saturating_sub(self.state.now()));
         let spare = self.state.plan.memory && !self.state.model.loss && self.state.random.below(3) == 0;
         let known = self.state.nodes.iter().filter(|node| node.life != Life::Never).count();
         let mut may_stay = spare && known >= 3;
@@ -260,7 +263,7 @@ impl World {
     }
 
     /// How long it may take until everybody agrees.
-    fn patience(&self) -> u64 {
+    pub(super) fn patience(&self) -> u64 {
         40 * SECOND + 15 * self.state.plan.config.election_timeout_max.as_nanos() as u64
     }
 
@@ -274,13 +277,17 @@ impl World {
         if let Err(why) = self.become_whole(self.patience()) {
             return self.state.model.break_off(format!("the cluster does not heal: {why}"));
         }
+        self.state.rush.over = true;
         // What was under way comes to its end: lives that linger, asks that were held, slow readers.
         self.pass(3 * SECOND + 3 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
         let slow = self.state.model.clients.iter().any(|client| client.lasts() && !client.prompt);
         for client in &mut self.state.model.clients {
             client.prompt = true;
+            self.state.wires[client.wire].pipes[1].window = program::WINDOW_PROMPT;
         }
         self.pass(if slow { 6 * SECOND } else { SECOND });
+        self.cross();
+        self.state.model.settled.push(self.state.now());
         self.state.model.calm = Some(self.state.now());
         let checks = [
             World::check_catalogues,

@@ -134,10 +134,6 @@ impl Model {
                 self.at_most_once(message)?;
                 let origin =
                     to.filter(|to| self.clients[*to].channel == Some(message.channel)).map(|to| &self.clients[to]);
-                let gone_before = match origin {
-                    None => true,
-                    Some(origin) => origin.ended.is_some_and(|(at, _)| at.time + NEWS < time),
-                };
                 match (message.got.is_empty(), origin) {
                     (true, Some(origin)) if lasts && origin.lasts() && was_there(origin) => {
                         Err("the reply is lost".to_owned())
@@ -145,7 +141,7 @@ impl Model {
                     (true, _) => {
                         // Where no home decides, nobody knows what became of a reply whose receiver's node died.
                         let known = channel.pattern.has_queue() || to.is_none_or(|to| !self.lost_its_node(to));
-                        Ok(Some((2, gone_before && known)))
+                        Ok(Some((2, known)))
                     }
                     // Asked again when homes moved, as word of its being given was lost; and the origin has left since.
                     (false, Some(origin)) if !origin.lasts() && channel.pattern.has_queue() => Ok(Some((2, false))),
@@ -160,8 +156,8 @@ impl Model {
     fn lost_its_node(&self, number: usize) -> bool {
         let client = &self.clients[number];
         let died = matches!(client.ended, Some((_, Why::Died | Why::Closed(1012 | 1001))));
-        let newest = self.clients.iter().rev().find(|other| other.slot == client.slot && other.seated.is_some());
-        died || newest.is_some_and(|newest| newest.id.get(..16) != client.id.get(..16))
+        let over = client.id.get(..16).is_some_and(|life| self.lives_over.contains(life));
+        died || over || self.runs_over.contains(&(client.slot, client.run))
     }
 
     /// Nobody gets what another got, unless that other's node was lost with it.
@@ -189,10 +185,20 @@ impl Model {
 
     /// Whether a client that may have been chosen has left since, or so shortly before that its home could not know.
     fn somebody_left(&self, message: &Message, time: u64) -> bool {
-        self.channels[message.channel].clients.iter().any(|number| {
-            let client = &self.clients[*number];
-            (client.pull || *number == message.sender) && client.ended.is_some_and(|(at, _)| at.time + NEWS > time)
+        // Who was about to be told its 101 stood in the queue already.
+        self.clients.iter().enumerate().any(|(number, client)| {
+            client.channel == Some(message.channel)
+                && client.came.is_some()
+                && (client.pull || number == message.sender)
+                && client.ended.is_some_and(|(at, _)| self.may_meet(at.time, time))
         })
+    }
+
+    /// Whether a message that was taken in at `time` may have been decided for a client that ended at `ended`.
+    fn may_meet(&self, ended: u64, time: u64) -> bool {
+        let (first, last) = (ended.min(time), ended.max(time));
+        let settled = self.settled.iter().any(|at| (first..last).contains(at));
+        !settled && ended + NEWS > time
     }
 
     /// Whether the sender was certainly the only one who could have got it.

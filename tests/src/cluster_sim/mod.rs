@@ -10,11 +10,12 @@
 //! | `plan` | what a seed decides beforehand |
 //! | `net`, `store` | connections between any two; a data directory over a simulated disk |
 //! | `state`, `world` | nodes, wires and hands; time, turns and processes |
-//! | `program` | who is at the other ends |
+//! | `program`, `rush` | who is at the other ends; many of them at the moments that matter |
 //! | `nemesis` | what goes wrong |
 //! | `model`, `judge` | the promises: at every step, and at the end |
-//! | `finish`, `probes` | how a cluster forms, heals, and proves that it works |
+//! | `finish`, `crossing`, `scenes`, `probes` | how a cluster forms, heals, changes once more, and proves that it works |
 
+pub mod crossing;
 pub mod finish;
 pub mod judge;
 pub mod model;
@@ -23,6 +24,8 @@ pub mod net;
 pub mod plan;
 pub mod probes;
 pub mod program;
+pub mod rush;
+pub mod scenes;
 pub mod seam;
 pub mod state;
 pub mod store;
@@ -30,10 +33,11 @@ pub mod world;
 
 use std::collections::BTreeMap;
 
+use plan::Aim;
 use state::Event;
 use world::World;
 
-use crate::sim::{MILLI, SECOND};
+use crate::sim::{MILLI, Random, SECOND};
 
 /// A run is no run before so many inputs.
 const EVENTS_MIN: u64 = 2_000;
@@ -66,7 +70,15 @@ pub struct Report {
 /// # Errors
 /// The first promise that was broken, and when.
 pub fn run(seed: u64) -> Result<Report, String> {
-    let mut world = World::new(seed);
+    run_aimed(seed, Aim::of(&mut Random::new(seed).branch(4)))
+}
+
+/// Runs one seed with another aim than its own.
+///
+/// # Errors
+/// The first promise that was broken, and when.
+pub fn run_aimed(seed: u64, aim: Aim) -> Result<Report, String> {
+    let mut world = World::new(seed, aim);
     if world.state.trace {
         eprintln!("{:#?}", world.state.plan);
     }

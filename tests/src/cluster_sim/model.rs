@@ -242,8 +242,13 @@ pub struct Model {
     pub given: u64,
     /// Creations that each process was told of, by place, run and shard.
     pub told: BTreeSet<(usize, u64, usize, u128)>,
+    /// Lives of nodes that have ended, as client ids begin, and processes, by place and run.
+    pub lives_over: BTreeSet<String>,
+    pub(super) runs_over: BTreeSet<(usize, u64)>,
     /// Whether more voters have lost their memory than the cluster can do without.
     pub loss: bool,
+    /// Instants at which nothing was under way any more, in true time.
+    pub settled: Vec<u64>,
     /// Since when all has been well, in true time; `None`: it is not.
     pub calm: Option<u64>,
 }
@@ -530,7 +535,8 @@ impl Model {
     }
 
     /// A node's process has ended: so have its connections.
-    pub fn node_died(&mut self, slot: usize) {
+    pub fn node_died(&mut self, slot: usize, run: u64) {
+        self.runs_over.insert((slot, run));
         for number in 0..self.clients.len() {
             if self.clients[number].slot == slot && self.clients[number].ended.is_none() {
                 self.end(number, Why::Died);

@@ -18,7 +18,12 @@ impl World {
                 Life::Never => false,
                 Life::Down => true,
                 Life::Up => {
-                    node.paused.is_some() || node.draining || node.failed.is_some() || now < node.started + SETTLING
+                    let hangs = node.desks.first().is_some_and(|head| head.late_until > now);
+                    hangs
+                        || node.paused.is_some()
+                        || node.draining
+                        || node.failed.is_some()
+                        || now < node.started + SETTLING
                 }
             }
         };
@@ -30,11 +35,11 @@ impl World {
     }
 
     /// Whether one more node may go away.
-    fn can_spare_one(&self) -> bool {
+    pub(super) fn can_spare_one(&self) -> bool {
         self.state.plan.nemesis.harsh || self.away() < self.members_known().saturating_sub(1) / 2
     }
 
-    fn trouble(&mut self, slots: &[usize]) {
+    pub(super) fn trouble(&mut self, slots: &[usize]) {
         let now = self.state.now();
         self.state.trouble = now;
         self.state.model.calm = None;
@@ -63,9 +68,15 @@ impl World {
         }
         let stays_away = self.state.random.below(6) == 0;
         if !stays_away {
-            let after = 50 * MILLI + self.state.random.exponential(2 * SECOND);
+            let soon = self.state.plan.aim.rush && self.state.random.below(3) == 0;
+            let after = if soon {
+                self.state.random.below(50 * MILLI)
+            } else {
+                50 * MILLI + self.state.random.exponential(2 * SECOND)
+            };
             self.state.agenda.after(after, Event::Start { slot });
         }
+        self.state.rush_at_the_end_of_a_lease();
     }
 
     /// SIGTERM.
@@ -84,14 +95,36 @@ impl World {
     }
 
     fn pause(&mut self, slot: usize) {
-        self.trouble(&[slot]);
         let most = *self.state.random.pick(&[200, 2_000, 8_000, 60_000]).unwrap_or(&200);
-        let until = self.state.now() + MILLI + self.state.random.below(most * MILLI);
+        let span = MILLI + self.state.random.below(most * MILLI);
+        self.pause_for(slot, span);
+        self.state.rush_at_the_end_of_a_lease();
+    }
+
+    /// SIGSTOP, and SIGCONT so much later.
+    pub(super) fn pause_for(&mut self, slot: usize, span: u64) {
+        self.trouble(&[slot]);
+        let until = self.state.now() + span;
         self.state.say(|| format!("node {slot} pauses until {:.3}", until as f64 / 1e9));
         let node = &mut self.state.nodes[slot];
         node.paused = Some(until);
         let run = node.run;
         self.state.agenda.at(until, Event::Resume { slot, run });
+    }
+
+    /// A shard's thread stands still, and the others of its node do not.
+    fn hang(&mut self, slot: usize) {
+        let shards = self.state.nodes[slot].desks.len();
+        let shard = self.state.random.below(shards as u64) as usize;
+        if shards < 2 || shard == 0 && !self.can_spare_one() {
+            return;
+        }
+        self.trouble(&[slot]);
+        let most = *self.state.random.pick(&[50, 1_000, 8_000]).unwrap_or(&50);
+        self.state.rush_at_the_end_of_a_lease();
+        let until = self.state.now() + self.state.random.below(most * MILLI);
+        self.state.say(|| format!("shard {shard} of node {slot} hangs until {:.3}", until as f64 / 1e9));
+        self.state.nodes[slot].desks[shard].late_until = until;
     }
 
     fn partition(&mut self) {
@@ -113,9 +146,25 @@ impl World {
         let span = random.below(most * MILLI);
         self.state.say(|| format!("{partition:?} for {} ms", span / MILLI));
         self.state.network.partition(&partition);
+        self.state.rush_at_the_end_of_a_lease();
         let all: Vec<usize> = (0..slots).collect();
         self.trouble(&all);
         self.state.agenda.after(span, Event::Mend);
+    }
+
+    /// The network carries again, at first perhaps in one direction only.
+    pub(super) fn mend_one_way(&mut self) {
+        let slots = self.state.plan.slots;
+        let (now, mut late) = (self.state.now(), Vec::new());
+        for (from, to) in (0..slots * slots).map(|n| (n / slots, n % slots)) {
+            if self.state.plan.aim.rush && self.state.network.is_broken(from, to) && self.state.random.below(4) == 0 {
+                late.push((from, to, now + self.state.random.below(600 * MILLI)));
+            }
+        }
+        self.state.network.mend();
+        for (from, to, until) in late {
+            self.state.network.clog(from, to, until);
+        }
     }
 
     /// A connection between nodes breaks at any byte, perhaps after garbage.
@@ -206,6 +255,9 @@ pub fn strike(world: &mut World) {
         .filter(|slot| !world.state.nodes[*slot].draining && world.state.nodes[*slot].paused.is_none())
         .collect();
     let Some(slot) = world.state.random.pick(&up).copied() else { return };
+    if world.state.plan.aim.hang && world.state.random.below(3) == 0 {
+        return world.hang(slot);
+    }
     match world.state.random.weighted(&weights) {
         0 if world.can_spare_one() => world.kill(slot),
         1 if world.can_spare_one() => world.drain(slot),

@@ -66,6 +66,27 @@ pub struct Nemesis {
     pub harsh: bool,
 }
 
+/// What a plan does to meet the moments that matter: changes that are under way, words that cross.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Aim {
+    /// Whether clients come, go and send much on one channel about each fault and each change of the live nodes.
+    pub rush: bool,
+    /// How late a shard's thread may be woken now and then, at most, in microseconds.
+    pub lag_us: u64,
+    /// Whether a shard's thread may stand still for longer than a lease while its node's head goes on.
+    pub hang: bool,
+}
+
+impl Aim {
+    /// Of two runs of one seed that differ in this alone, one may fail and the other not: so it is drawn apart.
+    pub fn of(random: &mut Random) -> Aim {
+        if random.below(4) == 0 {
+            return Aim::default();
+        }
+        Aim { rush: true, lag_us: pick(random, &[0, 500, 4_000, 20_000]), hang: random.below(3) == 0 }
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -105,6 +126,8 @@ pub struct Plan {
     pub delay: (u64, u64),
     /// What goes wrong.
     pub nemesis: Nemesis,
+    /// When most happens.
+    pub aim: Aim,
     /// What all nodes have in common.
     pub config: Config,
     /// Bytes that a connection between nodes takes.
@@ -121,7 +144,7 @@ fn ms(ms: u64) -> Duration {
 
 impl Plan {
     /// The plan of a seed.
-    pub fn of(seed: u64, random: &mut Random) -> Plan {
+    pub fn of(seed: u64, aim: Aim, random: &mut Random) -> Plan {
         let nodes = pick(random, &[1, 2, 2, 3, 3, 3, 3, 4, 5, 5]);
         let slots = nodes + pick(random, &[0, 0, 1, 2]);
         let shards = (0..slots).map(|_| pick(random, &[1, 1, 1, 2, 2, 3, 4])).collect();
@@ -209,10 +232,17 @@ impl Plan {
             deletes: random.below(2) == 0,
             delay: pick(random, &[(20_000, 20_000), (200_000, 300_000), (1_000_000, 5_000_000)]),
             nemesis,
+            aim,
             link_window: pick(random, &[4_000, 100_000, 1 << 20]),
             // Where the limit is far away, a wait that has no end shows.
             config: Config { seat_timeout: ms(pick(random, &[10_000, 300_000])), ..config },
         }
+    }
+
+    /// How long after its last word a leader counts a node out, about, in nanoseconds.
+    pub fn counted_out_after(&self) -> u64 {
+        let lease = self.config.election_timeout_min * 3 / 4;
+        (lease + lease / 10 + ms(100)).as_nanos() as u64
     }
 
     /// The address of the node in a place.

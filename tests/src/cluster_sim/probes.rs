@@ -16,6 +16,7 @@ pub fn all(world: &mut World) {
             return;
         }
         if world.state.model.channels[at].is_sure() {
+            alone(world, at);
             old_channel(world, at);
         }
     }
@@ -42,15 +43,20 @@ fn somewhere(world: &mut World) -> usize {
 /// Somebody joins, and is told at once.
 fn seat(world: &mut World, slot: usize, at: usize, pull: bool) -> Option<usize> {
     let number = world.join(slot, at, pull, true, true)?;
+    is_seated(world, number).then_some(number)
+}
+
+/// Whether a client that asked has its seat.
+pub(super) fn is_seated(world: &mut World, number: usize) -> bool {
     world.pass_until(30 * SECOND, |world| world.state.model.clients[number].answer.is_some());
-    let status = world.state.model.clients[number].answer.as_ref().map(|answer| answer.status);
-    match status {
-        Some(101) => Some(number),
-        Some(429) => None,
+    let client = &world.state.model.clients[number];
+    match client.answer.as_ref().map(|answer| answer.status) {
+        Some(101) => true,
+        Some(429) => false,
         other => {
-            let what = format!("a probe on channel {at} at node {slot} got {other:?}");
+            let what = format!("a probe on channel {:?} at node {} got {other:?}", client.channel, client.slot);
             world.state.model.break_off(what);
-            None
+            false
         }
     }
 }
@@ -82,6 +88,38 @@ fn old_channel(world: &mut World, at: usize) {
         return world.state.model.break_off(format!("channel {at} was full, and conn {number} got a seat"));
     }
     turns(world, at, number);
+    leave(world, number);
+    world.pass(100 * MILLI);
+}
+
+/// Who is alone with a request is told so, wherever it is.
+fn alone(world: &mut World, at: usize) {
+    let slot = somewhere(world);
+    let shard = world.state.random.below(world.state.nodes[slot].desks.len() as u64) as usize;
+    alone_at(world, at, slot, shard);
+}
+
+/// The same at a shard of a node.
+pub(super) fn alone_at(world: &mut World, at: usize, slot: usize, shard: usize) {
+    let pattern = world.state.model.channels[at].pattern;
+    if !super::finish::reads_messages(pattern) || world.state.model.there(at) > 0 || world.is_broken() {
+        return;
+    }
+    let Some(number) = world.connect_at(slot, shard, true) else { return };
+    world.ask_to_be_on(number, at, true, true);
+    if !is_seated(world, number) {
+        return;
+    }
+    let before = world.state.model.clients[number].errors[1];
+    world.state.send_request(number);
+    world.pass_until(2 * SECOND, |world| world.state.model.clients[number].errors[1] > before);
+    let told = world.state.model.clients[number].errors[1] - before;
+    if told != 1 && !world.is_broken() {
+        return world
+            .state
+            .model
+            .break_off(format!("conn {number} is alone on channel {at}, and was told so {told} times"));
+    }
     leave(world, number);
     world.pass(100 * MILLI);
 }
@@ -154,7 +192,7 @@ fn make_room(world: &mut World, slot: usize) -> bool {
 }
 
 /// Creates a channel, wherever.
-fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Option<u64>) -> Option<usize> {
+pub(super) fn create(world: &mut World, pattern: Pattern, limit: Option<u64>, timeout: Option<u64>) -> Option<usize> {
     let slot = somewhere(world);
     if !make_room(world, slot) {
         return None;

@@ -17,17 +17,22 @@ const INBOUND_MAX: usize = 20_000;
 /// Bytes that a client's socket takes.
 const WINDOW: usize = 16_000;
 /// The same of one that reads at once.
-const WINDOW_PROMPT: usize = 1 << 20;
+pub(super) const WINDOW_PROMPT: usize = 1 << 20;
 
 impl World {
     /// A program connects to a shard of a node; `None`: nobody listens there.
     pub fn connect(&mut self, slot: usize, prompt: bool) -> Option<usize> {
-        if !self.state.is_up(slot) {
-            return None;
-        }
         let desks = &self.state.nodes[slot].desks;
         let listening: Vec<usize> = (0..desks.len()).filter(|shard| desks[*shard].listening).collect();
         let shard = *self.state.random.pick(&listening)?;
+        self.connect_at(slot, shard, prompt)
+    }
+
+    /// A program connects to this shard of a node; `None`: nobody listens there.
+    pub fn connect_at(&mut self, slot: usize, shard: usize, prompt: bool) -> Option<usize> {
+        if !self.state.is_up(slot) || !self.state.nodes[slot].desks.get(shard)?.listening {
+            return None;
+        }
         let wire = self.state.wires.len();
         let run = self.state.nodes[slot].run;
         let (far, conn) = self.state.accept(slot, shard, wire, 1);
@@ -51,6 +56,12 @@ impl World {
     /// A program wants to be on a channel.
     pub fn join(&mut self, slot: usize, channel: usize, pull: bool, echo: bool, prompt: bool) -> Option<usize> {
         let number = self.connect(slot, prompt)?;
+        self.ask_to_be_on(number, channel, pull, echo);
+        Some(number)
+    }
+
+    /// A program that has connected wants to be on a channel.
+    pub fn ask_to_be_on(&mut self, number: usize, channel: usize, pull: bool, echo: bool) {
         let (id, token) =
             (self.state.model.channels[channel].id.clone(), self.state.model.channels[channel].token.clone());
         let client = &mut self.state.model.clients[number];
@@ -64,7 +75,6 @@ impl World {
         }
         let way = self.state.random.below(3);
         self.state.ask(number, handshake(&id, &query, false, way, &token).into_bytes(), Want::Join);
-        Some(number)
     }
 
     /// A program creates a channel.

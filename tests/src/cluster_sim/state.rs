@@ -18,8 +18,9 @@ use wrs_core::wire::deflate::Inflate;
 use super::model::Model;
 use super::net::{Chunk, End, Sock, Wire};
 use super::plan::Plan;
+use super::rush::Rush;
 use super::store::Directory;
-use crate::sim::{Agenda, Clock, Digest, MICRO, Network, Random};
+use crate::sim::{Agenda, Clock, Digest, MICRO, MILLI, Network, Random};
 
 /// What lies ahead.
 #[derive(Clone, Debug)]
@@ -87,8 +88,14 @@ pub enum Event {
     },
     /// Some client does something.
     Act,
-    /// Something goes wrong.
+    /// Something goes wrong, in a rush perhaps.
     Fault,
+    /// It goes wrong now.
+    Strike,
+    /// Somebody does something in a rush.
+    Rush,
+    /// A slow rush begins, so many nanoseconds long.
+    Await(u64),
     /// The network heals.
     Mend,
     /// A link carries again.
@@ -170,6 +177,8 @@ pub struct Desk {
     pub facts: VecDeque<Fact>,
     /// When the next turn is, in true time.
     pub turn_at: Option<u64>,
+    /// Its thread does not run before, in true time.
+    pub late_until: u64,
     /// Accepts connections.
     pub listening: bool,
     /// Has said `Stop`.
@@ -250,6 +259,8 @@ pub struct State {
     pub refuse_until: u64,
     /// When something last went wrong, or was still wrong.
     pub trouble: u64,
+    /// Many act at once.
+    pub rush: Rush,
     pub(super) inflate: Inflate,
     /// Whether to say what happens.
     pub trace: bool,
@@ -286,6 +297,11 @@ impl State {
     /// Lets a shard have a turn soon.
     pub fn wake(&mut self, slot: usize, shard: usize) {
         let delay = 2 * MICRO + self.random.exponential(15 * MICRO);
+        if self.plan.aim.lag_us > 0 && self.random.below(10) == 0 {
+            let late = self.now() + self.random.below(self.plan.aim.lag_us * MICRO);
+            let desk = &mut self.nodes[slot].desks[shard];
+            desk.late_until = late.max(desk.late_until);
+        }
         self.wake_at(slot, shard, self.now() + delay);
     }
 
@@ -294,6 +310,7 @@ impl State {
         let node = &mut self.nodes[slot];
         let at = node.paused.map_or(at, |until| at.max(until));
         let desk = &mut node.desks[shard];
+        let at = at.max(desk.late_until);
         if desk.turn_at.is_none_or(|armed| at < armed) {
             desk.turn_at = Some(at);
             self.agenda.at(at, Event::Turn { slot, run: node.run, shard });
@@ -532,6 +549,9 @@ impl Host for Hands<'_> {
         }
         if let PeerMessage::Apply(number, command) = &message {
             self.applied(*number, to, command);
+            if matches!(command, Command::Node(_)) {
+                self.state.rush();
+            }
         }
         self.state.nodes[self.slot].desks[to].parcels[from].push_back(message);
         self.state.wake(self.slot, to);
@@ -571,9 +591,22 @@ impl Host for Hands<'_> {
 
     fn report(&mut self, event: Told) {
         self.say(|| event.text(4).to_string());
-        if let Told::ChannelDeleted { channel, timed_out: true } = event {
-            let now = self.state.now();
-            self.state.model.timed_out(now, &channel.display(4).to_string());
+        match event {
+            Told::ChannelDeleted { channel, timed_out: true } => {
+                let now = self.state.now();
+                self.state.model.timed_out(now, &channel.display(4).to_string());
+            }
+            Told::LifeEnded { life } => {
+                self.state.model.lives_over.insert(format!("{:016x}", life.0));
+                self.state.rush();
+            }
+            Told::LeaderChanged { .. } => self.state.rush(),
+            Told::LinkUp { .. } => {
+                self.state.rush();
+                // Who has come will soon be among the live ones.
+                self.state.rush_slowly(40 * MILLI);
+            }
+            _ => {}
         }
     }
 

@@ -16,7 +16,8 @@ use wrs_core::wire::deflate::Inflate;
 
 use super::model::{At, Model, Why};
 use super::net::{Chunk, End, Wire};
-use super::plan::{DNS_NAME, DOMAIN, Forming, NODE_PORT, Plan};
+use super::plan::{Aim, DNS_NAME, DOMAIN, Forming, NODE_PORT, Plan};
+use super::rush::Rush;
 use super::state::{Desk, Event, Fact, Hands, Life, Node, State, ip, shown};
 use super::store::{Directory, Told};
 use crate::node_sim::wire::Piece;
@@ -49,9 +50,9 @@ pub struct World {
 
 impl World {
     /// Before the first node starts.
-    pub fn new(seed: u64) -> World {
+    pub fn new(seed: u64, aim: Aim) -> World {
         let root = Random::new(seed);
-        let plan = Plan::of(seed, &mut root.branch(1));
+        let plan = Plan::of(seed, aim, &mut root.branch(1));
         let mut random = root.branch(2);
         let faults = LinkFaults { delay_min: plan.delay.0, delay_mean: plan.delay.1, ..LinkFaults::none(plan.delay.0) };
         let nodes = (0..plan.slots)
@@ -91,6 +92,7 @@ impl World {
                 wires: Vec::new(),
                 refuse_until: 0,
                 trouble: 0,
+                rush: Rush::default(),
                 inflate: Inflate::new(),
                 trace: std::env::var_os("WRS_SIM_TRACE").is_some(),
                 link_bytes: 0,
@@ -162,7 +164,7 @@ impl World {
         }
         self.processes[slot].clear();
         self.open[slot] = false;
-        state.model.node_died(slot);
+        state.model.node_died(slot, state.nodes[slot].run);
     }
 
     fn tell(&mut self, slot: usize, here: usize, input: Input<'_>) {
@@ -218,9 +220,19 @@ impl World {
             Event::Act if self.quiet => {}
             Event::Act => super::program::act(self),
             Event::Fault if self.quiet => {}
+            Event::Fault if self.state.plan.aim.rush => {
+                self.state.rush();
+                let after = self.state.random.below(4 * MILLI);
+                self.state.agenda.after(after, Event::Strike);
+            }
             Event::Fault => super::nemesis::strike(self),
+            Event::Strike if self.quiet => {}
+            Event::Strike => super::nemesis::strike(self),
+            Event::Rush => super::rush::act(self),
+            Event::Await(span) => self.state.rush_slowly(span),
             Event::Mend => {
-                self.state.network.mend();
+                self.state.rush();
+                self.mend_one_way();
                 self.state.release();
             }
             Event::Unclog => self.state.release(),
@@ -337,6 +349,10 @@ impl World {
             return;
         }
         self.state.nodes[slot].desks[here].turn_at = None;
+        let late = self.state.nodes[slot].desks[here].late_until;
+        if late > now {
+            return self.state.wake_at(slot, here, late);
+        }
         while let Some(fact) = self.state.nodes[slot].desks[here].facts.pop_front() {
             self.tell_fact(slot, here, fact);
         }

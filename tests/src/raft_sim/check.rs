@@ -228,7 +228,7 @@ impl World {
         if void || peer.durable_hard.term > machine.term() {
             return;
         }
-        let (there, here) = (peer.durable.at(matched), node.written.at(matched));
+        let (there, here) = (peer.holds(matched), node.written.at(matched));
         if there.map(|mark| mark.chain) != here.map(|mark| mark.chain) {
             let detail =
                 format!("node {} believes that {from} holds {matched}: it ends at {}", slot + 1, peer.durable.last());
@@ -269,7 +269,8 @@ impl World {
         }
         let reads = status.reads_pending > config.reads_max;
         // Appends and votes are answered one by one, so held answers are bounded by what arrives while one sync lasts.
-        if reads || status.proposals_pending > config.proposals_max + 1 {
+        // As many again may have been cut from the log.
+        if reads || status.proposals_pending > 2 * config.proposals_max + 1 {
             let detail =
                 format!("node {}: {} reads, {} proposals", slot + 1, status.reads_pending, status.proposals_pending);
             self.fail("queues are bounded", detail);
@@ -348,9 +349,8 @@ impl World {
             }
             Body::Appended { index } if *index > 0 => {
                 // An answer of an earlier term may leave when what it told of is cut already: whoever cut it was elected
-                // without what a quorum held. In memory it may be part of a snapshot that the application still takes in.
-                let held = node.durable.last().max(if node.config.in_memory { kept.commit } else { 0 });
-                if kept.term < message.term || (kept.term == message.term && held < *index) {
+                // without what a quorum held.
+                if kept.term < message.term || (kept.term == message.term && node.holds(*index).is_none()) {
                     let detail = format!(
                         "node {who} acknowledges {index} of term {}, durable are {} and {kept:?}",
                         message.term,
@@ -432,7 +432,7 @@ impl World {
         }
         let leader = &self.nodes[message.to.0 as usize - 1];
         let led = leader.leads() && !leader.dirty && leader.machine.as_ref().map(Raft::term) == Some(message.term);
-        let (there, here) = (leader.written.at(index), node.durable.at(index));
+        let (there, here) = (leader.written.at(index), node.holds(index));
         if led && there.map(|mark| mark.chain) != here.map(|mark| mark.chain) {
             let detail = format!("node {} acknowledges {index} to {}: the logs differ", slot + 1, message.to);
             return self.fail("an acknowledged log is the leader's", detail);

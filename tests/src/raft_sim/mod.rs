@@ -73,6 +73,7 @@ const DEEP: &[&str] = &[
     "transfers done",
     "transfers resumed",
     "transfers interrupted",
+    "transfers of nothing new",
     "chunks refused",
 ];
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use wrs_raft::{Config, Entries, HardState, Index, Raft, Record, Role, SnapshotMeta};
 
 use super::app::App;
-use super::history::Shadow;
+use super::history::{Mark, Shadow};
 use super::transfer::Transfers;
 use super::wal::Wal;
 use super::world::Event;
@@ -165,9 +165,18 @@ impl Node {
         matches!(self.state, State::Up | State::Paused | State::Down) && !self.rotten && !self.stranger
     }
 
-    /// Whether it can be of those who elect a leader: one that was made a voter again before it was brought up cannot.
+    /// Whether it can be of those who elect a leader: one that was made a voter again before it was brought up cannot, nor can one
+    /// that is down and whose disk holds nothing yet.
     pub fn can_vote(&self) -> bool {
-        self.is_intact() && self.machine.as_ref().map_or(!self.config.in_memory, wrs_raft::Raft::grants_votes)
+        let kept = !self.config.in_memory && self.durable.last() > 0;
+        self.is_intact() && self.machine.as_ref().map_or(kept, Raft::grants_votes)
+    }
+
+    /// The entry at `index`, if it counts when it is acknowledged: on disk once it is durable. In memory also as a part of a snapshot
+    /// that is here whole and that the application still takes in, behind an earlier one or behind what was acknowledged at once.
+    pub fn holds(&self, index: Index) -> Option<Mark> {
+        let arrived = self.config.in_memory && index <= self.durable_hard.commit;
+        if arrived { self.written.at(index) } else { self.durable.at(index) }
     }
 
     /// The saved snapshot at `index`, or the newest one after it.

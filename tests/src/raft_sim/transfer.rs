@@ -1,8 +1,8 @@
 //! Snapshots as bytes in small chunks: what a driver does with [`wrs_raft::snapshot`], over the faulty network, with the part that has
 //! arrived on a disk of its own that a crash may tear.
 //!
-//! This is a driver's whole duty towards it: a transfer to each peer, given up after some silence; one transfer in, that of the newest
-//! leader; the part that is here kept over a crash; and the message handed to the machine only once all bytes are here and durable.
+//! This is a driver's whole duty towards it: a transfer to each peer, given up after some silence and where this node leads that term no
+//! more; one transfer in, that of the newest leader, and none of what is known to be committed; the part that is here kept over a crash; and the message handed to the machine only once all bytes are here and durable.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use wrs_raft::snapshot::{Incoming, Outgoing, Part, Received, SnapshotId};
 use wrs_raft::wire::{decode_part, encode_part};
-use wrs_raft::{Body, Input, Message, NodeId, Time};
+use wrs_raft::{Body, Input, Message, NodeId, Raft, Time};
 
 use super::app::App;
 use super::node::Saved;
@@ -143,11 +143,12 @@ impl World {
         let now = self.agenda.now();
         let node = &mut self.nodes[slot];
         let local = Time::from_nanos(node.clock.local(now));
-        let leads = node.leads();
+        let leads = node.machine.as_ref().filter(|_| node.leads()).map(Raft::term);
         let transfers = &mut node.transfers;
         let Some(sending) = transfers.sending.get_mut(&to) else { return };
         let done = sending.outgoing.is_done();
-        if done || sending.silent > SILENT_CHUNKS_MAX || (self.plan.tidy_senders && !leads) {
+        let stale = leads != Some(sending.message.term);
+        if done || sending.silent > SILENT_CHUNKS_MAX || (self.plan.tidy_senders && stale) {
             transfers.sending.remove(&to);
             self.coverage.hit(if done { "transfers done" } else { "transfers given up" });
             let input = Input::SnapshotSent { to: NodeId(to), delivered: done };
@@ -256,6 +257,15 @@ impl World {
             }
             return Some(id.bytes);
         }
+        let machine = self.nodes[slot].machine.as_ref()?;
+        if machine.log().committed() >= id.index {
+            // It says nothing new: the machine answers with what it has.
+            self.coverage.hit("transfers of nothing new");
+            let life = self.nodes[slot].life;
+            self.inputs.push_back((slot, life, Input::Receive((**message).clone())));
+            return Some(id.bytes);
+        }
+        let transfers = &mut self.nodes[slot].transfers;
         let mut begun = false;
         match &mut transfers.receiving {
             Some(now) if now.incoming.id() == id => now.term = now.term.max(message.term),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wrs_raft::{
-    Action, Body, Boot, ClusterId, Config, Entry, HardState, Incarnation, Index, Input, Message, NodeId, Raft, Record,
-    Role, SnapshotMeta, Time,
+    Action, Body, Boot, ClusterId, Config, Entry, HardState, Incarnation, Index, Input, Message, NodeId, Progress,
+    Raft, Record, Role, SnapshotMeta, Time,
 };
 
 use super::NODES;
@@ -25,8 +25,6 @@ pub(super) struct Place {
     pub(super) durable: Vec<Entry>,
     /// How often it came back.
     pub(super) life: u8,
-    /// Whether anything ever happened to it.
-    pub(super) touched: bool,
     /// Whether it may still crash.
     pub(super) mortal: bool,
 }
@@ -51,17 +49,35 @@ impl Place {
     pub(super) fn new(id: usize, hard: HardState, durable: Vec<Entry>) -> Place {
         let boot = Boot { hard, snapshot: snapshot(), entries: durable.clone(), applied: FOUNDED, ..Boot::default() };
         let machine = Raft::new(config(id), boot, Time::ZERO).unwrap();
-        let (life, touched, mortal) = (0, false, true);
-        Place { id, machine, pending: Vec::new(), hard, durable, life, touched, mortal }
+        let (life, mortal) = (0, true);
+        Place { id, machine, pending: Vec::new(), hard, durable, life, mortal }
     }
 
-    pub(super) fn digest(&mut self) -> u64 {
+    /// What it is, names, disk and what it knows of others aside.
+    pub(super) fn outline(&self) -> u64 {
+        let (machine, log) = (&self.machine, self.machine.log());
+        let terms: Vec<_> = (FOUNDED..=log.last_index()).map(|index| log.term(index)).collect();
+        let voted = machine.vote().map(|node| place_of(node) == self.id);
+        digest_of(&(machine.role() as u8, machine.term(), voted, terms, log.committed(), self.life))
+    }
+
+    /// What it is, names aside: the same for a node to which the same has happened under another name.
+    pub(super) fn shape(&self) -> u64 {
+        let disk = (self.pending.len(), self.hard.term, self.hard.commit, self.durable.len());
+        digest_of(&(self.outline(), disk, self.machine.log().stable(), self.mortal))
+    }
+
+    /// What decides what it does from now on; if `merged`, without what a leader only counts.
+    pub(super) fn digest(&mut self, merged: bool) -> u64 {
         // While time stands, the timeout that chance drew decides nothing.
         self.machine.set_election_timeout(Duration::ZERO);
-        let Place { id, machine, pending, hard, durable, life, touched, mortal } = self;
+        let Place { id, machine, pending, hard, durable, life, mortal } = self;
         // A record's number is its place in the queue.
         let queue: Vec<_> = pending.iter().map(|record| (record.sync, record.hard, &record.entries)).collect();
-        digest_of(&(id, &*machine, queue, hard, durable, life, touched, mortal))
+        if merged && machine.role() == Role::Leader {
+            return digest_of(&(id, leading(machine), queue, hard, durable, life, mortal));
+        }
+        digest_of(&(id, &*machine, queue, hard, durable, life, mortal))
     }
 
     /// A record is on the disk.
@@ -86,20 +102,6 @@ impl Place {
         self.mortal = false;
         self.pending.retain(|record| record.sync);
         self.hard.commit = 0;
-    }
-
-    /// The lowest term in which it may find itself again.
-    pub(super) fn floor(&self) -> u64 {
-        if self.mortal { self.hard.term } else { self.machine.term() }
-    }
-
-    /// Whether it has reached `term` for good.
-    pub(super) fn reached(&self, term: u64) -> bool {
-        self.machine.term() >= term && self.floor() >= term
-    }
-
-    pub(super) fn matched(&self, node: NodeId) -> Index {
-        self.machine.progress().get(node).map_or(0, |peer| peer.matched)
     }
 
     /// Whether nothing has changed since `before` but that a word that waits for a write waits a second time.
@@ -138,7 +140,6 @@ impl Place {
 
     /// Gives an input, and what follows from it at once. Returns what was sent.
     pub(super) fn give(&mut self, input: Input) -> Result<Vec<Message>, String> {
-        self.touched = true;
         let (mut actions, mut sent) = (Vec::new(), Vec::new());
         self.machine.handle(Time::ZERO, input, &mut actions);
         for action in actions {
@@ -201,11 +202,30 @@ impl Place {
                 disk.keep(record)?;
             }
             let mut fresh = Place::new(self.id, disk.hard, disk.durable.clone());
-            (fresh.life, fresh.touched) = (self.life + 1, true);
+            fresh.life = self.life + 1;
             back.push(fresh);
         }
         Ok(back)
     }
+}
+
+/// What decides what a leader does from now on, by what can be seen of it: the rest follows, or is the same in all that lead here. The
+/// appends on the way are left out, since they decide nothing until they reach a limit, which is more than the entries there are; and
+/// whether a peer was heard lately, unless it is one that would be sent a snapshot.
+fn leading(machine: &Raft) -> u64 {
+    let (log, own) = (machine.log(), machine.config().id);
+    let entries: Vec<_> = (FOUNDED + 1..=log.last_index()).map(|index| log.entry(index)).collect();
+    let peers = machine.progress().iter().filter(|(id, _)| *id != own);
+    let peers: Vec<_> = peers
+        .map(|(id, peer)| {
+            let Progress { matched, next, sent_commit, state, pending_snapshot, recent_active, paused, .. } = peer;
+            let snapshot = *next <= FOUNDED && *recent_active;
+            (id, (matched, next, sent_commit), state, pending_snapshot, snapshot, paused)
+        })
+        .collect();
+    let held: Vec<&Message> = machine.held().map(|(_, message)| message).collect();
+    let hard = (machine.term(), machine.vote(), log.committed());
+    digest_of(&(hard, machine.role(), machine.leader(), entries, log.stable(), log.applied(), peers, held))
 }
 
 /// An entry, passed on to the leader by the next node: the leader keeps no ticket of it.

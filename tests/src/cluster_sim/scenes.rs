@@ -1,0 +1,128 @@
+//! States that chance alone hardly ever reaches, reached on purpose: some shards of a node are behind the others when a life
+//! ends, its own or another's.
+
+use wrs_core::pattern::Pattern;
+
+use super::probes;
+use super::world::World;
+use crate::sim::{MILLI, SECOND};
+
+/// Channels whose home is wanted on a certain shard: with so many, one has it there more often than not.
+const CHANNELS: usize = 3;
+/// Clients whose serial numbers are the same on two nodes.
+const ALIKE: u64 = 8;
+/// Clients that may come and go to that end.
+const ALIGNED_MAX: u64 = 150;
+
+impl World {
+    /// The first shard of a node stands still until the node was counted out, while clients come to the others that nobody of
+    /// that node has announced yet: what those say is heard in the next life, if it is heard at all.
+    pub(super) fn head_hangs(&mut self) {
+        let of: Vec<usize> =
+            self.state.up().into_iter().filter(|slot| self.state.nodes[*slot].desks.len() > 1).collect();
+        let Some(slot) = self.state.random.pick(&of).copied() else { return };
+        let room = self.state.plan.config.channels_max > 100 && self.state.up().len() > 1;
+        let wanted = if room { 3 + self.state.random.below(6) } else { 0 };
+        let fresh: Vec<usize> =
+            (0..wanted).filter_map(|_| probes::create(self, Pattern::ReqRepl, None, None)).collect();
+        if self.is_broken() || fresh.is_empty() {
+            return;
+        }
+        let out = self.state.plan.counted_out_after();
+        let out_itself = self.state.plan.config.out_after().as_nanos() as u64;
+        let span = out + *self.state.random.pick(&[100 * MILLI, out_itself]).unwrap_or(&0);
+        self.trouble(&[slot]);
+        self.state.say(|| format!("the head of node {slot} hangs for {} ms", span / MILLI));
+        let until = self.state.now() + span;
+        self.state.nodes[slot].desks[0].late_until = until;
+        let shards = self.state.nodes[slot].desks.len();
+        for at in &fresh {
+            let shard = 1 + self.state.random.below(shards as u64 - 1) as usize;
+            if let Some(number) = self.connect_at(slot, shard, true) {
+                self.ask_to_be_on(number, *at, true, true);
+            }
+        }
+        self.pass(span + 100 * MILLI);
+        if let Err(why) = self.become_whole(self.patience()) {
+            return self.state.model.break_off(format!("the cluster does not heal after a head hung: {why}"));
+        }
+        self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+        for at in fresh {
+            for shard in 0..shards {
+                probes::alone_at(self, at, slot, shard);
+            }
+        }
+    }
+
+    /// A node is counted out while all shards of another but the first stand still: what they then decide for its clients, or
+    /// answer them, is for nobody any more, though the other node has clients with the same numbers.
+    pub(super) fn answers_come_late(&mut self) {
+        let up = self.state.up();
+        let behind = up.iter().copied().filter(|slot| self.state.nodes[*slot].desks.len() > 1).collect::<Vec<_>>();
+        let Some(late) = self.state.random.pick(&behind).copied() else { return };
+        let others: Vec<usize> = up.iter().copied().filter(|slot| *slot != late).collect();
+        let Some(dies) = self.state.random.pick(&others).copied() else { return };
+        if up.len() < 3 || self.state.plan.config.channels_max < 100 {
+            return;
+        }
+        let Some(quiet) = probes::create(self, Pattern::PubSub, None, None) else { return };
+        let of: Vec<usize> =
+            (0..CHANNELS).filter_map(|_| probes::create(self, Pattern::FanInOut, None, None)).collect();
+        let Some(askers) = self.alike(quiet, late, &of, dies) else { return };
+        let shards = self.state.nodes[late].desks.len();
+        let out = self.state.plan.counted_out_after();
+        self.trouble(&[late, dies]);
+        self.state.say(|| format!("node {dies} is cut off, and all of node {late} but its head is late"));
+        let until = self.state.now() + out + 150 * MILLI;
+        for shard in 1..shards {
+            self.state.nodes[late].desks[shard].late_until = until;
+        }
+        for number in askers {
+            self.state.send_request(number);
+        }
+        self.pass(40 * MILLI);
+        self.pause_for(dies, out + 400 * MILLI);
+        self.pass(out + 500 * MILLI);
+        if let Err(why) = self.become_whole(self.patience()) {
+            return self.state.model.break_off(format!("the cluster does not heal after late answers: {why}"));
+        }
+        self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+    }
+
+    /// Clients on the first shards of two nodes that have the same numbers there: those on the second node are on channels with
+    /// nobody else in their queues, and are told.
+    fn alike(&mut self, quiet: usize, first: usize, of: &[usize], second: usize) -> Option<Vec<usize>> {
+        let (mut a, mut b) = (self.come_to(quiet, first)?, self.come_to(quiet, second)?);
+        for _ in 0..ALIGNED_MAX {
+            match a.0.cmp(&b.0) {
+                std::cmp::Ordering::Equal => break,
+                std::cmp::Ordering::Less => a = self.come_to(quiet, first)?,
+                std::cmp::Ordering::Greater => b = self.come_to(quiet, second)?,
+            }
+            for number in [a.1, b.1] {
+                if self.state.model.clients[number].lasts() && a.0 != b.0 {
+                    self.state.say_goodbye(number);
+                }
+            }
+        }
+        let mut askers = Vec::new();
+        for n in 0..ALIKE {
+            self.come_to(quiet, first)?;
+            let at = of.get(n as usize % of.len().max(1)).copied()?;
+            askers.push(self.come_to(at, second)?.1);
+        }
+        (a.0 == b.0).then_some(askers)
+    }
+
+    /// A client that only sends comes to the first shard of a node: its serial number there, and its place in the model.
+    fn come_to(&mut self, channel: usize, slot: usize) -> Option<(u64, usize)> {
+        let number = self.connect_at(slot, 0, true)?;
+        self.ask_to_be_on(number, channel, false, true);
+        if !probes::is_seated(self, number) {
+            return None;
+        }
+        let id = &self.state.model.clients[number].id;
+        let serial = id.get(20..).and_then(|serial| u64::from_str_radix(serial, 16).ok())?;
+        Some((serial, number))
+    }
+}
