@@ -38,6 +38,12 @@ struct Run {
     asked: Option<(Question, Bytes)>,
 }
 
+impl Run {
+    fn has(&self, number: u64) -> bool {
+        number.checked_sub(self.first).is_some_and(|index| index < self.count)
+    }
+}
+
 /// The open asks of one shard, by number.
 #[derive(Debug)]
 pub struct Asks {
@@ -127,7 +133,7 @@ impl Asks {
     /// Where the run with this number is, if there is one.
     fn run_of(&self, number: u64) -> Option<usize> {
         let at = self.runs.partition_point(|run| run.first <= number).checked_sub(1)?;
-        self.runs.get(at).filter(|run| number - run.first < run.count).map(|_| at)
+        self.runs.get(at).filter(|run| run.has(number)).map(|_| at)
     }
 
     /// The sender of a reply that is open.
@@ -161,15 +167,13 @@ impl Asks {
 
     /// These are over. Says which sockets may go on.
     pub fn settle(&mut self, numbers: impl IntoIterator<Item = u64>) -> BTreeSet<ConnId> {
-        let mut at = None;
+        let mut last = 0;
         for number in numbers {
-            // Most often the next is of the same run.
-            let same = at.filter(|at| {
-                self.runs.get(*at).is_some_and(|run| (run.first..run.first + run.count).contains(&number))
-            });
-            at = same.or_else(|| self.run_of(number));
-            if let Some(at) = at {
+            // Most often the next is of the same run, or of the one behind it.
+            let near = [last, last + 1].into_iter().find(|at| self.runs.get(*at).is_some_and(|run| run.has(number)));
+            if let Some(at) = near.or_else(|| self.run_of(number)) {
                 self.close_in(at, number);
+                last = at;
             }
         }
         while let Some(run) = self.runs.pop_front_if(|run| run.open == 0) {

@@ -118,7 +118,6 @@ mod switch {
         UncommittedNeverFalls, "", "the count of uncommitted bytes never falls";
         RestartForgetsChanges, "M2", "changes that are in force at the start hold up elections";
         ReadsMissShrinking, "L2", "reads are not looked at again when the configuration shrinks";
-        CutFillsQueue, "", "proposals that were cut take the places of new ones";
         SettlesEarly, "", "a proposal is told committed one entry early";
         CommitsBeforeAccepting, "", "a node alone in memory tells a proposal committed before it tells that it is in the log";
         ChunksUnchecked, "S3", "the checksum of a snapshot's chunk is not looked at";

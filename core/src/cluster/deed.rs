@@ -99,6 +99,9 @@ pub struct State {
     pub number: u64,
     /// All channels, by id.
     pub channels: Vec<(ChannelId, Channel)>,
+    /// Whether this node has left its cluster, so that what it knew is not older but another cluster's. Who was live there lives
+    /// on, and may be met again as what it is.
+    pub left: bool,
 }
 
 /// What an operator asked for is done.

@@ -261,7 +261,11 @@ impl Cluster {
         self.begin_life();
         // Behind the end of the old life: its clients are told of that, and not that their channels were deleted.
         if had_group {
-            self.deeds.push_back(Deed::Restore(Box::new(State { number: self.base, channels: Vec::new() })));
+            self.deeds.push_back(Deed::Restore(Box::new(State {
+                number: self.base,
+                channels: Vec::new(),
+                left: true,
+            })));
         }
     }
 

@@ -262,7 +262,7 @@ impl Cluster {
         self.channels = channels.len() as u64;
         self.handed = index;
         let number = self.base + index;
-        self.deeds.push_back(Deed::Restore(Box::new(State { number, channels })));
+        self.deeds.push_back(Deed::Restore(Box::new(State { number, channels, left: false })));
         if was_live && !self.is_live() {
             self.changes.life_lost();
             self.begin_life();

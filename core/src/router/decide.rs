@@ -200,28 +200,30 @@ impl Router {
             match self.choose(channel, from, wish) {
                 Choice::To { client: to, stamp, passed } => {
                     self.pass(from, passed, out);
-                    self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
+                    let id = AskId { life: from.life, shard: from.shard, number };
+                    self.decided.note(id, to.life);
                     let way = WayBill { channel, from, to, tell };
                     match self.toward(to.life, to.shard) {
                         Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
-                            self.note_given(asker, number, out);
+                            self.given.note(id, ());
+                            self.tell_over(asker, [number], out);
                             self.give(way, stamp, frames.slice(range), out);
                         }
                         Some(_) => self.share(to, Handed { serial: to.serial, number, stamp }, frames, range),
                         None => {
-                            self.tell_over(asker, number, out);
+                            self.tell_over(asker, [number], out);
                             self.miss(way, out);
                         }
                     }
                 }
                 Choice::Nobody => {
                     self.send_refusal(from, Undelivered::NoRecipient, out);
-                    self.tell_over(asker, number, out);
+                    self.tell_over(asker, [number], out);
                 }
                 Choice::Gone => {
                     // Word of the channel's end, and a close with a code, is on its way to everybody on it.
                     self.metrics.add(Counter::Undelivered, 1);
-                    self.tell_over(asker, number, out);
+                    self.tell_over(asker, [number], out);
                 }
             }
         }
@@ -286,19 +288,17 @@ impl Router {
         if epoch.is_some_and(|epoch| epoch < self.sealed) {
             return;
         }
-        for (Handed { serial, number, stamp }, range) in handed.iter().zip(frame::ranges(frames)) {
-            if epoch.is_some() {
-                self.note_given((from.life, from.shard), *number, out);
+        if epoch.is_some() {
+            let (life, shard) = (from.life, from.shard);
+            for Handed { number, .. } in handed {
+                self.given.note(AskId { life, shard, number: *number }, ());
             }
+            self.tell_over((life, shard), handed.iter().map(|handed| handed.number), out);
+        }
+        for (Handed { serial, stamp, .. }, range) in handed.iter().zip(frame::ranges(frames)) {
             let to = ClientId { life: to.0, shard: to.1, serial: *serial };
             self.give(WayBill { channel, from, to, tell }, *stamp, frames.slice(range), out);
         }
-    }
-
-    /// A client of this shard is given what this shard asked for under this number.
-    fn note_given(&mut self, asker: (Life, ShardId), number: u64, out: &mut Actions) {
-        self.given.note(AskId { life: asker.0, shard: asker.1, number }, ());
-        self.tell_over(asker, number, out);
     }
 
     /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
@@ -310,26 +310,30 @@ impl Router {
         }
     }
 
-    /// The shard that asked will be told that it is over: at the end of the turn, with others.
-    fn tell_over(&mut self, asker: (Life, ShardId), number: u64, out: &mut Actions) {
-        match self.over.iter_mut().find(|(of, _)| *of == asker) {
-            Some((_, numbers)) => {
-                numbers.push(number);
-                if numbers.len() >= GIVEN_MAX {
-                    self.say_over(out);
-                }
-            }
-            None => self.over.push((asker, vec![number])),
+    /// The shard that asked will be told that these are over: at the end of the turn, with others.
+    fn tell_over(&mut self, asker: (Life, ShardId), numbers: impl IntoIterator<Item = u64>, out: &mut Actions) {
+        let at = self.over.iter().position(|(of, _)| *of == asker).unwrap_or_else(|| {
+            self.over.push((asker, Vec::new()));
+            self.over.len() - 1
+        });
+        let Some((_, over)) = self.over.get_mut(at) else { return };
+        over.extend(numbers);
+        if over.len() >= GIVEN_MAX {
+            self.say_over(out);
         }
     }
 
     /// Tells all who asked what is over.
     pub fn say_over(&mut self, out: &mut Actions) {
         let mut over = std::mem::take(&mut self.over);
-        for (asker, numbers) in over.drain(..) {
-            if let Some(peer) = self.toward(asker.0, asker.1) {
+        for (asker, mut numbers) in over.drain(..) {
+            let Some(peer) = self.toward(asker.0, asker.1) else { continue };
+            while numbers.len() > GIVEN_MAX {
+                let behind = numbers.split_off(GIVEN_MAX);
                 self.forward(peer, PeerMessage::Given(asker, numbers), None, out);
+                numbers = behind;
             }
+            self.forward(peer, PeerMessage::Given(asker, numbers), None, out);
         }
         self.over = over;
     }

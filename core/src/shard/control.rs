@@ -435,7 +435,7 @@ impl Shard {
 
     /// A snapshot takes the place of all that this node knew: what differs is applied as changes.
     fn restore(&mut self, now: Time, state: State, out: &mut Actions) {
-        let State { number, channels } = state;
+        let State { number, channels, left } = state;
         let wanted: BTreeMap<_, _> = channels.into_iter().collect();
         let gone = self.catalogue.range(None).filter(|(id, entry)| wanted.get(id) != Some(&entry.channel));
         let gone: Vec<_> = gone.map(|(id, _)| Command::Delete { id, why: Removal::Deleted }).collect();
@@ -452,7 +452,7 @@ impl Shard {
         control.handed = number;
         let members = control.cluster.members().clone();
         self.say_to_others(|| PeerMessage::Members(number, Box::new(members.clone())), out);
-        self.set_members(now, members, out);
+        self.set_members(now, members, left, out);
         self.tell_applied(now);
     }
 

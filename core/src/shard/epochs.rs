@@ -444,14 +444,15 @@ impl Shard {
         self.forget_surveyed(now, |_| true, out);
     }
 
-    /// The members as a snapshot has them.
-    pub(super) fn set_members(&mut self, now: Time, members: Members, out: &mut Actions) {
+    /// The members as a snapshot has them, or as another cluster has them: then nobody has ended who was live in the one that
+    /// this node has `left`.
+    pub(super) fn set_members(&mut self, now: Time, members: Members, left: bool, out: &mut Actions) {
         let epoch = self.router.members.epoch();
         let before: Vec<Life> = self.router.members.lives().collect();
         self.router.members = members;
         // Another cluster's epochs have the same numbers.
         if self.router.members.epoch() != epoch || !self.router.members.lives().eq(before.iter().copied()) {
-            self.lives_changed(now, &before, out);
+            self.lives_changed(now, if left { &[] } else { &before }, out);
         }
     }
 

@@ -186,7 +186,7 @@ impl Shard {
             PeerMessage::Out(count) => self.counted_out(now, peer, count, out),
             PeerMessage::Life(life) => self.router.life = life,
             PeerMessage::Members(number, members) => {
-                self.set_members(now, *members, out);
+                self.set_members(now, *members, false, out);
                 self.say(GATE, PeerMessage::Applied(number), out);
             }
             PeerMessage::Fail => self.fail(now, out),

@@ -166,8 +166,7 @@ impl Raft {
             return Err(DropReason::Overloaded);
         }
         // Those that were cut are not counted: they may wait for the very index that this one would bring about.
-        let cut = if mutant!(CutFillsQueue) { self.proposals.cut.len() } else { 0 };
-        if self.proposals.open.len() + cut >= self.config.proposals_max {
+        if self.proposals.open.len() >= self.config.proposals_max {
             return Err(DropReason::Overloaded);
         }
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(bytes);

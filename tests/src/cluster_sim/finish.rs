@@ -243,7 +243,12 @@ impl World {
         if self.state.plan.forming == Forming::Domain {
             drop(self.become_whole(self.patience() / 3));
         }
-        for slot in 0..self.state.nodes.len() {
+        // Who has found nobody yet comes last: a node that is back could join it as well as the others, and two clusters of
+        // several nodes do not join each other.
+        let lone = self.seekers();
+        lone.iter().for_each(|slot| self.stop(*slot, false, false));
+        let known = (0..self.state.nodes.len()).filter(|slot| !lone.contains(slot));
+        for slot in known.chain(lone.iter().copied()) {
             if let Some(directory) = &mut self.state.nodes[slot].directory {
                 directory.full = false;
             }
@@ -260,6 +265,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Nodes that look for a cluster behind the load balancer and are in none with others.
+    fn seekers(&mut self) -> Vec<usize> {
+        if self.state.plan.forming != Forming::Domain {
+            return Vec::new();
+        }
+        let mut up = self.state.up();
+        up.retain(|slot| {
+            let node = &self.state.nodes[*slot];
+            let seeks = !self.open[*slot] && !node.draining && node.failed.is_none();
+            seeks && self.view(*slot).is_some_and(|view| view.nodes.len() <= 1)
+        });
+        up
     }
 
     /// How long it may take until everybody agrees.

@@ -37,7 +37,7 @@ use plan::Aim;
 use state::Event;
 use world::World;
 
-use crate::sim::{MILLI, Random, SECOND};
+use crate::sim::{MILLI, SECOND};
 
 /// A run is no run before so many inputs.
 const EVENTS_MIN: u64 = 2_000;
@@ -70,7 +70,7 @@ pub struct Report {
 /// # Errors
 /// The first promise that was broken, and when.
 pub fn run(seed: u64) -> Result<Report, String> {
-    run_aimed(seed, Aim::of(&mut Random::new(seed).branch(4)))
+    run_aimed(seed, Aim::of(seed))
 }
 
 /// Runs one seed with another aim than its own.

@@ -36,7 +36,7 @@ impl World {
 
     /// Whether one more node may go away.
     pub(super) fn can_spare_one(&self) -> bool {
-        self.state.plan.nemesis.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+        self.state.plan.aim.harsh || self.away() < self.members_known().saturating_sub(1) / 2
     }
 
     pub(super) fn trouble(&mut self, slots: &[usize]) {

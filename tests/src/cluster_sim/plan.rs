@@ -62,8 +62,6 @@ pub struct Nemesis {
     pub full: u32,
     /// Dials that are refused for a while.
     pub refuse: u32,
-    /// Whether more nodes may be away at a time than the cluster can do without (`WRS_SIM_HARSH`).
-    pub harsh: bool,
 }
 
 /// What a plan does to meet the moments that matter: changes that are under way, words that cross.
@@ -75,15 +73,19 @@ pub struct Aim {
     pub lag_us: u64,
     /// Whether a shard's thread may stand still for longer than a lease while its node's head goes on.
     pub hang: bool,
+    /// Whether more nodes may be away at a time than the cluster can do without (`WRS_SIM_HARSH`).
+    pub harsh: bool,
 }
 
 impl Aim {
     /// Of two runs of one seed that differ in this alone, one may fail and the other not: so it is drawn apart.
-    pub fn of(random: &mut Random) -> Aim {
+    pub fn of(seed: u64) -> Aim {
+        let random = &mut Random::new(seed).branch(4);
+        let harsh = std::env::var_os("WRS_SIM_HARSH").is_some();
         if random.below(4) == 0 {
-            return Aim::default();
+            return Aim { harsh, ..Aim::default() };
         }
-        Aim { rush: true, lag_us: pick(random, &[0, 500, 4_000, 20_000]), hang: random.below(3) == 0 }
+        Aim { harsh, rush: true, lag_us: pick(random, &[0, 500, 4_000, 20_000]), hang: random.below(3) == 0 }
     }
 }
 
@@ -204,7 +206,6 @@ impl Plan {
             newcomer: weight(random, 2),
             full: if memory { 0 } else { weight(random, 1) },
             refuse: weight(random, 1),
-            harsh: std::env::var_os("WRS_SIM_HARSH").is_some(),
         };
         // A node more than the name leads to at first: two of them would be most of all.
         let slots = if forming == Forming::Dns && nodes == 1 { slots.min(2) } else { slots };

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use wrs_raft::{Action, Body, Boot, Conf, EntryKind, Message, NodeId, ProgressState, Raft, Record, Role};
+use wrs_raft::{Action, Body, Boot, Conf, DropReason, EntryKind, Message, NodeId, ProgressState, Raft, Record, Role};
 
 use super::history::Shadow;
 use super::node::{Saved, View};
@@ -325,7 +325,20 @@ impl World {
                 }
                 self.nodes[slot].view.conf_from = *index;
             }
+            Action::Dropped { reason: DropReason::Overloaded, .. } => self.check_refused(slot),
             _ => {}
+        }
+    }
+
+    /// A leader refuses for lack of room only while something is under way that will make room.
+    fn check_refused(&mut self, slot: usize) {
+        // Inputs that were drawn together may have been refused before the others had their effect.
+        if self.plan.batch_ppm > 0 || self.healing {
+            return;
+        }
+        let idle = |machine: &&Raft| machine.log().applied() == machine.log().last_index();
+        if self.nodes[slot].machine.as_ref().filter(idle).is_some_and(|machine| machine.role() == Role::Leader) {
+            self.fail("an idle leader takes what is proposed", format!("node {} is overloaded", slot + 1));
         }
     }
 
