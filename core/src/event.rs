@@ -198,6 +198,11 @@ pub enum Event {
         /// Where a node of it is.
         address: String,
     },
+    /// There is another cluster behind `WRS_DOMAIN`, and this one, which has no channels, gives way: this node goes there.
+    ClusterYields {
+        /// Where a node of it is.
+        address: String,
+    },
     /// Messages to a live node are longer than a frame between nodes may be: they are lost. Nodes set
     /// `WRS_MAX_MESSAGE_SIZE` alike.
     Unmailed {
@@ -243,6 +248,7 @@ impl Event {
             | Event::Draining
             | Event::LeaderChanged { .. }
             | Event::ClusterEntered { .. }
+            | Event::ClusterYields { .. }
             | Event::Drained => Level::Info,
             Event::ConfigDoubtful { .. }
             | Event::LimitReached { .. }
@@ -286,6 +292,7 @@ impl Event {
             Event::ClusterEntered { .. } => "cluster-entered",
             Event::LifeEnded { .. } => "life-ended",
             Event::ClustersApart { .. } => "clusters-apart",
+            Event::ClusterYields { .. } => "cluster-yields",
             Event::Unmailed { .. } => "message-unsendable",
             Event::ClusterRecovered { .. } => "cluster-recovered",
         }
@@ -365,7 +372,9 @@ impl Event {
                 each("cluster", Field::Plain(cluster))
             }
             Event::LifeEnded { life } | Event::Unmailed { life } => each("life", Field::Plain(life)),
-            Event::ClustersApart { address } => each("address", Field::Text(address)),
+            Event::ClustersApart { address } | Event::ClusterYields { address } => {
+                each("address", Field::Text(address))
+            }
             Event::AcceptResumed
             | Event::CertificatesRead
             | Event::Draining
@@ -526,6 +535,7 @@ mod tests {
             Event::ClusterEntered { cluster: "00000000000000aa".to_owned() },
             Event::LifeEnded { life: Life(8) },
             Event::ClustersApart { address: "10.0.0.1:4000".to_owned() },
+            Event::ClusterYields { address: "10.0.0.1:4000".to_owned() },
             Event::Unmailed { life: Life(9) },
             Event::ClusterRecovered { cluster: "00000000000000ab".to_owned() },
         ]

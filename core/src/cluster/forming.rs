@@ -3,7 +3,8 @@
 //! With `WRS_SEEDS` a node founds one only while a majority of the seeds, itself among them, have promised it to nobody else. A
 //! promise ends when its holder gives it back, or when another node has taken the holder's address; never by time. So there
 //! are never two founders, under any partition. Without seeds a node founds its own at once and keeps asking who answers at
-//! `WRS_DOMAIN`. A node alone without channels joins the cluster that it meets; two with channels stay apart and say so.
+//! `WRS_DOMAIN`. A node alone without channels joins the cluster that it meets; of two that answer there one gives way if it has
+//! no channels ([`yielding`](super::yielding)); two with channels stay apart and say so.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const SEED_EVERY: Duration = Duration::from_millis(500);
 const ASK_FOR: Duration = Duration::from_millis(1000);
 /// Between two look-ups of the seeds' name.
 const RESOLVE_EVERY: Duration = Duration::from_secs(2);
-/// Between two questions at `WRS_DOMAIN`, of a node alone and of one that is not.
+/// Between two questions at `WRS_DOMAIN`, of a node that may have to join another, and of one of several with channels.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_EVERY_OF_SEVERAL: Duration = Duration::from_secs(30);
 /// How long another cluster that is heard of no more counts as being there.
@@ -52,6 +53,8 @@ pub(super) struct Forming {
     next_probe: Option<Time>,
     /// Nodes of other clusters that this node was told of, and has not looked for yet.
     strangers: Vec<NodeAddress>,
+    /// The other cluster that has answered at `WRS_DOMAIN` last, and when.
+    answered: Option<(u64, Time)>,
     /// Another cluster, which like this one has channels, and when it last said so.
     pub(super) apart: Option<(u64, NodeAddress, Time)>,
 }
@@ -73,11 +76,18 @@ impl Cluster {
     pub(super) fn form(&mut self) -> Result<(), StartError> {
         if self.config.seeds.is_empty() {
             self.found()?;
+            self.begin_to_probe();
+        }
+        Ok(())
+    }
+
+    /// Without seeds, asks at `WRS_DOMAIN` from some time on.
+    pub(super) fn begin_to_probe(&mut self) {
+        if self.config.seeds.is_empty() {
             let delay = u64::try_from(self.config.startup_delay_max.as_nanos()).unwrap_or(u64::MAX);
             let delay = Duration::from_nanos(self.random.below(delay));
             self.forming.next_probe.get_or_insert(self.now + delay);
         }
-        Ok(())
     }
 
     // With seeds.
@@ -319,7 +329,12 @@ impl Cluster {
             if self.now >= self.next_try {
                 self.begin_joining(address, None, false);
             }
-        } else if !small && !theirs_small {
+        } else if !small && self.is_behind_one_address(greeting.cluster) && self.gives_way(greeting) {
+            self.begin_yielding(address);
+        } else if !small
+            && !theirs_small
+            && (self.channels > 0 && greeting.channels > 0 || !self.config.seeds.is_empty())
+        {
             let apart = Some((greeting.cluster, address.clone(), self.now));
             let known = std::mem::replace(&mut self.forming.apart, apart);
             if known.is_none_or(|(id, ..)| id != greeting.cluster) {
@@ -330,13 +345,18 @@ impl Cluster {
 
     // Asking at the service's address.
 
+    /// Whether this node was answered by that cluster at `WRS_DOMAIN`, so that the two are meant to be one.
+    fn is_behind_one_address(&self, cluster: u64) -> bool {
+        self.forming.answered.is_some_and(|(id, at)| id == cluster && self.now.since(at) < APART_LASTS)
+    }
+
     fn look_for_strangers(&mut self) {
         if let Some(at) = self.forming.next_probe
             && self.now >= at
             && self.joining.is_none()
         {
-            let alone = self.members.iter().count() <= 1;
-            let every = if alone { PROBE_EVERY } else { PROBE_EVERY_OF_SEVERAL };
+            let seeks = self.channels == 0 || self.members.iter().count() <= 1;
+            let every = if seeks { PROBE_EVERY } else { PROBE_EVERY_OF_SEVERAL };
             self.forming.next_probe = Some(self.now + every);
             self.deeds.push_back(Deed::Probe);
             // Who was found before may have something else to say by now.
@@ -360,9 +380,8 @@ impl Cluster {
         let data = value.get("data");
         let cluster = data.and_then(|data| data.get("cluster")).and_then(serde_json::Value::as_str);
         let cluster = cluster.and_then(|text| u64::from_str_radix(text, 16).ok());
-        if cluster.is_none() || cluster == self.me.cluster {
-            return;
-        }
+        let Some(cluster) = cluster.filter(|cluster| Some(*cluster) != self.me.cluster) else { return };
+        self.forming.answered = Some((cluster, now));
         let nodes = data.and_then(|data| data.get("nodes")).and_then(serde_json::Value::as_array);
         let address = |node: &serde_json::Value| NodeAddress::parse(node.get("address")?.as_str()?);
         let mut strangers: Vec<NodeAddress> =

@@ -59,6 +59,27 @@ fn under_any_partition_seeds_never_found_two_clusters() {
 }
 
 #[test]
+fn a_refusal_that_cannot_change_is_told_at_once_and_any_other_after_a_while() {
+    let refusals = [
+        (Some(LinkFault::Secret), true),
+        (Some(LinkFault::IdLength { theirs: 5 }), true),
+        (Some(LinkFault::Version { oldest: 8, newest: 9 }), true),
+        (Some(LinkFault::Crowded), false),
+        (None, false),
+    ];
+    for (refusal, at_once) in refusals {
+        let mut rig = Rig::new(1);
+        rig.refusal = refusal;
+        let n = rig.start();
+        rig.with(n, |cluster, now| cluster.join(now, Ticket(1), Rig::address(7), false));
+        rig.pass(millis(200));
+        assert_eq!(rig.nodes[&n].answers.contains_key(&1), at_once, "{refusal:?}");
+        rig.pass(millis(11_000));
+        assert!(matches!(rig.nodes[&n].answers[&1], Err(Refused::Unreachable(_))));
+    }
+}
+
+#[test]
 fn a_minority_of_the_seeds_waits() {
     let mut rig = seeded(1, 3);
     rig.start();

@@ -16,6 +16,8 @@ use crate::time::Time;
 const DRIFT_PPM_MAX: u32 = 10_000;
 /// Raft's name for what is not asked about.
 const NO_TICKET: wrs_raft::Ticket = wrs_raft::Ticket(0);
+/// Changes of the members that wait until Raft takes proposals again, at most.
+const UNPROPOSED_MAX: usize = 4096;
 
 /// One node's place in a cluster.
 #[derive(Debug)]
@@ -301,8 +303,35 @@ impl Cluster {
         })
     }
 
-    /// As leader: proposes a change of the members. False: it was not appended.
-    pub(super) fn propose_node(&mut self, change: NodeChange) -> bool {
+    /// As leader: proposes a change of the members. What Raft does not take now, as while leadership is being handed over, is
+    /// proposed again as long as this node leads.
+    pub(super) fn propose_node(&mut self, change: NodeChange) {
+        let waits = self.leading.as_ref().is_some_and(|leading| !leading.unproposed.is_empty());
+        if !waits && self.append_node(&change) {
+            return;
+        }
+        if let Some(leading) = &mut self.leading
+            && leading.unproposed.len() < UNPROPOSED_MAX
+            && !leading.unproposed.contains(&change)
+        {
+            leading.unproposed.push_back(change);
+        }
+    }
+
+    /// Proposes what was not taken before, in order.
+    pub(super) fn propose_again(&mut self) {
+        while let Some(change) = self.leading.as_ref().and_then(|leading| leading.unproposed.front().cloned()) {
+            if !self.append_node(&change) {
+                break;
+            }
+            if let Some(leading) = &mut self.leading {
+                leading.unproposed.pop_front();
+            }
+        }
+    }
+
+    fn append_node(&mut self, change: &NodeChange) -> bool {
+        let change = change.clone();
         let logged = codec::Logged { from: None, command: Command::Node(change) };
         match codec::encode(&logged, self.version()) {
             Ok(payload) => self.step(Input::Propose { ticket: NO_TICKET, payload }),

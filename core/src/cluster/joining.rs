@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use wrs_raft::Boot;
+use wrs_raft::{Boot, EntryKind};
 
-use super::codec::VERSION_MIN;
+use super::codec::{self, VERSION_MIN};
 use super::deed::{Deed, Done, Refused, State};
 use super::wire::{ControlMessage, JoinRefusal, JoinRequest};
 use super::{Changes, Cluster, Members, Snapshots, Transfers, draw};
@@ -23,8 +23,10 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the request is repeated.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// After a refusal, how long this node waits before it tries again by itself.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub(super) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// How long a node waits for a sight of its cluster before it may begin anew: as long as a leader waits for one it has let in.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(20);
 /// How long a node that leaves waits for one that it has no link to.
 const GONE_AFTER: Duration = Duration::from_secs(1);
 
@@ -99,6 +101,13 @@ impl Cluster {
         self.joining.as_ref().is_some_and(|joining| joining.asked)
     }
 
+    /// From now on this node takes no change that it might lose.
+    pub(super) fn has_asked_to_join(&mut self) {
+        if let Some(joining) = &mut self.joining {
+            joining.asked = true;
+        }
+    }
+
     /// The life that this node tries to join through, once it is known.
     pub(super) fn joining_through(&self) -> Option<(Life, NodeAddress)> {
         let joining = self.joining.as_ref()?;
@@ -121,9 +130,13 @@ impl Cluster {
             }
             Some(Ok(who)) if self.links.get(who.life).is_some() => self.ask_to_join(who.life),
             Some(Ok(_)) => self.meet(&address, ASK_EVERY),
+            // It will not be otherwise soon.
+            Some(Err(why)) if why.is_disagreement() => {
+                self.end_joining(Err(Refused::Unreachable(why.to_string())));
+            }
             Some(Err(why)) => {
                 if let Some(joining) = &mut self.joining {
-                    joining.why = Some(Refused::Unreachable(why));
+                    joining.why = Some(Refused::Unreachable(why.to_string()));
                 }
                 self.meet(&address, ASK_EVERY);
             }
@@ -190,7 +203,13 @@ impl Cluster {
             return;
         }
         let Some(joining) = &self.joining else { return };
-        self.begin_anew(node, joining.incarnation);
+        let incarnation = joining.incarnation;
+        if !joining.force && self.channels > 0 {
+            // One was under way when this node asked. Those who have let it in see nothing of it, and let it go.
+            return self.end_joining(Err(Refused::WouldLoseChannels));
+        }
+        self.note_end_of_cluster();
+        self.begin_anew(node, incarnation);
         // Who is live is told by the log. What is told here may be ahead of the snapshot that comes first, and a life that is
         // not in that one yet would count as ended.
         let known = members.into_iter().map(|(node, member)| (node, Member { life: None, ..member })).collect();
@@ -250,6 +269,31 @@ impl Cluster {
         }
     }
 
+    /// A node that sees no other member for long, and that nobody can count on, begins anew: its cluster has ended or has moved
+    /// without it. That is one which was let in and has heard no word of the log yet; and one that knows of no channel, applied or
+    /// under way, when there is another node at the address of each voter.
+    pub(super) fn look_whether_forgotten(&mut self) {
+        let waits = self.joining.is_none() && self.leaving.is_none() && !self.is_alone();
+        let sees = |node| node != self.me.node && self.links.is_in(node, self.me.cluster);
+        let Some(group) = self.group.as_ref().filter(|_| waits && !self.members.iter().any(|(node, _)| sees(node)))
+        else {
+            self.seen_others = self.now;
+            return;
+        };
+        if self.now.since(self.seen_others) < FORGOTTEN_AFTER {
+            return;
+        }
+        let log = group.raft.log();
+        let under_way = log.slice(log.applied() + 1, log.last_index(), u64::MAX);
+        let of_channels = |payload| codec::decode(payload).is_none_or(|logged| logged.is_of_a_shard());
+        let changes = |entry: &wrs_raft::Entry| entry.kind == EntryKind::Normal && !entry.payload.is_empty();
+        let empty = self.channels == 0 && !under_way.iter().any(|entry| changes(entry) && of_channels(&entry.payload));
+        let moved = || group.raft.conf().all_voters().all(|node| self.is_elsewhere(NodeId(node.0)));
+        if log.last_index() == 0 || empty && moved() {
+            self.removed();
+        }
+    }
+
     /// This node is no member any more although it did not want to leave.
     pub(super) fn removed(&mut self) {
         let (node, incarnation) = (NodeId(draw(&mut self.random)), draw(&mut self.random));
@@ -286,17 +330,22 @@ impl Cluster {
             }
             if self.now >= removing.next_ask {
                 removing.next_ask = self.now + ASK_EVERY;
-                match self.leader {
-                    Some(leader) if leader == self.me.node => self.heard_remove(removing.node),
-                    Some(leader) => {
-                        self.post_to(leader, &ControlMessage::Remove(removing.node));
-                    }
-                    None => {}
-                }
+                self.ask_to_remove(removing.node);
             }
             true
         });
         self.removing.append(&mut removing);
+    }
+
+    /// Tells the leader, if there is one, that `node` is to be a member no more.
+    pub(super) fn ask_to_remove(&mut self, node: NodeId) {
+        match self.leader {
+            Some(leader) if leader == self.me.node => self.heard_remove(node),
+            Some(leader) => {
+                self.post_to(leader, &ControlMessage::Remove(node));
+            }
+            None => {}
+        }
     }
 
     // Leaving.
@@ -356,7 +405,11 @@ impl Cluster {
         if self.leaving.is_some() {
             self.left();
         } else if !member && self.group.is_some() {
+            let yielding = self.yielding.take();
             self.removed();
+            if let Some(yielding) = yielding {
+                self.go_where_it_yields_to(yielding);
+            }
         }
     }
 }

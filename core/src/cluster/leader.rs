@@ -218,6 +218,7 @@ impl Cluster {
         if !self.leads_fully() {
             return;
         }
+        self.propose_again();
         let (now, spans, own) = (self.now, self.spans, self.me.life);
         let Some(leading) = &mut self.leading else { return };
         if let Some(life) =

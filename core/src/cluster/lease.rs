@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::membership::Comings;
 use crate::config::Config;
 use crate::id::{Life, NodeId};
+use crate::members::NodeChange;
 use crate::time::Time;
 
 /// Rounds whose time of sending is remembered.
@@ -161,6 +162,8 @@ pub(super) struct Leading {
     complaints: BTreeMap<(Life, Life), Time>,
     /// Up to where all have applied, and what was said of it.
     everywhere: u64,
+    /// Changes of the members that Raft has not taken yet.
+    pub(super) unproposed: VecDeque<NodeChange>,
     pub(super) comings: Comings,
 }
 
@@ -177,6 +180,7 @@ impl Leading {
             proposed: BTreeSet::new(),
             complaints: BTreeMap::new(),
             everywhere: 0,
+            unproposed: VecDeque::new(),
             comings: Comings::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::config::NodeAddress;
-use crate::gate::Introduction;
+use crate::gate::{Introduction, LinkEnd};
 use crate::id::{DialId, Life, NodeId};
 use crate::time::Time;
 
@@ -65,6 +65,13 @@ impl Links {
         self.nodes.get(&node).copied()
     }
 
+    /// Whether a node is linked and says that it is in this cluster. One that moved from cluster to cluster while it was let in
+    /// may be a member of two, and is in one.
+    pub(super) fn is_in(&self, node: NodeId, cluster: Option<u64>) -> bool {
+        let linked = self.life_of(node).and_then(|life| self.get(life));
+        linked.is_some_and(|linked| linked.introduction.cluster == cluster)
+    }
+
     /// Whose life it is.
     pub(super) fn node_of(&self, life: Life) -> Option<NodeId> {
         self.up.get(&life).map(|linked| linked.introduction.node)
@@ -104,7 +111,7 @@ const ADDRESSES_MAX: usize = 4096;
 pub(super) struct Found {
     pub(super) at: Time,
     /// Who, or why nobody.
-    pub(super) who: Result<Introduction, String>,
+    pub(super) who: Result<Introduction, LinkEnd>,
 }
 
 /// Who is at which address.
@@ -133,7 +140,7 @@ impl Meetings {
     }
 
     /// An attempt has ended: whose address it was.
-    pub(super) fn ended(&mut self, now: Time, dial: DialId, who: Result<Introduction, String>) -> Option<NodeAddress> {
+    pub(super) fn ended(&mut self, now: Time, dial: DialId, who: Result<Introduction, LinkEnd>) -> Option<NodeAddress> {
         let address = self.under_way.remove(&dial)?;
         self.found.insert(address.clone(), Found { at: now, who });
         Some(address)

@@ -56,6 +56,13 @@ pub(super) struct Comings {
     next_hand_over: Time,
 }
 
+impl Comings {
+    /// A node is not to be removed after all, if that has not been proposed yet.
+    pub(super) fn keep(&mut self, node: NodeId) {
+        self.removing.remove(&node);
+    }
+}
+
 impl Cluster {
     // Joining, at a member.
 
@@ -161,10 +168,10 @@ impl Cluster {
     fn let_phantoms_go(&mut self) {
         let now = self.now;
         let Some(leading) = &mut self.leading else { return };
-        let (members, links) = (&self.members, &self.links);
+        let (members, links, own) = (&self.members, &self.links, self.me.cluster);
         let mut gone = Vec::new();
         leading.comings.awaited.retain(|node, seen| {
-            if links.life_of(*node).is_some() {
+            if links.is_in(*node, own) {
                 *seen = now;
             }
             let late = now.since(*seen) >= AWAITED_FOR;
@@ -257,6 +264,9 @@ impl Cluster {
                 self.hand_over();
                 continue;
             }
+            if !closed && !self.can_do_without(node) {
+                continue;
+            }
             match self.members.get(node).map(|member| member.life) {
                 Some(Some(life)) => self.end_life_of_leaver(life, closed),
                 Some(None) if returns => self.bid_farewell(node, true),
@@ -274,6 +284,14 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Whether those who stay are a majority that this leader hears, so that a node which could stay may go.
+    fn can_do_without(&self, node: NodeId) -> bool {
+        self.group.as_ref().is_some_and(|group| {
+            let change = ConfChange::single(ChangeKind::Remove, raft_id(node));
+            !group.raft.conf().contains(raft_id(node)) || group.raft.keeps_quorum(&change)
+        })
     }
 
     fn end_life_of_leaver(&mut self, life: Life, closed: bool) {
@@ -305,12 +323,12 @@ impl Cluster {
         leading.comings.next_hand_over = self.now + HAND_OVER_EVERY;
         let Some(group) = &self.group else { return };
         let own = raft_id(self.me.node);
-        let going = |node: wrs_raft::NodeId| self.is_going(NodeId(node.0));
+        let out = |node: NodeId| self.is_going(node) || self.links.life_of(node).is_none();
         let best = group
             .raft
             .conf()
             .all_voters()
-            .filter(|node| *node != own && !going(*node))
+            .filter(|node| *node != own && !out(NodeId(node.0)))
             .filter_map(|node| {
                 let progress = group.raft.progress().get(node)?;
                 progress.recent_active.then_some((progress.matched, node))
@@ -350,7 +368,11 @@ impl Cluster {
         }
         let conf = raft.conf();
         let strange = conf.members().into_iter().find(|node| self.members.get(NodeId(node.0)).is_none());
-        if let Some(node) = strange.filter(|node| *node != raft_id(self.me.node)) {
+        let waits = |node: NodeId| {
+            let asked = self.leading.as_ref().is_some_and(|leading| leading.comings.removing.contains(&node));
+            asked && !self.can_do_without(node)
+        };
+        if let Some(node) = strange.filter(|node| *node != raft_id(self.me.node) && !waits(NodeId(node.0))) {
             return Some(ConfChange::single(ChangeKind::Remove, node));
         }
         let missing = self.members.iter().map(|(node, _)| node).find(|node| !conf.contains(raft_id(*node)));

@@ -30,6 +30,7 @@ mod recovery;
 mod snapshot;
 mod transfer;
 pub mod wire;
+mod yielding;
 
 #[cfg(test)]
 mod disk_tests;
@@ -39,6 +40,8 @@ mod forming_tests;
 mod rig;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod yielding_tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -69,6 +72,7 @@ use links::{Links, Meetings, Since};
 use recovery::Recovery;
 use snapshot::Snapshots;
 use transfer::Transfers;
+use yielding::Yielding;
 
 pub use codec::{Unspoken, VERSION, VERSION_MIN};
 pub use deed::{Deed, Done, NotReady, Part, Refused, StartError, State};
@@ -149,6 +153,12 @@ pub struct Cluster {
     joining: Option<Joining>,
     removing: Vec<Removing>,
     recovery: Recovery,
+    /// Another cluster that this node is about to leave its own for.
+    yielding: Option<Yielding>,
+    /// When this node has seen another member last.
+    seen_others: Time,
+    /// Clusters that this node was the last of.
+    bygone: VecDeque<u64>,
     /// When this node says next that it leaves; `None` while it stays.
     leaving: Option<Time>,
     /// Nodes that have said that they leave, as which life, and whether they come back.
@@ -228,6 +238,9 @@ impl Cluster {
             joining: None,
             removing: Vec::new(),
             recovery: Recovery::default(),
+            yielding: None,
+            seen_others: now,
+            bygone: VecDeque::new(),
             leaving: None,
             leavers: BTreeMap::new(),
             has_left: false,
@@ -259,7 +272,7 @@ impl Cluster {
             None => false,
         };
         match founders {
-            _ if back => {}
+            _ if back => cluster.begin_to_probe(),
             Some(founders) => cluster.begin_with(founders)?,
             None => cluster.form()?,
         }
@@ -317,6 +330,7 @@ impl Cluster {
             self.meet_leader();
         }
         self.greet(life);
+        self.tell_bygone(life);
         self.look_soon();
     }
 
@@ -326,6 +340,7 @@ impl Cluster {
         if let Some(linked) = self.links.get_mut(life) {
             linked.introduction = introduction.clone();
             self.greet(life);
+            self.tell_bygone(life);
         }
         self.look_soon();
     }
@@ -362,7 +377,7 @@ impl Cluster {
         self.now = now;
         let who = match why {
             LinkEnd::Fault(LinkFault::Oneself) | LinkEnd::Refused(LinkFault::Oneself) => Ok(self.me.clone()),
-            why => Err(why.to_string()),
+            why => Err(why.clone()),
         };
         self.meetings.ended(now, dial, who);
     }
@@ -602,7 +617,9 @@ impl Cluster {
         self.look_at_removing();
         self.look_at_leaving();
         self.look_at_joining();
+        self.look_whether_forgotten();
         self.look_at_forming();
+        self.look_at_yielding();
         self.look_at_recovery();
         self.hang_up_on_strangers();
         if self.lease.out_at(&self.spans).is_some_and(|at| self.now >= at) {
@@ -690,7 +707,8 @@ impl Cluster {
         self.deeds.push_back(Deed::Out);
         self.falls += 1;
         // Who leaves, or joins another cluster, wants it so.
-        if self.lease.was_held() && self.leaving.is_none() && !self.is_about_to_join() {
+        let wanted = self.leaving.is_some() || self.is_about_to_join() || self.yielding.is_some();
+        if self.lease.was_held() && !wanted {
             self.deeds.push_back(Deed::Report(Event::LifeEnded { life: self.me.life }));
         }
         if self.leaving.is_some() {

@@ -69,6 +69,16 @@ impl Cluster {
         }
     }
 
+    /// Whether a voter, if it is another than this node, is in another cluster by now, or is none any more, or has been succeeded.
+    pub(super) fn is_elsewhere(&self, voter: NodeId) -> bool {
+        if voter == self.me.node || self.links.life_of(voter).is_some() {
+            return voter == self.me.node || !self.links.is_in(voter, self.me.cluster);
+        }
+        let Some(member) = self.members.get(voter) else { return true };
+        let found = self.meetings.found(&member.address).filter(|found| self.now.since(found.at) < FRESH);
+        found.and_then(|found| found.who.as_ref().ok()).is_some_and(|who| who.node != voter)
+    }
+
     /// The voters that are here, this node among them, and how many are gone for good. `None`: of one nobody knows.
     fn voters(&self) -> Option<(Vec<NodeId>, usize)> {
         let (mut here, mut gone) = (vec![self.me.node], 0);
@@ -80,7 +90,12 @@ impl Cluster {
                 here.push(voter);
                 continue;
             }
-            let address = &self.members.get(voter)?.address;
+            let Some(member) = self.members.get(voter) else {
+                // It is a member no more, and was about to be no voter: nobody waits for it.
+                gone += 1;
+                continue;
+            };
+            let address = &member.address;
             // Who was there before may have been the voter itself, under an earlier name.
             let since = self.recovery.since.filter(|_| !mutant!(TrustsOldMeetings)).unwrap_or(Time::ZERO);
             let fresh = |at: Time| at >= since && self.now.since(at) < FRESH;

@@ -51,6 +51,7 @@ enum Mail {
     Post { from: usize, to: usize, link: u64, bytes: Bytes },
     Up { link: u64 },
     Down { node: usize, life: Life },
+    Told { node: usize, introduction: Introduction },
     Met { node: usize, dial: DialId, address: NodeAddress },
     Resolved { node: usize, host: String },
     Probed { node: usize },
@@ -140,6 +141,8 @@ pub(super) struct Rig {
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Who answers at the service's address, if anybody.
     pub(super) front: Vec<usize>,
+    /// What is said where no node is.
+    pub(super) refusal: Option<LinkFault>,
     trace: bool,
 }
 
@@ -174,6 +177,7 @@ impl Rig {
             disks: BTreeMap::new(),
             names: BTreeMap::new(),
             front: Vec::new(),
+            refusal: None,
             trace: std::env::var("RIG_TRACE").is_ok(),
         }
     }
@@ -335,6 +339,15 @@ impl Rig {
         self.now.since(begin)
     }
 
+    /// Lets time pass until every node is live in its own cluster.
+    pub(super) fn settle_two(&mut self, span: Duration) {
+        let begin = self.now;
+        while !self.nodes.keys().all(|n| self.has_lease(*n)) {
+            assert!(self.now.since(begin) < span, "not settled after {span:?}: {}", self.describe());
+            self.pass(millis(10));
+        }
+    }
+
     pub(super) fn describe(&self) -> String {
         let mut out = String::new();
         for (n, peer) in &self.nodes {
@@ -454,6 +467,13 @@ impl Rig {
                     self.with(node, |cluster, now| cluster.link_down(now, life));
                 }
             }
+            Mail::Told { node, introduction } => {
+                let life = introduction.life;
+                let linked = |link: &Link| link.up && link.ends.contains(&node) && link.lives.contains(&life);
+                if self.links.values().any(linked) {
+                    self.with(node, |cluster, now| cluster.link_told(now, life, &introduction));
+                }
+            }
             Mail::Met { node, dial, address } => self.meet(node, dial, &address),
             Mail::Resolved { node, host } => self.resolve(node, host),
             Mail::Probed { node } => self.probe(node),
@@ -550,6 +570,7 @@ impl Rig {
                 if let Some(cluster) = introduction.cluster {
                     self.founded.entry(cluster).or_insert(n);
                 }
+                self.tell_linked(n, &introduction);
                 self.nodes.get_mut(&n).unwrap().introduction = introduction;
                 return true;
             }
@@ -593,6 +614,16 @@ impl Rig {
             }
         }
         false
+    }
+
+    /// Those who are linked with a node hear what it says of itself now.
+    fn tell_linked(&mut self, n: usize, introduction: &Introduction) {
+        let up = |link: &&Link| link.up && link.ends.contains(&n) && link.lives.contains(&introduction.life);
+        let others: Vec<usize> =
+            self.links.values().filter(up).flat_map(|link| link.ends).filter(|other| *other != n).collect();
+        for node in others {
+            self.send(millis(1), Mail::Told { node, introduction: introduction.clone() });
+        }
     }
 
     fn post(&mut self, n: usize, life: Life, bytes: Bytes) {
@@ -738,7 +769,8 @@ impl Rig {
                 self.relink();
             }
             None => {
-                let why = LinkEnd::Unreachable("nobody".to_owned());
+                let nobody = LinkEnd::Unreachable("nobody".to_owned());
+                let why = self.refusal.map_or(nobody, LinkEnd::Refused);
                 self.with(n, |cluster, now| cluster.unmet(now, dial, &why));
             }
         }

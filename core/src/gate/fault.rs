@@ -139,6 +139,12 @@ pub enum LinkEnd {
 }
 
 impl LinkEnd {
+    /// Whether the two nodes differ in what must agree: as long as neither is started anew they will.
+    pub(crate) fn is_disagreement(&self) -> bool {
+        let (LinkEnd::Fault(fault) | LinkEnd::Refused(fault)) = self else { return false };
+        matches!(fault, LinkFault::Secret | LinkFault::IdLength { .. } | LinkFault::Version { .. })
+    }
+
     /// Whether somebody should look at it: another node, or a stranger, does what it should not.
     pub(super) fn is_fault(&self) -> bool {
         match self {

@@ -154,11 +154,15 @@ impl World {
     /// Starts the nodes and waits until they are one cluster.
     pub fn form(&mut self) {
         let bound = 30 * SECOND + 10 * self.state.plan.config.election_timeout_max.as_nanos() as u64;
+        // Nodes that look for each other at once may be clusters of several by the time that they meet. These become one by and
+        // by, as each has to ask until the load balancer shows it the other.
+        let domain = self.state.plan.forming == Forming::Domain;
+        let at_once = domain && self.state.random.coin();
+        let bound = if at_once { 4 * bound } else { bound };
         for slot in 0..self.state.plan.nodes {
             let after = self.state.random.below(300 * MILLI);
             self.state.agenda.after(after, Event::Start { slot });
-            if self.state.plan.forming == Forming::Domain {
-                // Two clusters of several nodes do not join each other, so nodes that look for one come one by one.
+            if domain && !at_once {
                 self.pass(310 * MILLI);
                 if let Err(why) = self.become_whole(bound) {
                     return self.state.model.break_off(format!("node {slot} finds no cluster: {why}"));

@@ -583,7 +583,8 @@ impl World {
     }
 
     /// Whether a node that looks for a cluster behind the load balancer is in none yet. Two such nodes may found one of their
-    /// own, and two clusters of several nodes do not join each other: so they come one by one.
+    /// own, where users would make channels, and two clusters that both hold some do not join each other: so they come one by
+    /// one once there are users.
     pub(super) fn somebody_looks_around(&self) -> bool {
         self.formed
             && self.state.plan.forming == Forming::Domain

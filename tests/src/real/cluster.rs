@@ -184,6 +184,12 @@ impl Cluster {
     /// Waits until all that run are ready and agree on who they are, all of them live and nobody else.
     #[track_caller]
     pub fn ready(&self) {
+        self.ready_within(PATIENCE);
+    }
+
+    /// Likewise, for as long as this.
+    #[track_caller]
+    pub fn ready_within(&self, patience: Duration) {
         let count = self.running().count();
         let start = Instant::now();
         loop {
@@ -196,7 +202,7 @@ impl Cluster {
             if views.iter().all(agrees) && self.running().all(|server| server.get("/readyz").status == 200) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "the nodes do not agree: {views:#?}\n{}", self.logs());
+            assert!(start.elapsed() < patience, "the nodes do not agree: {views:#?}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[cfg(unix)]
+mod balance;
+#[cfg(unix)]
 mod cluster;
 mod http;
 #[cfg(unix)]
@@ -18,6 +20,8 @@ mod ws;
 
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+pub use balance::Balancer;
 #[cfg(unix)]
 pub use cluster::{Answer, Cluster, ELECTION_MAX, ELECTION_MIN, attempt, view};
 pub use http::{Http, Response, upgrade_request};

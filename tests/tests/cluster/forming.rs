@@ -1,11 +1,16 @@
 //! How nodes become one service: who founds, who joins, who refuses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wrs_tests::real::{Channel, Cluster, Kind, Runtime, Server, until, view};
+use wrs_tests::real::{Balancer, Channel, Cluster, Kind, Runtime, Server, until, view};
 
 /// Long enough for a node that forms a cluster by itself to have done so, in times that a seed is asked.
 const SEVERAL_QUESTIONS: Duration = Duration::from_millis(2_500);
+
+/// Less than a node that retries would take.
+const AT_ONCE: Duration = Duration::from_secs(8);
+/// Within which clusters behind one domain have become one: some twenty questions of each node.
+const MERGED: Duration = Duration::from_secs(100);
 
 #[track_caller]
 fn join(cluster: &Cluster, index: usize, to: usize) {
@@ -126,10 +131,12 @@ pub fn what_must_agree_is_refused_and_nothing_is_harmed(runtime: &Runtime) {
     (0..3).for_each(|index| cluster.start(index));
     let channel = serves(cluster.node(0));
     let path = format!("/cluster/join/{}", cluster.address(0));
+    let start = Instant::now();
     let secret = cluster.node(1).post(&path, "").problem(502);
     assert!(secret.contains("WRS_CLUSTER_SECRET"), "{secret}");
     let length = cluster.node(2).post(&path, "").problem(502);
     assert!(length.contains("WRS_ID_LENGTH"), "{length}");
+    assert!(start.elapsed() < AT_ONCE, "what cannot change is told at once, not after {:?}", start.elapsed());
     for server in cluster.running() {
         assert_eq!(view(server)["nodes"].as_array().unwrap().len(), 1);
         assert_eq!(server.get("/readyz").status, 200);
@@ -157,6 +164,73 @@ pub fn a_node_meets_the_cluster_behind_its_domain(runtime: &Runtime) {
     cluster.start(1);
     cluster.ready();
     assert!(cluster.node(1).look(&channel).is_some());
+}
+
+/// Nodes of one service behind a load balancer, none of which runs.
+fn behind_one_domain(runtime: &Runtime, count: usize) -> (Cluster, Balancer) {
+    let (mut cluster, balancer) = (Cluster::places(runtime, count, &[]), Balancer::start());
+    (0..count).for_each(|index| cluster.set(index, &format!("WRS_PUBLIC_API_PORT={}", balancer.port())));
+    (cluster, balancer)
+}
+
+fn put_all(cluster: &Cluster, balancer: &Balancer) {
+    balancer.put(cluster.running().map(|server| server.port).collect());
+}
+
+fn cluster_of(cluster: &Cluster, index: usize) -> String {
+    view(cluster.node(index))["cluster"].as_str().unwrap().to_owned()
+}
+
+/// However they meet: they may be clusters of several nodes by the time that all know of each other.
+pub fn nodes_that_start_together_behind_one_domain_become_one(runtime: &Runtime) {
+    let (mut cluster, balancer) = behind_one_domain(runtime, 5);
+    (0..5).for_each(|index| cluster.start(index));
+    put_all(&cluster, &balancer);
+    let start = Instant::now();
+    cluster.ready_within(MERGED);
+    println!("five nodes that started together were one cluster after {:?}", start.elapsed());
+    let channel = serves(cluster.node(0));
+    assert!(cluster.running().all(|server| server.look(&channel).is_some()));
+}
+
+pub fn of_two_clusters_behind_one_domain_the_one_without_channels_gives_way(runtime: &Runtime) {
+    let (mut cluster, balancer) = behind_one_domain(runtime, 5);
+    (0..5).for_each(|index| cluster.start(index));
+    for (index, to) in [(1, 0), (3, 2), (4, 2)] {
+        join(&cluster, index, to);
+    }
+    assert_ne!(cluster_of(&cluster, 1), cluster_of(&cluster, 4));
+    let stays = cluster_of(&cluster, 0);
+    let channel = cluster.node(0).channel("echo");
+    let mut client = cluster.node(1).join(&channel);
+    put_all(&cluster, &balancer);
+    let start = Instant::now();
+    cluster.ready_within(MERGED);
+    println!("three nodes without channels went to two with one within {:?}", start.elapsed());
+    assert_eq!(cluster_of(&cluster, 4), stays, "the smaller one has a channel");
+    assert!(cluster.running().all(|server| view(server)["nodes"].as_array().unwrap().len() == 5));
+    assert!(cluster.running().all(|server| server.look(&channel).is_some()));
+    client.send("unharmed");
+    assert_eq!(client.text(), "unharmed");
+}
+
+pub fn two_clusters_behind_one_domain_that_both_hold_channels_stay_apart(runtime: &Runtime) {
+    let (mut cluster, balancer) = behind_one_domain(runtime, 4);
+    (0..4).for_each(|index| cluster.start(index));
+    for (index, to) in [(1, 0), (3, 2)] {
+        join(&cluster, index, to);
+    }
+    let channels = [cluster.node(0).channel("echo"), cluster.node(2).channel("echo")];
+    put_all(&cluster, &balancer);
+    let start = Instant::now();
+    while !cluster.running().any(|server| view(server)["apart"].is_string()) {
+        assert!(start.elapsed() < MERGED, "nobody says so: {}", cluster.logs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_ne!(cluster_of(&cluster, 0), cluster_of(&cluster, 2));
+    for (index, channel) in [(1, &channels[0]), (3, &channels[1])] {
+        assert!(cluster.node(index).look(channel).is_some());
+    }
 }
 
 pub fn a_member_is_removed(runtime: &Runtime) {

@@ -69,6 +69,9 @@ scenarios! {
         what_must_agree_is_refused_and_nothing_is_harmed
         a_join_of_nobody_says_so
         a_node_meets_the_cluster_behind_its_domain
+        nodes_that_start_together_behind_one_domain_become_one
+        of_two_clusters_behind_one_domain_the_one_without_channels_gives_way
+        two_clusters_behind_one_domain_that_both_hold_channels_stay_apart
         a_member_is_removed
         both_servers_are_one_cluster
     }
