@@ -277,10 +277,10 @@ impl Cluster {
         let sees = |node| node != self.me.node && self.links.is_in(node, self.me.cluster);
         let Some(group) = self.group.as_ref().filter(|_| waits && !self.members.iter().any(|(node, _)| sees(node)))
         else {
-            self.seen_others = self.now;
+            self.seen_others = None;
             return;
         };
-        if self.now.since(self.seen_others) < FORGOTTEN_AFTER {
+        if self.now.since(*self.seen_others.get_or_insert(self.now)) < FORGOTTEN_AFTER {
             return;
         }
         let log = group.raft.log();
@@ -290,6 +290,7 @@ impl Cluster {
         let empty = self.channels == 0 && !under_way.iter().any(|entry| changes(entry) && of_channels(&entry.payload));
         let moved = || group.raft.conf().all_voters().all(|node| self.is_elsewhere(NodeId(node.0)));
         if log.last_index() == 0 || empty && moved() {
+            self.seen_others = None;
             self.removed();
         }
     }

@@ -155,8 +155,8 @@ pub struct Cluster {
     recovery: Recovery,
     /// Another cluster that this node is about to leave its own for.
     yielding: Option<Yielding>,
-    /// When this node has seen another member last.
-    seen_others: Time,
+    /// When this node has seen another member of its cluster last, or has begun to look for one.
+    seen_others: Option<Time>,
     /// Clusters that this node was the last of.
     bygone: VecDeque<u64>,
     /// When this node says next that it leaves; `None` while it stays.
@@ -239,7 +239,7 @@ impl Cluster {
             removing: Vec::new(),
             recovery: Recovery::default(),
             yielding: None,
-            seen_others: now,
+            seen_others: None,
             bygone: VecDeque::new(),
             leaving: None,
             leavers: BTreeMap::new(),
