@@ -190,6 +190,8 @@ impl Shard {
 
     /// Every decision of the old epoch that can come has come: what is known of it is told.
     fn seal(&mut self, out: &mut Actions) {
+        // What was given within this very input is said before the report, which remembers the newest alone.
+        self.router.say_over(out);
         let router = &mut self.router;
         let members = &router.members;
         router.sealed = members.epoch();

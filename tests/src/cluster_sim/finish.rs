@@ -296,6 +296,9 @@ impl World {
         if let Err(why) = self.become_whole(self.patience()) {
             return self.state.model.break_off(format!("the cluster does not heal: {why}"));
         }
+        for slot in self.state.up() {
+            (self.open[slot], self.belongs[slot]) = (true, true);
+        }
         self.state.rush.over = true;
         // What was under way comes to its end: lives that linger, asks that were held, slow readers.
         self.pass(3 * SECOND + 3 * self.state.plan.config.election_timeout_max.as_nanos() as u64);

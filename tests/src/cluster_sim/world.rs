@@ -246,7 +246,7 @@ impl World {
                 }
             }
             Event::Start { slot } if self.stays_away == Some(slot) => {}
-            Event::Start { slot } if !self.quiet && self.somebody_looks_around() => {
+            Event::Start { slot } if self.somebody_looks_around() => {
                 self.state.agenda.after(500 * MILLI, Event::Start { slot });
             }
             Event::Start { slot } => self.start(slot),
