@@ -51,6 +51,8 @@ pub(super) struct Forming {
     promise: Option<(NodeId, Option<NodeAddress>)>,
     asking: Option<Asking>,
     next_probe: Option<Time>,
+    /// How long after the first look that is; a node's head begins before the clock is asked.
+    startup_delay: Option<Duration>,
     /// Nodes of other clusters that this node was told of, and has not looked for yet.
     strangers: Vec<NodeAddress>,
     /// The other cluster that has answered at `WRS_DOMAIN` last, and when.
@@ -86,7 +88,8 @@ impl Cluster {
         if self.config.seeds.is_empty() {
             let delay = u64::try_from(self.config.startup_delay_max.as_nanos()).unwrap_or(u64::MAX);
             let delay = Duration::from_nanos(self.random.below(delay));
-            self.forming.next_probe.get_or_insert(self.now + delay);
+            self.forming.startup_delay = Some(delay);
+            self.forming.next_probe = Some(self.now);
         }
     }
 
@@ -357,10 +360,13 @@ impl Cluster {
         {
             let seeks = self.channels == 0 || self.members.iter().count() <= 1;
             let every = if seeks { PROBE_EVERY } else { PROBE_EVERY_OF_SEVERAL };
-            self.forming.next_probe = Some(self.now + every);
-            self.deeds.push_back(Deed::Probe);
-            // Who was found before may have something else to say by now.
-            self.greet_all();
+            let delay = self.forming.startup_delay.take().filter(|delay| !delay.is_zero());
+            self.forming.next_probe = Some(self.now + delay.unwrap_or(every));
+            if delay.is_none() {
+                self.deeds.push_back(Deed::Probe);
+                // Who was found before may have something else to say by now.
+                self.greet_all();
+            }
         }
         for address in std::mem::take(&mut self.forming.strangers) {
             self.meet(&address, PROBE_EVERY / 2);

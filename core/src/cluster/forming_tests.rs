@@ -80,6 +80,17 @@ fn a_refusal_that_cannot_change_is_told_at_once_and_any_other_after_a_while() {
 }
 
 #[test]
+fn nodes_that_start_together_do_not_ask_at_the_domain_together() {
+    let mut rig = Rig::new(4);
+    let nodes: Vec<usize> = (0..20).map(|_| rig.start()).collect();
+    rig.front = nodes;
+    rig.pass(millis(500));
+    let early = rig.probes;
+    rig.pass(millis(6_000));
+    assert!(early < 8 && rig.probes >= 20, "{early} of 20 in the first half second, {} in all", rig.probes);
+}
+
+#[test]
 fn a_minority_of_the_seeds_waits() {
     let mut rig = seeded(1, 3);
     rig.start();

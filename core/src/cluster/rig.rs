@@ -4,6 +4,7 @@
 //! Checked all the time: the same numbers mean the same changes everywhere; a change is told once; one that is told to be made
 //! is applied wherever a lease holds; one that is told not to be made is never applied; no life is ended while it holds a lease.
 
+mod clock;
 mod disk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use clock::{local, true_time};
 use disk::Disk;
 
 use super::codec::tests::echo;
@@ -100,6 +102,8 @@ pub(super) struct Rig {
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     /// Who answers at the service's address, if anybody.
     pub(super) front: Vec<usize>,
+    /// How often somebody has asked there.
+    pub(super) probes: usize,
     /// What is said where no node is.
     pub(super) refusal: Option<LinkFault>,
     trace: bool,
@@ -136,6 +140,7 @@ impl Rig {
             disks: BTreeMap::new(),
             names: BTreeMap::new(),
             front: Vec::new(),
+            probes: 0,
             refusal: None,
             trace: std::env::var("RIG_TRACE").is_ok(),
         }
@@ -562,7 +567,10 @@ impl Rig {
                 self.send(delay, Mail::Met { node: n, dial, address });
             }
             Deed::Resolve(host) => self.send(millis(5), Mail::Resolved { node: n, host }),
-            Deed::Probe => self.send(millis(5), Mail::Probed { node: n }),
+            Deed::Probe => {
+                self.probes += 1;
+                self.send(millis(5), Mail::Probed { node: n });
+            }
             Deed::Slice => self.slice(n),
             Deed::Restore(state) => self.restore(n, *state),
             Deed::Store(store) => {
@@ -782,18 +790,4 @@ impl Peer {
         let applying = self.applying.iter().map(|(at, _)| *at).min();
         applying.into_iter().chain(self.wakes).min()
     }
-}
-
-fn local(now: Time, drift_ppm: i64, offset: Duration) -> Time {
-    let nanos = i128::from(now.as_nanos());
-    let here = nanos + nanos * i128::from(drift_ppm) / 1_000_000;
-    Time::from_nanos(here as u64) + offset
-}
-
-fn true_time(here: Time, drift_ppm: i64, offset: Duration) -> Time {
-    if here == Time::MAX {
-        return here;
-    }
-    let nanos = i128::from((here - offset).as_nanos());
-    Time::from_nanos((nanos * 1_000_000 / i128::from(1_000_000 + drift_ppm)) as u64)
 }
