@@ -8,7 +8,7 @@ use wrs_raft::{Conf, NodeId, Raft};
 use super::check::holds_quorum;
 use super::client::NOBODY;
 use super::history::Fate;
-use super::node::State;
+use super::node::{Node, State};
 use super::plan::NODES;
 use super::world::{Event, World};
 use crate::sim::{DiskFaults, LinkFaults, MICRO};
@@ -145,7 +145,12 @@ impl World {
     /// Nodes that hold a majority wherever one may be needed; `None` if too many disks are lost.
     fn draw_core(&mut self) -> Option<Vec<bool>> {
         let confs = self.confs_in_force();
-        let intact: Vec<bool> = self.nodes.iter().map(|node| node.can_vote()).collect();
+        // One that is down may have been made a voter again before its disk told it of its own stay: it comes back as a stranger.
+        let knows_itself = |node: &Node| {
+            let stay = self.history.conf_at(node.durable_hard.commit).stay(NodeId(node.id));
+            node.is_alive() || stay.is_none_or(|stay| [0, node.config.incarnation.0].contains(&stay.incarnation.0))
+        };
+        let intact: Vec<bool> = self.nodes.iter().map(|node| node.can_vote() && knows_itself(node)).collect();
         let enough = |core: &[bool]| confs.iter().all(|conf| holds_quorum(conf, |id: NodeId| core[id.0 as usize - 1]));
         if !enough(&intact) {
             return None;
