@@ -66,6 +66,17 @@ const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
         305_041,
         "who was still learning did not follow the survivor of a majority that was gone: it believed in a dead leader",
     ),
+    (
+        162,
+        "on a machine that had been up for long a node took itself for forgotten at once, and began anew without end",
+    ),
+    (164, "as 162"),
+    (172, "as 162"),
+    (202_340, "the model: it waited for a node that could not come back"),
+    (205_619, "as 400904"),
+    (212_251, "a run longer than the span of what is remembered was given twice"),
+    (251_427, "as 212251"),
+    (262_044, "as 400904"),
     (400_904, "seats were given to others while a shard that hung still had the clients of the node's last life"),
 ];
 

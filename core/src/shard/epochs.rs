@@ -146,6 +146,8 @@ impl Shard {
         // What was asked in the old epoch is over; whoever asked asks again.
         self.go_through_waiting(now, out);
         self.forget_dead(now, out);
+        // What is over was decided in the old epoch: behind the other word it would come too late, and be asked again.
+        self.router.say_over(out);
         let (life, epoch) = self.stay();
         self.say_to_all(|| PeerMessage::Held(life, epoch), out);
     }
