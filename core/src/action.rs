@@ -12,9 +12,6 @@ use crate::event::Event;
 use crate::id::{ConnId, DialId, ShardId};
 use crate::peer::PeerMessage;
 
-// A turn makes thousands: what is rare and large is in a box.
-const _: () = assert!(size_of::<Action>() <= 72);
-
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
@@ -55,8 +52,8 @@ pub enum Action {
     Forward {
         /// To whom.
         peer: ShardId,
-        /// What; in a box, so that the many sends beside it are small.
-        message: Box<PeerMessage>,
+        /// What.
+        message: PeerMessage,
     },
     /// Reach out to another node's cluster port, or to the API of this service; say `Linked` or `DialFailed` within
     /// [`Config::dial_timeout`](crate::config::Config::dial_timeout). Shard 0's alone.
@@ -81,7 +78,7 @@ pub enum Action {
         why: String,
     },
     /// Something happened that an operator may want to know.
-    Report(Box<Event>),
+    Report(Event),
     /// Accept no further client. Links are still accepted: who leaves a cluster talks with it.
     StopListening,
     /// This shard has drained: once every shard says so, the process may end.

@@ -330,7 +330,11 @@ impl Router {
                     Wish::Reply(_) => Wishes::Replies(std::mem::take(&mut self.origins)),
                 };
                 let question = Question { channel: sender.channel, from: sender.client, wishes };
-                self.wish(now, sender, &frames, question, out);
+                let left = self.wish(now, sender, &frames, question, out);
+                if let Some(Question { wishes: Wishes::Replies(mut origins), .. }) = left {
+                    origins.clear();
+                    self.origins = origins;
+                }
             }
             Run::Origin { sender, .. } => self.reply(sender, &frames, out),
             Run::Echo(sender) => {
@@ -527,7 +531,7 @@ impl Router {
         self.metrics.add(Counter::PeerMessages, 1);
         self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
         match peer {
-            PeerId::Shard(peer) => out.push(Action::Forward { peer, message: Box::new(message) }),
+            PeerId::Shard(peer) => out.push(Action::Forward { peer, message }),
             PeerId::Node(life) => self.outbox.push_back((life, message)),
         }
         if let (true, Some(conn)) = (full, source)

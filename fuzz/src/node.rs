@@ -106,7 +106,7 @@ impl Node {
             Action::Resume { conn } => drop(self.paused.remove(&(here, conn))),
             Action::Forward { peer, message } => {
                 assert!(usize::from(peer.0) != here, "a shard forwards to itself");
-                self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), *message));
+                self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), message));
             }
             Action::Stop => self.stopped += 1,
         }

@@ -128,7 +128,7 @@ impl Node {
                         self.streams.entry((here, conn.index)).or_default().feed(&bytes);
                     }
                     Action::Forward { peer, message } => {
-                        self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), *message));
+                        self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), message));
                     }
                     _ => {}
                 }

@@ -143,7 +143,7 @@ impl Desk {
                     let name = format!("{message:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
                     writeln!(self.out, "shard {here} to {}: {name}", peer.0).unwrap();
                 }
-                self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), *message));
+                self.parcels.push_back((usize::from(peer.0), ShardId(here as u16), message));
                 return;
             }
             Action::Dial { address, .. } => format!("dial {address}"),

@@ -643,7 +643,7 @@ impl Gate {
     }
 
     fn report(&self, event: Event, out: &mut Actions) {
-        out.push(Action::Report(Box::new(event)));
+        out.push(Action::Report(event));
     }
 
     /// Ends a connection, whatever it was.

@@ -28,17 +28,9 @@ struct Place {
     after: Option<usize>,
 }
 
-/// Clients in the order in which they are served: a list through a slab, so that a turn looks nothing up, and an index for
-/// those who come and go.
+/// Clients in the order in which they are served. Nothing is kept until the first comes: most channels have no queue.
 #[derive(Debug, Default, Clone)]
-pub struct Queue {
-    places: Vec<Place>,
-    free: Vec<usize>,
-    head: Option<usize>,
-    tail: Option<usize>,
-    index: BTreeMap<ClientId, usize>,
-    next: u64,
-}
+pub struct Queue(Option<Box<List>>);
 
 impl Queue {
     /// An empty queue.
@@ -52,65 +44,92 @@ impl Queue {
         let mut queue = Queue::new();
         for (stamp, client) in stamped {
             // Stamps go up: a client keeps the one it has, unless a home gave one twice.
-            queue.next = queue.next.max(stamp);
-            queue.to_tail(client);
+            let list = queue.0.get_or_insert_default();
+            list.next = list.next.max(stamp);
+            list.put_last(client);
         }
         queue
     }
 
     /// Puts a client at the tail, from wherever it stood: its new stamp.
     pub fn to_tail(&mut self, client: ClientId) -> u64 {
-        match self.index.get(&client) {
-            Some(at) => self.move_to_tail(*at),
-            None => {
-                let place = Place { client, before: None, after: None };
-                let at = self.free.pop().unwrap_or(self.places.len());
-                match self.places.get_mut(at) {
-                    Some(free) => *free = place,
-                    None => self.places.push(place),
-                }
-                self.index.insert(client, at);
-                self.append(at)
-            }
-        }
+        self.0.get_or_insert_default().put_last(client)
     }
 
     /// Takes a client out; nothing if it is not in.
     pub fn remove(&mut self, client: ClientId) {
-        if let Some(at) = self.index.remove(&client) {
-            self.unlink(at);
-            self.free.push(at);
+        if let Some(list) = &mut self.0 {
+            list.remove(client);
         }
     }
 
     /// Who gets the next message of `sender`. A sender at the head goes to the tail first, so that it gets its own
     /// message only when it is alone in the queue; `None` when the queue is empty.
     pub fn choose(&mut self, sender: ClientId) -> Option<Turn> {
-        let (mut at, mut client) = self.head()?;
-        let mut passed = None;
-        if client == sender && self.len() > 1 {
-            passed = Some(self.move_to_tail(at));
-            (at, client) = self.head()?;
-        }
-        Some(Turn { client, stamp: self.move_to_tail(at), passed })
+        self.0.as_mut()?.choose(sender)
     }
 
     /// Who gets the next request of `sender`, never `sender` itself: alone is nobody.
     pub fn choose_other(&mut self, sender: ClientId) -> Option<Turn> {
-        if self.len() == 1 && self.head()?.1 == sender {
+        let list = self.0.as_mut()?;
+        if list.index.len() == 1 && list.head()?.1 == sender {
             return None;
         }
-        self.choose(sender)
+        list.choose(sender)
     }
 
     /// How many clients stand in it.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.0.as_ref().map_or(0, |list| list.index.len())
     }
 
     /// Whether nobody stands in it.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
+    }
+}
+
+/// A list through a slab, so that a turn looks nothing up, and an index for those who come and go.
+#[derive(Debug, Default, Clone)]
+struct List {
+    places: Vec<Place>,
+    free: Vec<usize>,
+    head: Option<usize>,
+    tail: Option<usize>,
+    index: BTreeMap<ClientId, usize>,
+    next: u64,
+}
+
+impl List {
+    fn put_last(&mut self, client: ClientId) -> u64 {
+        if let Some(at) = self.index.get(&client).copied() {
+            return self.move_to_tail(at);
+        }
+        let place = Place { client, before: None, after: None };
+        let at = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(at) {
+            Some(free) => *free = place,
+            None => self.places.push(place),
+        }
+        self.index.insert(client, at);
+        self.append(at)
+    }
+
+    fn remove(&mut self, client: ClientId) {
+        if let Some(at) = self.index.remove(&client) {
+            self.unlink(at);
+            self.free.push(at);
+        }
+    }
+
+    fn choose(&mut self, sender: ClientId) -> Option<Turn> {
+        let (mut at, mut client) = self.head()?;
+        let mut passed = None;
+        if client == sender && self.index.len() > 1 {
+            passed = Some(self.move_to_tail(at));
+            (at, client) = self.head()?;
+        }
+        Some(Turn { client, stamp: self.move_to_tail(at), passed })
     }
 
     fn head(&self) -> Option<(usize, ClientId)> {

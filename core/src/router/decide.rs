@@ -51,16 +51,25 @@ enum Choice {
 
 impl Router {
     /// Hands messages to the channel's home: decided at once where that is this shard, kept until their fate is told where
-    /// not.
-    pub(super) fn wish(&mut self, now: Time, sender: Sender, frames: &Bytes, question: Question, out: &mut Actions) {
+    /// not. What was asked comes back if it is not kept.
+    pub(super) fn wish(
+        &mut self,
+        now: Time,
+        sender: Sender,
+        frames: &Bytes,
+        question: Question,
+        out: &mut Actions,
+    ) -> Option<Question> {
         if self.is_home(question.channel) && !self.asks.is_held() && self.may_decide(now) {
-            return self.decide_own(sender, frames, &question, out);
+            self.decide_own(sender, frames, &question, out);
+            return Some(question);
         }
         let number = self.asks.add(question.clone(), frames.clone());
         self.pause_if_full(sender.conn, out);
         if !self.asks.is_held() {
             self.send_asks(question, number, frames.clone(), Some(sender.conn), out);
         }
+        None
     }
 
     /// Messages of this shard that this shard decides: nothing is kept of those whose receiver is here too, up to the first

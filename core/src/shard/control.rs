@@ -285,7 +285,7 @@ impl Shard {
             }
         }
         if let Some(life) = unwritten {
-            out.push(Action::Report(Box::new(Event::Unmailed { life })));
+            out.push(Action::Report(Event::Unmailed { life }));
         }
         control.gate.flush(now, out);
         control.note_due();

@@ -476,7 +476,7 @@ impl Shard {
     }
 
     fn report(&self, event: Event, out: &mut Actions) {
-        out.push(Action::Report(Box::new(event)));
+        out.push(Action::Report(event));
     }
 }
 

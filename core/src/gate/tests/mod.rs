@@ -316,8 +316,8 @@ fn a_stranger_hears_a_hello_and_no_proof() {
         matches!(&actions[..], [
             Action::Send { .. },
             Action::Finish { .. },
-            Action::Report(event)
-        ] if matches!(&**event, Event::LinkRefused { why, .. } if why == "it has another WRS_CLUSTER_SECRET")),
+            Action::Report(Event::LinkRefused { why, .. })
+        ] if why == "it has another WRS_CLUSTER_SECRET"),
         "{actions:?}"
     );
     assert!(gate.next_heard().is_none());

@@ -182,7 +182,7 @@ impl Rig {
                     let at = self.now + self.delay();
                     self.soon(at, Next::Answer { node, dial, address });
                 }
-                Action::Report(event) => self.events.push(*event),
+                Action::Report(event) => self.events.push(event),
                 other => panic!("{other:?}"),
             }
         }
