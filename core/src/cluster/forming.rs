@@ -26,7 +26,8 @@ const SEED_EVERY: Duration = Duration::from_millis(500);
 const ASK_FOR: Duration = Duration::from_millis(1000);
 /// Between two look-ups of the seeds' name.
 const RESOLVE_EVERY: Duration = Duration::from_secs(2);
-/// Between two questions at `WRS_DOMAIN`, of a node that may have to join another, and of one of several with channels.
+/// Between two questions at `WRS_DOMAIN`, on average, of a node that may have to join another, and of one of several with
+/// channels.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_EVERY_OF_SEVERAL: Duration = Duration::from_secs(30);
 /// How long another cluster that is heard of no more counts as being there.
@@ -361,7 +362,9 @@ impl Cluster {
             let seeks = self.channels == 0 || self.members.iter().count() <= 1;
             let every = if seeks { PROBE_EVERY } else { PROBE_EVERY_OF_SEVERAL };
             let delay = self.forming.startup_delay.take().filter(|delay| !delay.is_zero());
-            self.forming.next_probe = Some(self.now + delay.unwrap_or(every));
+            // Not in step with others: a balancer that goes round would show each the same node every time, itself perhaps.
+            let jitter = Duration::from_nanos(self.random.below(every.as_nanos() as u64));
+            self.forming.next_probe = Some(self.now + delay.unwrap_or(every / 2 + jitter));
             if delay.is_none() {
                 self.deeds.push_back(Deed::Probe);
                 // Who was found before may have something else to say by now.

@@ -193,7 +193,7 @@ fn two_clusters_with_channels_stay_apart_and_say_so() {
     // Once the other has gone nothing is apart any more.
     rig.kill(b);
     rig.front = vec![a];
-    rig.pass(millis(100_000));
+    rig.pass(millis(110_000));
     assert_eq!(rig.nodes[&a].cluster.apart(), None);
 }
 

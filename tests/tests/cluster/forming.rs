@@ -10,7 +10,7 @@ const SEVERAL_QUESTIONS: Duration = Duration::from_millis(2_500);
 /// Less than a node that retries would take.
 const AT_ONCE: Duration = Duration::from_secs(8);
 /// Within which clusters behind one domain have become one: some twenty questions of each node.
-const MERGED: Duration = Duration::from_secs(100);
+const MERGED: Duration = Duration::from_secs(180);
 
 #[track_caller]
 fn join(cluster: &Cluster, index: usize, to: usize) {
