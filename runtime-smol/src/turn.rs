@@ -252,19 +252,20 @@ impl<M: Machine> Turn<M> {
     /// Reads a socket once; whether there may be more.
     fn read_once(&mut self, now: Time, id: ConnId) -> bool {
         let Some(conn) = self.hands.conns.get(id) else { return false };
-        let is_link = conn.is_link;
+        let counts = !conn.is_link;
         match conn.read(&mut self.buffer) {
-            Got::Nothing => return false,
+            Got::Nothing => {}
             Got::End => self.tell(now, Input::Ended { conn: id }),
             Got::Gone => self.lose(now, id),
-            Got::Bytes(count) if conn.line.is_encrypted() => self.decrypt(now, id, count),
             Got::Bytes(count) => {
-                if !is_link {
-                    self.taken += count;
+                self.taken += if counts { count } else { 0 };
+                if conn.line.is_encrypted() {
+                    self.decrypt(now, id, count);
+                } else {
+                    let bytes = self.buffer.get_mut(..count).unwrap_or_default();
+                    self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
+                    perform(&mut self.actions, &mut self.hands);
                 }
-                let bytes = self.buffer.get_mut(..count).unwrap_or_default();
-                self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
-                perform(&mut self.actions, &mut self.hands);
                 return count == self.buffer.len();
             }
         }
@@ -274,7 +275,6 @@ impl<M: Machine> Turn<M> {
     fn decrypt(&mut self, now: Time, id: ConnId, count: usize) {
         let Some(conn) = self.hands.conns.get(id) else { return };
         self.plain.clear();
-        self.taken += count;
         let incoming = conn.line.received(self.buffer.get(..count).unwrap_or_default(), &mut self.plain);
         self.hands.mark(id);
         for bytes in self.plain.chunks_mut(self.buffer.len().max(1)) {
