@@ -1,6 +1,7 @@
 //! What goes wrong: nodes that die, stop, pause and come; links that cut, stall and carry one way; full disks; strangers.
 
 use super::net::{Chunk, End, Wire};
+use super::plan::Forming;
 use super::state::{Event, Fact, Life, ip};
 use super::world::World;
 use crate::sim::{MILLI, Partition, SECOND};
@@ -11,25 +12,37 @@ const SETTLING: u64 = 10 * SECOND;
 const WAKING: u64 = 50 * MILLI;
 
 impl World {
-    /// Places whose node the cluster has to do without: dead, paused, leaving, or just back.
-    fn away(&self) -> usize {
+    /// Whether the cluster has to do without the node in a place: it is dead, paused, leaving, or just back.
+    fn is_away(&self, slot: usize) -> bool {
         let now = self.state.now();
-        let is_away = |slot: &usize| {
-            let node = &self.state.nodes[*slot];
-            match node.life {
-                Life::Never => false,
-                Life::Down => true,
-                Life::Up => {
-                    let hangs = node.desks.first().is_some_and(|head| head.late_until > now);
-                    hangs
-                        || node.paused.is_some()
-                        || node.draining
-                        || node.failed.is_some()
-                        || now < node.started + SETTLING
-                }
+        let node = &self.state.nodes[slot];
+        match node.life {
+            Life::Never => false,
+            Life::Down => true,
+            Life::Up => {
+                let hangs = node.desks.first().is_some_and(|head| head.late_until > now);
+                hangs
+                    || node.paused.is_some()
+                    || node.draining
+                    || node.failed.is_some()
+                    || now < node.started + SETTLING
             }
-        };
-        (0..self.state.nodes.len()).filter(is_away).count()
+        }
+    }
+
+    /// How many the cluster has to do without.
+    fn away(&self) -> usize {
+        (0..self.state.nodes.len()).filter(|slot| self.is_away(*slot)).count()
+    }
+
+    /// Whether most of the seeds would have forgotten the cluster if one more node came back with nothing in memory. They are let
+    /// found one if they reach no other seed, and so there would be two.
+    fn would_be_forgotten(&self) -> bool {
+        let seeded = matches!(self.state.plan.forming, Forming::Given | Forming::Seeds | Forming::Dns);
+        let seeds = self.state.plan.nodes;
+        let away = (0..seeds).filter(|slot| self.is_away(*slot)).count();
+        // A single seed founds alone, and gives way.
+        self.state.plan.memory && seeded && seeds > 1 && away + 1 > seeds / 2
     }
 
     fn members_known(&self) -> usize {
@@ -38,7 +51,8 @@ impl World {
 
     /// Whether one more node may go away.
     pub(super) fn can_spare_one(&self) -> bool {
-        self.state.plan.aim.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+        let few = self.away() < self.members_known().saturating_sub(1) / 2;
+        self.state.plan.aim.harsh || few && !self.would_be_forgotten()
     }
 
     pub(super) fn trouble(&mut self, slots: &[usize]) {
