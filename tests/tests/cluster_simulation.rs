@@ -61,6 +61,7 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
 
 /// Seeds that once failed with the aim of their own.
 const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
+    (23_682, "the model: the only seed forgot its cluster, in which nobody is obliged to look for it"),
     (200_671, "the answer that a node with a full disk gave let the next question run, which was not answered"),
     (
         305_041,

@@ -35,14 +35,18 @@ impl World {
         (0..self.state.nodes.len()).filter(|slot| self.is_away(*slot)).count()
     }
 
-    /// Whether most of the seeds would have forgotten the cluster if one more node came back with nothing in memory. They are let
+    /// Whether most of the seeds would have forgotten the cluster if this node came back with nothing in memory. They are let
     /// found one if they reach no other seed, and so there would be two.
-    fn would_be_forgotten(&self) -> bool {
-        let seeded = matches!(self.state.plan.forming, Forming::Given | Forming::Seeds | Forming::Dns);
+    fn would_be_forgotten(&self, slot: usize) -> bool {
         let seeds = self.state.plan.nodes;
+        let finds_others = match self.state.plan.forming {
+            Forming::Given | Forming::Seeds => false,
+            // The name leads to all that are there.
+            Forming::Dns => seeds == 1,
+            Forming::ByHand | Forming::Domain => true,
+        };
         let away = (0..seeds).filter(|slot| self.is_away(*slot)).count();
-        // A single seed founds alone, and gives way.
-        self.state.plan.memory && seeded && seeds > 1 && away + 1 > seeds / 2
+        self.state.plan.memory && slot < seeds && !finds_others && away + 1 > seeds / 2
     }
 
     fn members_known(&self) -> usize {
@@ -51,8 +55,12 @@ impl World {
 
     /// Whether one more node may go away.
     pub(super) fn can_spare_one(&self) -> bool {
-        let few = self.away() < self.members_known().saturating_sub(1) / 2;
-        self.state.plan.aim.harsh || few && !self.would_be_forgotten()
+        self.state.plan.aim.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+    }
+
+    /// Whether this one may end, and forget what it has in memory.
+    pub(super) fn may_end(&self, slot: usize) -> bool {
+        self.can_spare_one() && (self.state.plan.aim.harsh || !self.would_be_forgotten(slot))
     }
 
     pub(super) fn trouble(&mut self, slots: &[usize]) {
@@ -292,8 +300,8 @@ pub fn strike(world: &mut World) {
         return world.hang(slot);
     }
     match world.state.random.weighted(&weights) {
-        0 if world.can_spare_one() => world.kill(slot),
-        1 if world.can_spare_one() => world.drain(slot),
+        0 if world.may_end(slot) => world.kill(slot),
+        1 if world.may_end(slot) => world.drain(slot),
         2 if world.can_spare_one() => world.pause(slot),
         3 => world.partition(),
         4 => world.cut(),
