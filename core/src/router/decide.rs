@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{RUN_MAX, Router, Sender, WayBill};
 use crate::action::{Action, Actions};
@@ -14,28 +14,20 @@ use crate::asks::{Awaited, Run};
 use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
 use crate::metrics::Counter;
 use crate::peer::{Handed, PeerId, PeerMessage, Taken, Turns, Wish};
+use crate::roster::SlotIndex;
 use crate::time::Time;
 use crate::wire::frame;
 
-/// Frames from this size on are not copied to travel with others, in bytes.
+/// Frames from this size on travel alone: so they are not copied on their way to another node, in bytes.
 const LARGE: usize = 4 << 10;
-/// Bytes that a message for the clients of one shard is begun with.
-const SHARE: usize = 4 << 10;
 
 /// What of a run goes to the clients of one shard elsewhere.
 #[derive(Debug)]
 pub(super) struct Share {
     to: (Life, ShardId),
     handed: Vec<Handed>,
-    frames: Frames,
-}
-
-#[derive(Debug)]
-enum Frames {
-    /// Small ones, one after another.
-    Gathered(BytesMut),
-    /// A large one, where it is.
-    Alone(Bytes),
+    /// Whether others may travel with it.
+    is_open: bool,
 }
 
 impl Router {
@@ -136,7 +128,7 @@ impl Router {
         let Run { channel, from, frames, .. } = run;
         let (channel, from, slot) = (*channel, *from, self.roster.find(*channel));
         match turns {
-            Turns::Taken(taken) => self.hand_over((channel, from), taken, frames, epoch, out),
+            Turns::Taken(taken) => self.hand_over((channel, from, slot), taken, frames, epoch, out),
             Turns::Back => {
                 for range in frame::ranges(frames) {
                     self.give(WayBill { slot, from, to: from, tell: false }, None, frames.slice(range), out);
@@ -150,13 +142,12 @@ impl Router {
 
     fn hand_over(
         &mut self,
-        (channel, from): (ChannelId, ClientId),
+        (channel, from, slot): (ChannelId, ClientId, Option<SlotIndex>),
         taken: &Taken,
         frames: &Bytes,
         epoch: u64,
         out: &mut Actions,
     ) {
-        let slot = self.roster.find(channel);
         if let Some(stamp) = taken.passed {
             self.roster.stamp(from.serial, stamp);
         }
@@ -164,11 +155,11 @@ impl Router {
             if (to.life, to.shard) == (self.life, self.here) {
                 self.give(WayBill { slot, from, to, tell: false }, Some(stamp), frames.slice(range), out);
             } else {
-                self.share(to, stamp, frames, range);
+                self.share(to, stamp, range);
             }
         }
         let conn = self.roster.member(from.serial).map(|member| member.conn);
-        self.send_shares((channel, from), Some(epoch), conn, out);
+        self.send_shares((channel, from), Some(epoch), frames, conn, out);
     }
 
     /// Brings replies to their origins, behind whatever their sender has sent before.
@@ -197,11 +188,11 @@ impl Router {
             let way = WayBill { slot, from, to, tell: true };
             match self.toward(to.life, to.shard) {
                 Some(PeerId::Shard(shard)) if shard == self.here => self.give(way, None, frames.slice(range), out),
-                Some(_) => self.share(to, 0, frames, range),
+                Some(_) => self.share(to, 0, range),
                 None => self.miss(way, out),
             }
         }
-        self.send_shares((channel, from), None, source, out);
+        self.send_shares((channel, from), None, frames, source, out);
     }
 
     /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
@@ -217,24 +208,14 @@ impl Router {
         }
     }
 
-    /// Puts one of these frames with those that go to the same shard.
-    fn share(&mut self, to: ClientId, stamp: u64, frames: &Bytes, range: Range<usize>) {
-        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, stamp });
-        let Some(frame) = frames.get(range.clone()).filter(|frame| frame.len() < LARGE) else {
-            let frames = Frames::Alone(frames.slice(range));
-            return self.shares.push(Share { to: place, handed: vec![handed], frames });
-        };
+    /// Puts a frame of the run with those that go to the same shard.
+    fn share(&mut self, to: ClientId, stamp: u64, Range { start, end }: Range<usize>) {
+        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, stamp, start, end });
+        let is_open = end - start < LARGE;
         // Behind what went there last, so that order is kept.
         match self.shares.iter_mut().rev().find(|share| share.to == place) {
-            Some(Share { handed: others, frames: Frames::Gathered(bytes), .. }) if others.len() < RUN_MAX => {
-                others.push(handed);
-                bytes.extend_from_slice(frame);
-            }
-            _ => {
-                let mut bytes = BytesMut::with_capacity(SHARE.min(frames.len()).max(frame.len()));
-                bytes.extend_from_slice(frame);
-                self.shares.push(Share { to: place, handed: vec![handed], frames: Frames::Gathered(bytes) });
-            }
+            Some(share) if share.is_open && is_open && share.handed.len() < RUN_MAX => share.handed.push(handed),
+            _ => self.shares.push(Share { to: place, handed: vec![handed], is_open }),
         }
     }
 
@@ -243,19 +224,17 @@ impl Router {
         &mut self,
         (channel, from): (ChannelId, ClientId),
         epoch: Option<u64>,
+        frames: &Bytes,
         source: Option<ConnId>,
         out: &mut Actions,
     ) {
         let mut shares = std::mem::take(&mut self.shares);
-        for Share { to, handed, frames } in shares.drain(..) {
+        for Share { to, handed, .. } in shares.drain(..) {
             let Some(peer) = self.toward(to.0, to.1) else {
                 self.metrics.add(Counter::Undelivered, handed.len() as u64);
                 continue;
             };
-            let frames = match frames {
-                Frames::Gathered(bytes) => bytes.freeze(),
-                Frames::Alone(frame) => frame,
-            };
+            let frames = frames.clone();
             self.forward(peer, PeerMessage::Deliver { channel, frames, from, to, epoch, handed }, source, out);
         }
         self.shares = shares;
@@ -273,16 +252,18 @@ impl Router {
         let slot = self.roster.find(channel);
         // A place in the queue as of an epoch that this shard has told of already is none in the next.
         let counts = epoch.is_some_and(|epoch| epoch >= self.sealed);
-        for (Handed { serial, stamp }, range) in handed.iter().zip(frame::ranges(frames)) {
-            let to = ClientId { life: to.0, shard: to.1, serial: *serial };
+        for part in handed {
+            let to = ClientId { life: to.0, shard: to.1, serial: part.serial };
             let way = WayBill { slot, from, to, tell: epoch.is_none() };
-            self.give(way, counts.then_some(*stamp), frames.slice(range), out);
+            self.give(way, counts.then_some(part.stamp), part.frame(frames), out);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::config::Config;
     use crate::pattern::Pattern;
@@ -315,8 +296,9 @@ mod tests {
     fn deliver(router: &mut Router, to: ClientId, epoch: Option<u64>, stamp: u64) -> (usize, Option<u64>) {
         let mut out = Actions::new();
         let from = ClientId { life: Life(9), ..to };
-        let handed = [Handed { serial: to.serial, stamp }];
-        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames(1), &mut out);
+        let frames = frames(1);
+        let handed = [Handed { serial: to.serial, stamp, start: 0, end: frames.len() }];
+        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames, &mut out);
         let sent = out.drain().filter(|action| matches!(action, Action::Send { .. })).count();
         (sent, router.roster.member(to.serial).and_then(|member| member.stamp))
     }
