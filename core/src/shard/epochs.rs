@@ -246,7 +246,7 @@ impl Shard {
                 continue;
             }
             if self.epochs.introduced.insert(*life) && !mutant!(HidesInterestFromNewcomers) {
-                part.interests = self.router.roster.locals().filter(|l| l.is_wanted_here()).map(|l| l.id).collect();
+                part.interests = self.introduce_interests();
             }
             loop {
                 let ledger = Box::new(part.part());
