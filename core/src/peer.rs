@@ -185,10 +185,11 @@ impl Taken {
         self.passed = passed.or(self.passed);
     }
 
-    /// Takes all out.
-    pub fn clear(&mut self) {
+    /// Takes all out, and makes room for `count` others.
+    pub fn clear(&mut self, count: usize) {
         self.shards.clear();
         self.turns.clear();
+        self.turns.reserve(count);
         self.passed = None;
     }
 

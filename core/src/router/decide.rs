@@ -20,6 +20,8 @@ use crate::wire::frame;
 
 /// Frames from this size on travel alone: so they are not copied on their way to another node, in bytes.
 const LARGE: usize = 4 << 10;
+/// Messages that a list for the clients of one shard is made for; it grows if there are more.
+const SHARE: usize = 32;
 
 /// What of a run goes to the clients of one shard elsewhere.
 #[derive(Debug)]
@@ -32,12 +34,17 @@ pub(super) struct Share {
 
 impl Router {
     /// Messages that need turns in the channel's queue. They are handed on at once where this shard is the channel's home.
-    pub(super) fn take_turns(&mut self, now: Time, (sender, wish): (Sender, Wish), frames: Bytes, out: &mut Actions) {
+    pub(super) fn take_turns(
+        &mut self,
+        now: Time,
+        (sender, wish): (Sender, Wish),
+        (frames, count): (Bytes, usize),
+        out: &mut Actions,
+    ) {
         let Sender { client: from, conn, channel, .. } = sender;
         let run = Run { channel, from, awaited: Awaited::Turns(wish), frames };
         let at_once = self.is_home(channel) && self.may_decide(now) && !self.asks.is_held() && !self.asks.has_of(from);
         if at_once && !self.has_more_to_hear() {
-            let count = frame::count(&run.frames);
             let memory = std::mem::take(&mut self.taken);
             let turns = self.turns((channel, wish), from, count, memory);
             self.hand_out(&run, &turns, self.opened, out);
@@ -46,7 +53,7 @@ impl Router {
             }
             return;
         }
-        let number = self.asks.add(run);
+        let number = self.asks.add(run, count);
         self.pause_if_full(conn, out);
         if !self.asks.is_held() {
             self.ask_for_turns(number, out);
@@ -91,7 +98,7 @@ impl Router {
 
     fn turns(&mut self, (channel, wish): (ChannelId, Wish), from: ClientId, count: usize, mut taken: Taken) -> Turns {
         let Some(home) = self.homes.get_mut(&channel) else { return Turns::Gone };
-        taken.clear();
+        taken.clear(count);
         for _ in 0..count {
             let turn = match wish {
                 Wish::Pull => home.queue.choose(from),
@@ -167,7 +174,8 @@ impl Router {
         let Sender { client: from, conn, channel, .. } = sender;
         let mut origins = std::mem::take(&mut self.origins);
         if self.asks.has_of(from) && !mutant!(RepliesOvertake) {
-            self.asks.add(Run { channel, from, awaited: Awaited::Earlier(origins), frames });
+            let count = origins.len();
+            self.asks.add(Run { channel, from, awaited: Awaited::Earlier(origins), frames }, count);
             return self.pause_if_full(conn, out);
         }
         self.send_replies((channel, from), &origins, &frames, Some(conn), out);
@@ -215,7 +223,11 @@ impl Router {
         // Behind what went there last, so that order is kept.
         match self.shares.iter_mut().rev().find(|share| share.to == place) {
             Some(share) if share.is_open && is_open && share.handed.len() < RUN_MAX => share.handed.push(handed),
-            _ => self.shares.push(Share { to: place, handed: vec![handed], is_open }),
+            _ => {
+                let mut list = Vec::with_capacity(if is_open { SHARE } else { 1 });
+                list.push(handed);
+                self.shares.push(Share { to: place, handed: list, is_open });
+            }
         }
     }
 
@@ -322,7 +334,7 @@ mod tests {
     fn turns_of_an_epoch_that_is_being_left_are_not_taken() {
         let (mut router, client) = router();
         let awaited = Awaited::Turns(Wish::Pull);
-        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) });
+        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) }, 1);
         let (epoch, mut out) = (router.members.epoch(), Actions::new());
         router.asks.hold(true);
         router.taken(number, epoch, &Turns::Back, &mut out);
