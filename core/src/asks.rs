@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use crate::id::{ChannelId, ClientId, ConnId};
 use crate::peer::Wish;
-use crate::wire::frame;
 
 /// Bytes that a run weighs beside its frames.
 const WEIGHT: usize = 128;
@@ -85,9 +84,9 @@ impl Asks {
         self.runs.get_mut(at)
     }
 
-    /// Adds a run: its number.
-    pub fn add(&mut self, run: Run) -> u64 {
-        let (number, count) = (self.first + self.runs.len() as u64, frame::count(&run.frames));
+    /// Adds a run of `count` messages: its number.
+    pub fn add(&mut self, run: Run, count: usize) -> u64 {
+        let number = self.first + self.runs.len() as u64;
         self.bytes += WEIGHT + run.frames.len();
         self.messages += count;
         let before = self.newest.insert(run.from.serial, number);
@@ -196,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::id::{Life, ShardId};
-    use crate::wire::frame::OpCode;
+    use crate::wire::frame::{self, OpCode};
 
     fn client(serial: u64) -> ClientId {
         ClientId { life: Life(1), shard: ShardId(0), serial }
@@ -207,6 +206,11 @@ mod tests {
         let mut frames = BytesMut::new();
         (0..count).for_each(|_| frame::encode(&mut frames, OpCode::Binary, &vec![0; bytes]));
         Run { channel: ChannelId::from_bits(1, 4), from: client(serial), awaited, frames: frames.freeze() }
+    }
+
+    fn add(asks: &mut Asks, run: Run) -> u64 {
+        let count = frame::count(&run.frames);
+        asks.add(run, count)
     }
 
     fn pull(serial: u64) -> Run {
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn runs_are_taken_in_any_order_and_once() {
         let mut asks = Asks::new(1_000_000, 100);
-        let numbers: Vec<u64> = (0..3).map(|_| asks.add(pull(1))).collect();
+        let numbers: Vec<u64> = (0..3).map(|_| add(&mut asks, pull(1))).collect();
         assert_eq!((numbers, asks.open()), (vec![1, 2, 3], vec![1, 2, 3]));
         assert_eq!(asks.take(2).len(), 1);
         assert!(asks.take(2).is_empty() && asks.take(0).is_empty() && asks.take(4).is_empty());
@@ -229,20 +233,20 @@ mod tests {
         asks.take(1);
         asks.take(3);
         assert!(asks.is_empty() && !asks.has_of(client(1)));
-        assert_eq!(asks.add(pull(1)), 4);
+        assert_eq!(add(&mut asks, pull(1)), 4);
         asks.clear();
-        assert_eq!(asks.add(pull(1)), 5);
+        assert_eq!(add(&mut asks, pull(1)), 5);
     }
 
     #[test]
     fn replies_go_behind_what_their_sender_sent_before_them() {
         let mut asks = Asks::new(1_000_000, 100);
-        let first = asks.add(pull(1));
-        asks.add(pull(2));
-        asks.add(replies(1));
-        asks.add(replies(1));
-        let last = asks.add(pull(1));
-        asks.add(replies(1));
+        let first = add(&mut asks, pull(1));
+        add(&mut asks, pull(2));
+        add(&mut asks, replies(1));
+        add(&mut asks, replies(1));
+        let last = add(&mut asks, pull(1));
+        add(&mut asks, replies(1));
         assert_eq!(asks.open(), [first, 2, last]);
         assert!(asks.take(3).is_empty(), "nobody gives turns to replies");
         assert_eq!(asks.take(first), [pull(1), replies(1), replies(1)]);
@@ -255,9 +259,9 @@ mod tests {
         let conn = ConnId { index: 1, generation: 0 };
         let mut asks = Asks::new(1_000, 100);
         let big = || run(1, Awaited::Turns(Wish::Pull), 2, 200);
-        asks.add(big());
+        add(&mut asks, big());
         assert!(!asks.is_full());
-        asks.add(big());
+        add(&mut asks, big());
         assert!(asks.is_full());
         assert!(asks.pause(conn));
         assert!(asks.resumed().is_empty());
@@ -266,9 +270,9 @@ mod tests {
         asks.take(2);
         assert_eq!(asks.resumed().into_iter().collect::<Vec<_>>(), [conn]);
         let mut asks = Asks::new(1_000_000, 4);
-        asks.add(run(1, Awaited::Turns(Wish::Pull), 3, 1));
+        add(&mut asks, run(1, Awaited::Turns(Wish::Pull), 3, 1));
         assert!(!asks.is_full());
-        asks.add(pull(1));
+        add(&mut asks, pull(1));
         assert!(asks.is_full());
     }
 }

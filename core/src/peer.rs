@@ -56,6 +56,17 @@ pub struct Handed {
     pub serial: u64,
     /// The receiver's new place in the queue; 0 where no turn was needed.
     pub stamp: u64,
+    /// Where its frame is in the run, in bytes.
+    pub start: usize,
+    /// Where it ends there.
+    pub end: usize,
+}
+
+impl Handed {
+    /// Its frame.
+    pub fn frame(&self, run: &Bytes) -> Bytes {
+        run.slice(self.start.min(run.len())..self.end.clamp(self.start.min(run.len()), run.len()))
+    }
 }
 
 /// A seated client, as its shard tells a new home.
@@ -174,10 +185,11 @@ impl Taken {
         self.passed = passed.or(self.passed);
     }
 
-    /// Takes all out.
-    pub fn clear(&mut self) {
+    /// Takes all out, and makes room for `count` others.
+    pub fn clear(&mut self, count: usize) {
         self.shards.clear();
         self.turns.clear();
+        self.turns.reserve(count);
         self.passed = None;
     }
 
@@ -351,7 +363,7 @@ pub enum PeerMessage {
     Deliver {
         /// Where.
         channel: ChannelId,
-        /// Whole server frames, one after another.
+        /// The run that they are in, with others perhaps: whole server frames.
         frames: Bytes,
         /// Who sent them.
         from: ClientId,
@@ -360,7 +372,7 @@ pub enum PeerMessage {
         /// In which epoch their turns were taken; `None` for replies, which need none, and whose sender is told when a receiver
         /// has gone.
         epoch: Option<u64>,
-        /// Who gets each, in the order of the frames; at least one.
+        /// Which they are, and who gets each, in the order of the frames; at least one.
         handed: Vec<Handed>,
     },
     /// To the sender's shard: the client that its reply was for has gone, or is not of the channel.
@@ -418,10 +430,11 @@ impl PeerMessage {
     /// queue beside its payload.
     pub fn data(&self) -> Option<usize> {
         const WEIGHT: usize = 128;
+        const HANDED_WEIGHT: usize = size_of::<Handed>();
         match self {
             PeerMessage::Publish { frames, .. } => Some(WEIGHT + frames.len()),
-            PeerMessage::Deliver { frames, handed, .. } => {
-                Some(WEIGHT + size_of::<Handed>() * handed.len() + frames.len())
+            PeerMessage::Deliver { handed, .. } => {
+                Some(WEIGHT + handed.iter().map(|part| part.end - part.start + HANDED_WEIGHT).sum::<usize>())
             }
             _ => None,
         }

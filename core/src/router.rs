@@ -319,7 +319,7 @@ impl Router {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {
-            Run::Turns { sender, wish, now } => self.take_turns(now, (sender, wish), frames, out),
+            Run::Turns { sender, wish, now } => self.take_turns(now, (sender, wish), (frames, messages), out),
             Run::Origin { sender, .. } => self.reply(sender, frames, out),
             Run::Echo(sender) => {
                 self.metrics.messages_out(messages as u64, frames.len());

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{RUN_MAX, Router, Sender, WayBill};
 use crate::action::{Action, Actions};
@@ -14,38 +14,37 @@ use crate::asks::{Awaited, Run};
 use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
 use crate::metrics::Counter;
 use crate::peer::{Handed, PeerId, PeerMessage, Taken, Turns, Wish};
+use crate::roster::SlotIndex;
 use crate::time::Time;
 use crate::wire::frame;
 
-/// Frames from this size on are not copied to travel with others, in bytes.
+/// Frames from this size on travel alone: so they are not copied on their way to another node, in bytes.
 const LARGE: usize = 4 << 10;
-/// Bytes that a message for the clients of one shard is begun with.
-const SHARE: usize = 4 << 10;
+/// Messages that a list for the clients of one shard is made for; it grows if there are more.
+const SHARE: usize = 32;
 
 /// What of a run goes to the clients of one shard elsewhere.
 #[derive(Debug)]
 pub(super) struct Share {
     to: (Life, ShardId),
     handed: Vec<Handed>,
-    frames: Frames,
-}
-
-#[derive(Debug)]
-enum Frames {
-    /// Small ones, one after another.
-    Gathered(BytesMut),
-    /// A large one, where it is.
-    Alone(Bytes),
+    /// Whether others may travel with it.
+    is_open: bool,
 }
 
 impl Router {
     /// Messages that need turns in the channel's queue. They are handed on at once where this shard is the channel's home.
-    pub(super) fn take_turns(&mut self, now: Time, (sender, wish): (Sender, Wish), frames: Bytes, out: &mut Actions) {
+    pub(super) fn take_turns(
+        &mut self,
+        now: Time,
+        (sender, wish): (Sender, Wish),
+        (frames, count): (Bytes, usize),
+        out: &mut Actions,
+    ) {
         let Sender { client: from, conn, channel, .. } = sender;
         let run = Run { channel, from, awaited: Awaited::Turns(wish), frames };
         let at_once = self.is_home(channel) && self.may_decide(now) && !self.asks.is_held() && !self.asks.has_of(from);
         if at_once && !self.has_more_to_hear() {
-            let count = frame::count(&run.frames);
             let memory = std::mem::take(&mut self.taken);
             let turns = self.turns((channel, wish), from, count, memory);
             self.hand_out(&run, &turns, self.opened, out);
@@ -54,7 +53,7 @@ impl Router {
             }
             return;
         }
-        let number = self.asks.add(run);
+        let number = self.asks.add(run, count);
         self.pause_if_full(conn, out);
         if !self.asks.is_held() {
             self.ask_for_turns(number, out);
@@ -99,7 +98,7 @@ impl Router {
 
     fn turns(&mut self, (channel, wish): (ChannelId, Wish), from: ClientId, count: usize, mut taken: Taken) -> Turns {
         let Some(home) = self.homes.get_mut(&channel) else { return Turns::Gone };
-        taken.clear();
+        taken.clear(count);
         for _ in 0..count {
             let turn = match wish {
                 Wish::Pull => home.queue.choose(from),
@@ -136,7 +135,7 @@ impl Router {
         let Run { channel, from, frames, .. } = run;
         let (channel, from, slot) = (*channel, *from, self.roster.find(*channel));
         match turns {
-            Turns::Taken(taken) => self.hand_over((channel, from), taken, frames, epoch, out),
+            Turns::Taken(taken) => self.hand_over((channel, from, slot), taken, frames, epoch, out),
             Turns::Back => {
                 for range in frame::ranges(frames) {
                     self.give(WayBill { slot, from, to: from, tell: false }, None, frames.slice(range), out);
@@ -150,13 +149,12 @@ impl Router {
 
     fn hand_over(
         &mut self,
-        (channel, from): (ChannelId, ClientId),
+        (channel, from, slot): (ChannelId, ClientId, Option<SlotIndex>),
         taken: &Taken,
         frames: &Bytes,
         epoch: u64,
         out: &mut Actions,
     ) {
-        let slot = self.roster.find(channel);
         if let Some(stamp) = taken.passed {
             self.roster.stamp(from.serial, stamp);
         }
@@ -164,11 +162,11 @@ impl Router {
             if (to.life, to.shard) == (self.life, self.here) {
                 self.give(WayBill { slot, from, to, tell: false }, Some(stamp), frames.slice(range), out);
             } else {
-                self.share(to, stamp, frames, range);
+                self.share(to, stamp, range);
             }
         }
         let conn = self.roster.member(from.serial).map(|member| member.conn);
-        self.send_shares((channel, from), Some(epoch), conn, out);
+        self.send_shares((channel, from), Some(epoch), frames, conn, out);
     }
 
     /// Brings replies to their origins, behind whatever their sender has sent before.
@@ -176,7 +174,8 @@ impl Router {
         let Sender { client: from, conn, channel, .. } = sender;
         let mut origins = std::mem::take(&mut self.origins);
         if self.asks.has_of(from) && !mutant!(RepliesOvertake) {
-            self.asks.add(Run { channel, from, awaited: Awaited::Earlier(origins), frames });
+            let count = origins.len();
+            self.asks.add(Run { channel, from, awaited: Awaited::Earlier(origins), frames }, count);
             return self.pause_if_full(conn, out);
         }
         self.send_replies((channel, from), &origins, &frames, Some(conn), out);
@@ -197,11 +196,11 @@ impl Router {
             let way = WayBill { slot, from, to, tell: true };
             match self.toward(to.life, to.shard) {
                 Some(PeerId::Shard(shard)) if shard == self.here => self.give(way, None, frames.slice(range), out),
-                Some(_) => self.share(to, 0, frames, range),
+                Some(_) => self.share(to, 0, range),
                 None => self.miss(way, out),
             }
         }
-        self.send_shares((channel, from), None, source, out);
+        self.send_shares((channel, from), None, frames, source, out);
     }
 
     /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
@@ -217,23 +216,17 @@ impl Router {
         }
     }
 
-    /// Puts one of these frames with those that go to the same shard.
-    fn share(&mut self, to: ClientId, stamp: u64, frames: &Bytes, range: Range<usize>) {
-        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, stamp });
-        let Some(frame) = frames.get(range.clone()).filter(|frame| frame.len() < LARGE) else {
-            let frames = Frames::Alone(frames.slice(range));
-            return self.shares.push(Share { to: place, handed: vec![handed], frames });
-        };
+    /// Puts a frame of the run with those that go to the same shard.
+    fn share(&mut self, to: ClientId, stamp: u64, Range { start, end }: Range<usize>) {
+        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, stamp, start, end });
+        let is_open = end - start < LARGE;
         // Behind what went there last, so that order is kept.
         match self.shares.iter_mut().rev().find(|share| share.to == place) {
-            Some(Share { handed: others, frames: Frames::Gathered(bytes), .. }) if others.len() < RUN_MAX => {
-                others.push(handed);
-                bytes.extend_from_slice(frame);
-            }
+            Some(share) if share.is_open && is_open && share.handed.len() < RUN_MAX => share.handed.push(handed),
             _ => {
-                let mut bytes = BytesMut::with_capacity(SHARE.min(frames.len()).max(frame.len()));
-                bytes.extend_from_slice(frame);
-                self.shares.push(Share { to: place, handed: vec![handed], frames: Frames::Gathered(bytes) });
+                let mut list = Vec::with_capacity(if is_open { SHARE } else { 1 });
+                list.push(handed);
+                self.shares.push(Share { to: place, handed: list, is_open });
             }
         }
     }
@@ -243,19 +236,17 @@ impl Router {
         &mut self,
         (channel, from): (ChannelId, ClientId),
         epoch: Option<u64>,
+        frames: &Bytes,
         source: Option<ConnId>,
         out: &mut Actions,
     ) {
         let mut shares = std::mem::take(&mut self.shares);
-        for Share { to, handed, frames } in shares.drain(..) {
+        for Share { to, handed, .. } in shares.drain(..) {
             let Some(peer) = self.toward(to.0, to.1) else {
                 self.metrics.add(Counter::Undelivered, handed.len() as u64);
                 continue;
             };
-            let frames = match frames {
-                Frames::Gathered(bytes) => bytes.freeze(),
-                Frames::Alone(frame) => frame,
-            };
+            let frames = frames.clone();
             self.forward(peer, PeerMessage::Deliver { channel, frames, from, to, epoch, handed }, source, out);
         }
         self.shares = shares;
@@ -273,16 +264,18 @@ impl Router {
         let slot = self.roster.find(channel);
         // A place in the queue as of an epoch that this shard has told of already is none in the next.
         let counts = epoch.is_some_and(|epoch| epoch >= self.sealed);
-        for (Handed { serial, stamp }, range) in handed.iter().zip(frame::ranges(frames)) {
-            let to = ClientId { life: to.0, shard: to.1, serial: *serial };
+        for part in handed {
+            let to = ClientId { life: to.0, shard: to.1, serial: part.serial };
             let way = WayBill { slot, from, to, tell: epoch.is_none() };
-            self.give(way, counts.then_some(*stamp), frames.slice(range), out);
+            self.give(way, counts.then_some(part.stamp), part.frame(frames), out);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::config::Config;
     use crate::pattern::Pattern;
@@ -315,8 +308,9 @@ mod tests {
     fn deliver(router: &mut Router, to: ClientId, epoch: Option<u64>, stamp: u64) -> (usize, Option<u64>) {
         let mut out = Actions::new();
         let from = ClientId { life: Life(9), ..to };
-        let handed = [Handed { serial: to.serial, stamp }];
-        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames(1), &mut out);
+        let frames = frames(1);
+        let handed = [Handed { serial: to.serial, stamp, start: 0, end: frames.len() }];
+        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames, &mut out);
         let sent = out.drain().filter(|action| matches!(action, Action::Send { .. })).count();
         (sent, router.roster.member(to.serial).and_then(|member| member.stamp))
     }
@@ -340,7 +334,7 @@ mod tests {
     fn turns_of_an_epoch_that_is_being_left_are_not_taken() {
         let (mut router, client) = router();
         let awaited = Awaited::Turns(Wish::Pull);
-        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) });
+        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) }, 1);
         let (epoch, mut out) = (router.members.epoch(), Actions::new());
         router.asks.hold(true);
         router.taken(number, epoch, &Turns::Back, &mut out);

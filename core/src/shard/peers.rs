@@ -245,7 +245,7 @@ impl Shard {
         if self.joining.is_empty() || epoch.is_none_or(|epoch| epoch < self.router.sealed) || mutant!(TurnsSeatNobody) {
             return;
         }
-        for Handed { serial, stamp } in handed {
+        for Handed { serial, stamp, .. } in handed {
             if let Some(client) = self.joining.get(serial).filter(|joining| joining.has_asked()).map(Joining::client) {
                 self.seated(now, client, Verdict::Seated, Some(*stamp), true, out);
             }

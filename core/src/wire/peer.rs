@@ -14,6 +14,7 @@ use crate::id::{ChannelId, Life, ShardId};
 use crate::peer::{Handed, Ledger, PeerMessage, Seat, Taken, Tally, Ticket, Turns, Verdict, Wish};
 use crate::time::Time;
 use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
+use crate::wire::frame;
 
 /// Entries of one list in a message, at most: channels of a survey, seats or asks of a ledger's part. Whoever has more sends
 /// several messages.
@@ -79,9 +80,40 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
     })
 }
 
-/// Appends a message but for its payload, which is returned and follows as it is (empty where there is none). `None`, and
-/// nothing appended: the message never crosses nodes, is unknown to `version`, or has a list longer than [`LIST_MAX`].
-pub fn encode(message: &PeerMessage, now: Time, version: u8, out: &mut BytesMut) -> Option<Bytes> {
+/// What stands last in a message, and is not copied to be written.
+#[derive(Debug)]
+pub enum Payload<'a> {
+    /// In one piece; empty where a message has none.
+    Whole(Bytes),
+    /// Frames of a run.
+    Parts(&'a Bytes, &'a [Handed]),
+}
+
+impl Payload<'_> {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Payload::Whole(bytes) => bytes.len(),
+            Payload::Parts(..) => self.pieces().map(<[u8]>::len).sum(),
+        }
+    }
+
+    /// Its pieces, one after another.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (whole, parts): (&[u8], _) = match self {
+            Payload::Whole(bytes) => (bytes, None),
+            Payload::Parts(run, handed) => (&[], Some((run, handed))),
+        };
+        let parts = parts
+            .into_iter()
+            .flat_map(|(run, handed)| handed.iter().map(|part| run.get(part.start..part.end).unwrap_or_default()));
+        std::iter::once(whole).chain(parts)
+    }
+}
+
+/// Appends a message but for its payload, which is returned and follows. `None`, and nothing appended: the message never
+/// crosses nodes, is unknown to `version`, or has a list longer than [`LIST_MAX`].
+pub fn encode<'a>(message: &'a PeerMessage, now: Time, version: u8, out: &mut BytesMut) -> Option<Payload<'a>> {
     let (kind, since) = kind(message)?;
     if since > version || !lists_fit(message) {
         return None;
@@ -106,7 +138,7 @@ fn lists_fit(message: &PeerMessage) -> bool {
 }
 
 /// Appends the parts; the payload is returned.
-fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
+fn put_body<'a>(message: &'a PeerMessage, now: Time, out: &mut BytesMut) -> Payload<'a> {
     match message {
         PeerMessage::Seat { client, channel, pull, epoch } => {
             put_client(out, *client);
@@ -158,17 +190,17 @@ fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
         }
         _ => return put_data(message, out),
     }
-    Bytes::new()
+    Payload::Whole(Bytes::new())
 }
 
 /// The messages with clients' data.
-fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
+fn put_data<'a>(message: &'a PeerMessage, out: &mut BytesMut) -> Payload<'a> {
     match message {
         PeerMessage::Publish { channel, frames, from, back } => {
             put_channel(out, *channel);
             put_client(out, *from);
             out.put_u8(u8::from(*back));
-            frames.clone()
+            Payload::Whole(frames.clone())
         }
         PeerMessage::Deliver { channel, frames, from, to, epoch, handed } => {
             put_channel(out, *channel);
@@ -177,15 +209,18 @@ fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
             put_optional(out, *epoch);
             put_number(out, handed.len() as u64);
             let mut before = 0;
-            for Handed { serial, stamp } in handed {
+            for Handed { serial, stamp, .. } in handed {
                 put_number(out, *serial);
                 if epoch.is_some() {
                     put_step(out, &mut before, *stamp);
                 }
             }
-            frames.clone()
+            match handed.as_slice() {
+                [one] => Payload::Whole(one.frame(frames)),
+                handed => Payload::Parts(frames, handed),
+            }
         }
-        _ => Bytes::new(),
+        _ => Payload::Whole(Bytes::new()),
     }
 }
 
@@ -333,12 +368,21 @@ fn read_turns(reader: &mut Reader) -> Option<Turns> {
 fn read_deliver(reader: &mut Reader) -> Option<PeerMessage> {
     let (channel, from, to, epoch) = (reader.channel()?, reader.client()?, read_place(reader)?, reader.optional()?);
     let mut before = 0;
-    let handed = list(reader, 1, |reader| {
+    let mut handed = list(reader, 1, |reader| {
         let serial = reader.number()?;
         let stamp = if epoch.is_some() { read_step(reader, &mut before)? } else { 0 };
-        Some(Handed { serial, stamp })
+        Some(Handed { serial, stamp, start: 0, end: 0 })
     })?;
-    (!handed.is_empty()).then(|| PeerMessage::Deliver { channel, from, to, epoch, handed, frames: reader.rest() })
+    let frames = reader.rest();
+    let mut ranges = frame::ranges(&frames);
+    for part in &mut handed {
+        let range = ranges.next()?;
+        (part.start, part.end) = (range.start, range.end);
+    }
+    // A frame for each, and nothing behind the last.
+    let is_whole = handed.last().is_some_and(|last| last.end == frames.len());
+    drop(ranges);
+    is_whole.then_some(PeerMessage::Deliver { channel, from, to, epoch, handed, frames })
 }
 
 fn put_survey(out: &mut BytesMut, ticket: Ticket, channels: &[ChannelId]) {
@@ -494,14 +538,17 @@ mod tests {
     }
 
     fn deliver() -> impl Strategy<Value = PeerMessage> {
-        let handed = (number(), number()).prop_map(|(serial, stamp)| Handed { serial, stamp });
-        let handed = prop::collection::vec(handed, 1..4);
-        let parts = (channel(), payload(), client(), client(), prop::option::of(number()), handed);
-        parts.prop_map(|(channel, frames, from, to, epoch, mut handed)| {
-            if epoch.is_none() {
-                handed.iter_mut().for_each(|handed| handed.stamp = 0);
+        let handed = prop::collection::vec((number(), number(), payload()), 1..4);
+        let parts = (channel(), client(), client(), prop::option::of(number()), handed);
+        parts.prop_map(|(channel, from, to, epoch, parts)| {
+            let (mut frames, mut handed) = (BytesMut::new(), Vec::new());
+            for (serial, stamp, payload) in parts {
+                let start = frames.len();
+                frame::encode(&mut frames, frame::OpCode::Text, &payload);
+                let stamp = if epoch.is_some() { stamp } else { 0 };
+                handed.push(Handed { serial, stamp, start, end: frames.len() });
             }
-            PeerMessage::Deliver { channel, frames, from, to: (to.life, to.shard), epoch, handed }
+            PeerMessage::Deliver { channel, frames: frames.freeze(), from, to: (to.life, to.shard), epoch, handed }
         })
     }
 
@@ -549,7 +596,8 @@ mod tests {
     fn bytes(message: &PeerMessage) -> Option<Bytes> {
         let mut out = BytesMut::new();
         let payload = encode(message, NOW, 1, &mut out)?;
-        out.put_slice(&payload);
+        assert_eq!(payload.bytes(), payload.pieces().map(<[u8]>::len).sum::<usize>());
+        payload.pieces().for_each(|piece| out.put_slice(piece));
         Some(out.freeze())
     }
 
@@ -578,7 +626,7 @@ mod tests {
             if let Some(message) = decode(Bytes::from(read.clone()), Time::MAX, 1) {
                 let mut out = BytesMut::new();
                 let payload = encode(&message, Time::MAX, 1, &mut out).unwrap();
-                out.put_slice(&payload);
+                payload.pieces().for_each(|piece| out.put_slice(piece));
                 prop_assert_eq!(&out[..], &read[..]);
             }
         }
@@ -591,12 +639,36 @@ mod tests {
         let channel = ChannelId::from_bits(9, 4);
         let message = PeerMessage::Publish { channel, frames: frames.clone(), from: client, back: true };
         let mut out = BytesMut::new();
-        let payload = encode(&message, NOW, 1, &mut out).unwrap();
+        let Some(Payload::Whole(payload)) = encode(&message, NOW, 1, &mut out) else { panic!() };
         assert!(std::ptr::eq(payload.as_ptr(), frames.as_ptr()));
         assert!(out.len() < 20, "{} bytes beside the payload", out.len());
         let arrived = bytes(&message).unwrap();
         let Some(PeerMessage::Publish { frames, .. }) = decode(arrived.clone(), NOW, 1) else { panic!() };
         assert!(arrived.as_ptr_range().contains(&frames.as_ptr()));
+    }
+
+    #[test]
+    fn of_a_run_only_what_goes_there_is_written() {
+        let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
+        let (mut frames, mut ends) = (BytesMut::new(), vec![0]);
+        for payload in [b"a", b"b", b"c"] {
+            frame::encode(&mut frames, frame::OpCode::Text, payload);
+            ends.push(frames.len());
+        }
+        let part = |at: usize| Handed { serial: at as u64, stamp: 7, start: ends[at], end: ends[at + 1] };
+        let message = PeerMessage::Deliver {
+            channel: ChannelId::from_bits(9, 4),
+            frames: frames.freeze(),
+            from: client,
+            to: (Life(1), ShardId(0)),
+            epoch: Some(1),
+            handed: vec![part(0), part(2)],
+        };
+        let Some(PeerMessage::Deliver { frames, handed, .. }) = decode(bytes(&message).unwrap(), NOW, 1) else {
+            panic!()
+        };
+        let got: Vec<_> = handed.iter().map(|part| (part.serial, part.frame(&frames)[2])).collect();
+        assert_eq!((got, frames.len()), (vec![(0, b'a'), (2, b'c')], 6));
     }
 
     #[test]
