@@ -57,6 +57,8 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
     ),
     (13, "as 7"),
     (65, "as 7"),
+    (77, "the model: an operator told the node that had channels to join one that had none"),
+    (287, "who waited for a seat when the node stopped was cut off without an answer"),
 ];
 
 /// Seeds that once failed with the aim of their own.
