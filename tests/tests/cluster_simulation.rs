@@ -58,6 +58,7 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
     (13, "as 7"),
     (65, "as 7"),
     (77, "the model: an operator told the node that had channels to join one that had none"),
+    (445, "the model: the only node ended, and should have kept what it had in memory"),
     (287, "who waited for a seat when the node stopped was cut off without an answer"),
 ];
 

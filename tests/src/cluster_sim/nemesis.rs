@@ -53,9 +53,14 @@ impl World {
         self.state.nodes.iter().filter(|node| node.life != Life::Never).count()
     }
 
+    /// Whether one more node would be one too many for the cluster to do without.
+    pub(super) fn one_too_many(&self) -> bool {
+        self.away() + 1 > self.members_known().saturating_sub(1) / 2
+    }
+
     /// Whether one more node may go away.
     pub(super) fn can_spare_one(&self) -> bool {
-        self.state.plan.aim.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+        self.state.plan.aim.harsh || !self.one_too_many()
     }
 
     /// Whether this one may end, and forget what it has in memory.
@@ -85,7 +90,7 @@ impl World {
         self.trouble(&[slot]);
         let power = self.state.random.below(3) == 0;
         let dark = power && self.state.random.coin();
-        let too_many = self.away() + 1 > self.members_known().saturating_sub(1) / 2;
+        let too_many = self.one_too_many();
         self.stop(slot, power, dark);
         if self.state.plan.memory && too_many {
             self.memory_is_lost();
@@ -106,7 +111,7 @@ impl World {
     /// SIGTERM.
     pub fn drain(&mut self, slot: usize) {
         self.trouble(&[slot]);
-        if self.state.plan.memory && self.away() + 1 > self.members_known().saturating_sub(1) / 2 {
+        if self.state.plan.memory && self.one_too_many() {
             self.memory_is_lost();
         }
         self.state.nodes[slot].draining = true;
