@@ -5,12 +5,13 @@
 //! `.new`; what a crash left there is not a file of the directory yet and goes at the next start.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use wrs_core::action::FileName;
 
+use super::files::{Files, System};
 use super::plan::Step;
 
 /// The most that a directory may hold when a node starts, in bytes: a million channels take a tenth of it.
@@ -34,6 +35,7 @@ pub struct Directory {
     _lock: File,
     /// The file that was appended to last.
     open: Option<(FileName, File)>,
+    files: Box<dyn Files>,
 }
 
 /// A directory as a node finds it.
@@ -53,6 +55,11 @@ impl Directory {
     /// # Errors
     /// One line for the operator: another process uses it, it holds too much, or the system refuses.
     pub fn open(path: &Path) -> Result<Opened, String> {
+        Self::open_with(path, Box::new(System))
+    }
+
+    /// The same, whose files may be others than the system's.
+    pub(super) fn open_with(path: &Path, files: Box<dyn Files>) -> Result<Opened, String> {
         let of = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
         create(path).map_err(|error| of(path, error))?;
         let lock_path = path.join(LOCK);
@@ -65,7 +72,7 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(of(&lock_path, error)),
         }
         let mut opened = Opened {
-            directory: Directory { path: path.to_owned(), _lock: lock, open: None },
+            directory: Directory { path: path.to_owned(), _lock: lock, open: None, files },
             stored: Vec::new(),
             warnings: Vec::new(),
         };
@@ -95,64 +102,71 @@ impl Directory {
     }
 
     fn append(&mut self, file: FileName, pieces: &[Bytes]) -> io::Result<()> {
-        let out = self.appending(file)?;
+        let mut out = self.take_out(file)?;
         let mut gathered = Vec::new();
         for piece in pieces {
             if gathered.len() + piece.len() > GATHERED_MAX {
-                out.write_all(&gathered)?;
+                self.files.write(&mut out, &gathered)?;
                 gathered.clear();
             }
             if piece.len() > GATHERED_MAX {
-                out.write_all(piece)?;
+                self.files.write(&mut out, piece)?;
             } else {
                 gathered.extend_from_slice(piece);
             }
         }
-        out.write_all(&gathered)
+        self.files.write(&mut out, &gathered)?;
+        self.open = Some((file, out));
+        Ok(())
     }
 
     /// The file, open at its end; it is made, durably, if there is none.
-    fn appending(&mut self, file: FileName) -> io::Result<&mut File> {
-        let opened = match self.open.take() {
-            Some((open, out)) if open == file => out,
-            _ => match options().append(true).open(self.place(file)) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let out = options().append(true).create_new(true).open(self.place(file))?;
-                    self.sync_names()?;
-                    out
-                }
-                opened => opened?,
-            },
-        };
-        Ok(&mut self.open.insert((file, opened)).1)
+    fn take_out(&mut self, file: FileName) -> io::Result<File> {
+        if let Some((_, out)) = self.open.take().filter(|(open, _)| *open == file) {
+            return Ok(out);
+        }
+        let path = self.place(file);
+        match self.files.open(options().append(true), &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let out = self.files.open(options().append(true).create_new(true), &path)?;
+                self.sync_names()?;
+                Ok(out)
+            }
+            opened => opened,
+        }
     }
 
     fn sync(&mut self, file: FileName) -> io::Result<()> {
-        self.appending(file)?.sync_data()
+        let out = self.take_out(file)?;
+        self.files.sync_data(&out)?;
+        self.open = Some((file, out));
+        Ok(())
     }
 
     fn replace(&mut self, file: FileName, bytes: &[u8]) -> io::Result<()> {
         self.let_go(file);
         let whole = self.place(file);
         let beside = self.path.join(format!("{file}{NOT_YET}"));
-        let mut out = options().create(true).write(true).truncate(true).open(&beside)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
+        let mut out = self.files.open(options().create(true).write(true).truncate(true), &beside)?;
+        self.files.write(&mut out, bytes)?;
+        self.files.sync_all(&out)?;
         drop(out);
-        fs::rename(&beside, &whole)?;
+        self.files.rename(&beside, &whole)?;
         self.sync_names()
     }
 
     fn truncate(&mut self, file: FileName, length: u64) -> io::Result<()> {
         self.let_go(file);
-        let out = options().write(true).open(self.place(file))?;
-        out.set_len(length)?;
-        out.sync_all()
+        let path = self.place(file);
+        let out = self.files.open(options().write(true), &path)?;
+        self.files.cut(&out, length)?;
+        self.files.sync_all(&out)
     }
 
     fn remove(&mut self, file: FileName) -> io::Result<()> {
         self.let_go(file);
-        match fs::remove_file(self.place(file)) {
+        let path = self.place(file);
+        match self.files.remove(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         }
@@ -162,9 +176,8 @@ impl Directory {
         self.open.take_if(|(open, _)| *open == file);
     }
 
-    /// Makes durable which files there are. Where a directory is not a file, the system does so by itself.
-    fn sync_names(&self) -> io::Result<()> {
-        if cfg!(unix) { File::open(&self.path)?.sync_all() } else { Ok(()) }
+    fn sync_names(&mut self) -> io::Result<()> {
+        self.files.sync_names(&self.path)
     }
 }
 
@@ -239,6 +252,7 @@ fn create(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::tests::{Broken, Call};
     use super::*;
     use crate::trial::Scratch;
 
@@ -389,5 +403,67 @@ mod tests {
         drop(directory);
         let opened = Directory::open(scratch.path()).unwrap();
         assert_eq!(opened.stored, [(STATE, Bytes::from_static(b"old"))]);
+    }
+
+    /// The steps of one batch of each kind, on a directory that has a log of `whole` and a state of `old`.
+    fn steps() -> Vec<Step> {
+        vec![
+            append(&[b" and more"]),
+            Step::Sync(LOG),
+            Step::Append { file: FileName::Segment(0x20), pieces: vec![Bytes::from_static(b"first")] },
+            Step::Sync(FileName::Segment(0x20)),
+            replace(b"new"),
+            Step::Truncate { file: LOG, length: 5 },
+            Step::Remove(LOG),
+            Step::SyncNames,
+        ]
+    }
+
+    /// Any call may fail, in any step: the step says so with the file's name, nothing more is asked of the system for it, and
+    /// whatever is found at the next start is what was there before or what was to be.
+    #[test]
+    fn each_call_that_fails_is_told_and_leaves_every_file_old_or_new() {
+        let mut failed = [0; Call::ALL.len()];
+        for (kind, call) in Call::ALL.into_iter().enumerate() {
+            for nth in 1.. {
+                let scratch = Scratch::new();
+                for (file, bytes) in [(LOG, "whole"), (STATE, "old")] {
+                    fs::write(scratch.path().join(file.to_string()), bytes).unwrap();
+                }
+                let broken = Broken::at(call, nth);
+                let opened = Directory::open_with(scratch.path(), Box::new(broken.clone())).unwrap();
+                let mut directory = opened.directory;
+                let fails = |step: Step| Some((directory.take(&step).err()?, step));
+                let Some((why, step)) = steps().into_iter().find_map(fails) else {
+                    assert!(!broken.has_failed(), "{call:?} {nth} failed and nobody was told");
+                    break;
+                };
+                failed[kind] += 1;
+                let named = match &step {
+                    Step::Append { file, .. }
+                    | Step::Sync(file)
+                    | Step::Replace { file, .. }
+                    | Step::Truncate { file, .. }
+                    | Step::Remove(file) => scratch.path().join(file.to_string()),
+                    Step::SyncNames | Step::Tell(_) => scratch.path().to_owned(),
+                };
+                assert_eq!(why, format!("{}: the disk is broken", named.display()), "{call:?} {nth}");
+                assert!(broken.was_last(), "{call:?} {nth}: the system was asked again: {:?}", broken.asked);
+                for file in [LOG, STATE, FileName::Segment(0x20)] {
+                    let Ok(bytes) = fs::read(scratch.path().join(file.to_string())) else {
+                        assert_ne!(file, STATE, "{call:?} {nth}: it is replaced, and never gone");
+                        continue;
+                    };
+                    let whole: &[&[u8]] = match file {
+                        LOG => &[b"whole and more", b"whole"],
+                        STATE => &[b"old", b"new"],
+                        _ => &[b"first"],
+                    };
+                    let torn = matches!(file, FileName::Segment(_)) && whole[0].starts_with(&bytes);
+                    assert!(torn || whole.contains(&&bytes[..]), "{call:?} {nth}: {file} is {bytes:?}");
+                }
+            }
+        }
+        assert_eq!(failed, [5, 3, 2, 2, 1, 1, 1, 3], "of each call, as often as the steps make it");
     }
 }

@@ -7,6 +7,7 @@
 //! (`uncommitted_bytes_max` on a leader, `append_bytes_max` times `inflight_messages_max` from one) and one snapshot.
 
 mod directory;
+mod files;
 mod plan;
 
 use std::io;
@@ -100,6 +101,7 @@ mod tests {
     use bytes::Bytes;
     use wrs_core::action::FileName;
 
+    use super::files::tests::{Broken, Call};
     use super::*;
     use crate::news::News;
     use crate::trial::Scratch;
@@ -120,9 +122,13 @@ mod tests {
 
     /// What is told while all of it is done: the records, and why no more.
     fn told(scratch: &Scratch, stores: &Receiver<Store>) -> (Vec<u64>, Vec<String>) {
+        told_by(Directory::open(scratch.path()).unwrap().directory, stores)
+    }
+
+    fn told_by(directory: Directory, stores: &Receiver<Store>) -> (Vec<u64>, Vec<String>) {
         let (sender, news) = channel();
         let tell = Tell::new(move |news| drop(sender.send(news)));
-        keep(Directory::open(scratch.path()).unwrap().directory, stores, &tell);
+        keep(directory, stores, &tell);
         drop(tell);
         let (mut records, mut failures) = (Vec::new(), Vec::new());
         for news in news {
@@ -170,6 +176,56 @@ mod tests {
         waiting(500).iter().for_each(|store| disk.store(store));
         drop(disk);
         assert_eq!(log(&scratch).len(), 500 * ENTRY);
+    }
+
+    /// Whatever call fails and whenever, it is told once, nothing is told behind it, the system is asked for nothing more, and
+    /// what was told is there at the next start.
+    #[test]
+    fn a_disk_that_breaks_is_told_once_and_keeps_what_was_told() {
+        let stores = || {
+            let (queue, stores) = channel();
+            for round in 0..3_u64 {
+                let (segment, older) = (FileName::Segment(round + 2), FileName::Segment(round + 1));
+                let entry = |byte: u8| Bytes::from(vec![byte; ENTRY]);
+                for (at, byte) in [(1, 1), (2, 2)] {
+                    let record = Some(round * 10 + at);
+                    queue.send(Store::Append { file: segment, bytes: entry(byte), record }).unwrap();
+                }
+                let (file, record) = (FileName::Snapshot(round), Some(round * 10 + 3));
+                queue.send(Store::Replace { file, bytes: entry(3), record }).unwrap();
+                queue.send(Store::Truncate { file: segment, length: 2 * ENTRY as u64 }).unwrap();
+                queue.send(Store::Remove { file: older }).unwrap();
+            }
+            stores
+        };
+        let mut failures = 0;
+        for call in Call::ALL {
+            for nth in 1.. {
+                let (scratch, broken) = (Scratch::new(), Broken::at(call, nth));
+                let directory = Directory::open_with(scratch.path(), Box::new(broken.clone())).unwrap().directory;
+                let (records, told) = told_by(directory, &stores());
+                if !broken.has_failed() {
+                    assert_eq!((records.last(), told.len()), (Some(&23), 0), "{call:?} {nth}");
+                    break;
+                }
+                failures += 1;
+                assert!(told.len() == 1 && told[0].contains("the disk is broken"), "{call:?} {nth}: {told:?}");
+                assert!(broken.was_last(), "{call:?} {nth}: {:?}", broken.asked);
+                assert!(records.is_sorted() && records.iter().all(|record| *record <= 23));
+                let last = records.last().copied().unwrap_or(0);
+                let length = |file: FileName| std::fs::metadata(scratch.path().join(file.to_string())).map(|m| m.len());
+                let (round, at) = (last / 10, last % 10);
+                if at >= 2 {
+                    let kept = length(FileName::Segment(round + 2));
+                    assert!(kept.as_ref().is_ok_and(|kept| *kept >= 2 * ENTRY as u64), "{call:?} {nth}: {kept:?}");
+                }
+                if at == 3 {
+                    let kept = length(FileName::Snapshot(round));
+                    assert!(kept.as_ref().is_ok_and(|kept| *kept == ENTRY as u64), "{call:?} {nth}: {kept:?}");
+                }
+            }
+        }
+        assert!(failures >= 30, "{failures}");
     }
 
     /// The files of this process have a limit: beyond it a write fails, as on a full disk, in the middle of a record.

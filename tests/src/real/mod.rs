@@ -7,6 +7,8 @@
 
 #[cfg(unix)]
 mod balance;
+#[cfg(target_os = "linux")]
+mod broken;
 #[cfg(unix)]
 mod cluster;
 mod http;
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 pub use balance::Balancer;
+#[cfg(target_os = "linux")]
+pub use broken::BrokenDisk;
 #[cfg(unix)]
 pub use cluster::{Answer, Cluster, ELECTION_MAX, ELECTION_MIN, attempt, view};
 pub use http::{Http, Response, upgrade_request};

@@ -1,8 +1,12 @@
 //! The catalogue: what a change promises, and what outlives whom.
 
+#[cfg(target_os = "linux")]
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+#[cfg(target_os = "linux")]
+use wrs_tests::real::BrokenDisk;
 use wrs_tests::real::{Channel, Cluster, Http, Runtime, Server, attempt, until, view};
 
 use crate::load::{Creator, DEFAULT_TIMES};
@@ -20,16 +24,26 @@ struct Dirs(Vec<std::path::PathBuf>);
 impl Dirs {
     /// A cluster whose nodes have a data directory each.
     fn cluster(runtime: &Runtime, name: &str, settings: &[&str]) -> (Dirs, Cluster) {
+        let (dirs, mut cluster) = Dirs::places(runtime, name, settings);
+        start(&mut cluster);
+        (dirs, cluster)
+    }
+
+    /// The same before it is started.
+    fn places(runtime: &Runtime, name: &str, settings: &[&str]) -> (Dirs, Cluster) {
         let mut cluster = Cluster::places(runtime, 3, settings);
         let dirs = Dirs((0..3).map(|index| dir(runtime, name, index)).collect());
         for (index, dir) in dirs.0.iter().enumerate() {
             cluster.set(index, &format!("WRS_DATA_DIR={}", dir.display()));
         }
-        cluster.seed(3);
-        (0..3).for_each(|index| cluster.start(index));
-        cluster.ready();
         (dirs, cluster)
     }
+}
+
+fn start(cluster: &mut Cluster) {
+    cluster.seed(3);
+    (0..3).for_each(|index| cluster.start(index));
+    cluster.ready();
 }
 
 impl Drop for Dirs {
@@ -122,11 +136,11 @@ pub fn a_node_with_a_disk_comes_back_as_itself(runtime: &Runtime) {
     assert!(cluster.node(index).look(&channel).is_some(), "it caught up");
 }
 
-/// A node whose disk is full can agree to nothing any more: it says so, lets its clients go to others, and ends. The others go
-/// on.
-fn full_disk(runtime: &Runtime, name: &str, leads: bool) {
-    let [heartbeat, min, max] = DEFAULT_TIMES;
-    let (_dirs, mut cluster) = Dirs::cluster(runtime, name, &[heartbeat, min, max, "sh:trap '' XFSZ"]);
+/// A node whose disk fails, full or broken, can agree to nothing any more: it says so, lets its clients go to others, and ends.
+/// The others go on. `harm` is what is done to it, `mend` what lets it come back, `says` the system's words.
+#[cfg(target_os = "linux")]
+fn disk_fails(place: (Dirs, Cluster), leads: bool, harm: impl Fn(&Server, usize), mend: impl Fn(usize), says: &str) {
+    let (_dirs, mut cluster) = place;
     let index = if leads { cluster.leader() } else { cluster.follower() };
     let id = view(cluster.node(index))["id"].clone();
     let others: Vec<usize> = cluster.up().into_iter().filter(|other| *other != index).collect();
@@ -134,29 +148,37 @@ fn full_disk(runtime: &Runtime, name: &str, leads: bool) {
     let mut there = cluster.node(index).join(&channel);
     let mut here: Vec<_> = others.iter().map(|other| cluster.node(*other).join(&channel)).collect();
     let creator = Creator::start(cluster.node(others[0]));
-    let mut full = cluster.take(index);
+    let mut failing = cluster.take(index);
+    let creator_there = Creator::start(&failing);
+    until("channels are created there", || (crate::load::ids(&failing).len() > 10).then_some(()));
     let start = Instant::now();
-    full.fill_disk();
+    harm(&failing, index);
     let refused = until("it takes no change", || {
-        let answer = attempt(full.port, "POST", "/channels", r#"{"pattern":"echo"}"#);
+        let answer = attempt(failing.port, "POST", "/channels", r#"{"pattern":"echo"}"#);
         // What it proposed before it knew may be of unknown fate; once it ends it listens no more.
         (answer.as_ref().is_none_or(|answer| answer.status != 201)).then_some(answer)
     });
     assert!(refused.as_ref().is_none_or(|answer| matches!(answer.status, 503 | 504)), "{refused:?}");
-    assert!(attempt(full.port, "GET", "/readyz", "").is_none_or(|answer| answer.status == 503));
+    assert!(attempt(failing.port, "GET", "/readyz", "").is_none_or(|answer| answer.status == 503));
     assert_eq!(there.closed(), 1012);
-    assert_eq!(full.wait().code(), Some(1), "{:#?}", full.log());
+    assert_eq!(failing.wait().code(), Some(1), "{:#?}", failing.log());
     let took = start.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
-    let said = full.said().join("\n");
-    assert!(said.contains("data directory") && said.contains("File too large"), "{said}");
+    let said = failing.said().join("\n");
+    assert!(said.contains("data directory") && said.contains(says), "{said}");
     cluster.ready();
-    println!("a full disk ended its node within {took:?}, the others were ready after {:?}", start.elapsed());
-    let created = creator.end();
+    let ready = start.elapsed();
+    let (mut created, created_there) = (creator.end(), creator_there.end());
+    // Whoever was under way there is told that nothing was done, or that nobody knows; whoever comes later finds nobody.
+    assert!(created_there.refused.keys().all(|status| matches!(status, 0 | 503 | 504)), "{:?}", created_there.refused);
+    let told = created_there.refused;
+    println!("a disk that failed ended its node within {took:?}, the others were ready after {ready:?}; there: {told:?}");
+    created.ids.extend(created_there.ids);
     here[0].send("still here");
     assert!(here.iter_mut().all(|client| client.text() == "still here"));
     let later = cluster.node(others[1]).channel("echo");
-    // With room again it comes back as itself.
+    // With a disk again it comes back as itself.
+    mend(index);
     cluster.start(index);
     cluster.ready();
     let node = cluster.node(index);
@@ -166,10 +188,66 @@ fn full_disk(runtime: &Runtime, name: &str, leads: bool) {
     assert!(created.ids.is_subset(&known), "lost: {:?}", created.ids.difference(&known));
 }
 
+#[cfg(target_os = "linux")]
+fn full_disk(runtime: &Runtime, name: &str, leads: bool) {
+    let [heartbeat, min, max] = DEFAULT_TIMES;
+    let place = Dirs::cluster(runtime, name, &[heartbeat, min, max, "sh:trap '' XFSZ"]);
+    disk_fails(place, leads, |server, _| server.fill_disk(), |_| {}, "File too large");
+}
+
+/// One call of the system fails from a moment on, as it does on a disk that is broken.
+#[cfg(target_os = "linux")]
+fn broken_disk(runtime: &Runtime, call: &str, leads: bool) {
+    let name = format!("broken-{call}-{leads}");
+    let disk = match BrokenDisk::new(&dir(runtime, &name, 3)) {
+        Ok(disk) => disk,
+        Err(why) => return skip(&why),
+    };
+    let [heartbeat, min, max] = DEFAULT_TIMES;
+    // Whole files, and names, are made durable at each snapshot.
+    let (dirs, mut cluster) = Dirs::places(runtime, &name, &[heartbeat, min, max, "WRS_NODE_SNAPSHOT_LENGTH=50"]);
+    (0..3).for_each(|index| cluster.set(index, &disk.setting(index)));
+    start(&mut cluster);
+    if !cluster.running().all(|server| disk.is_in(server)) {
+        return skip("the server is linked to no library of the system");
+    }
+    let (harm, mend) = (|_: &Server, index| disk.break_at(index, call), |index| disk.mend(index));
+    disk_fails((dirs, cluster), leads, harm, mend, "Input/output error");
+}
+
+/// Says past the test's captured output why nothing was tried.
+#[cfg(target_os = "linux")]
+fn skip(why: &str) {
+    let mut past_the_capture = std::io::stderr();
+    writeln!(past_the_capture, "\nbroken disks SKIPPED: {why}").unwrap();
+}
+
+#[cfg(target_os = "linux")]
+pub fn a_log_that_is_not_made_durable_ends_the_leader_and_the_others_go_on(runtime: &Runtime) {
+    broken_disk(runtime, "fdatasync", true);
+}
+
+#[cfg(target_os = "linux")]
+pub fn a_log_that_is_not_made_durable_ends_a_follower_and_the_others_go_on(runtime: &Runtime) {
+    broken_disk(runtime, "fdatasync", false);
+}
+
+#[cfg(target_os = "linux")]
+pub fn a_snapshot_that_is_not_made_durable_ends_its_node_and_the_others_go_on(runtime: &Runtime) {
+    broken_disk(runtime, "fsync", false);
+}
+
+#[cfg(target_os = "linux")]
+pub fn a_snapshot_that_is_not_put_in_place_ends_its_node_and_the_others_go_on(runtime: &Runtime) {
+    broken_disk(runtime, "rename", false);
+}
+
+#[cfg(target_os = "linux")]
 pub fn a_full_disk_ends_the_leader_and_the_others_go_on(runtime: &Runtime) {
     full_disk(runtime, "full-leader", true);
 }
 
+#[cfg(target_os = "linux")]
 pub fn a_full_disk_ends_a_follower_and_the_others_go_on(runtime: &Runtime) {
     full_disk(runtime, "full-follower", false);
 }

@@ -82,6 +82,10 @@ scenarios! {
         a_node_with_a_disk_comes_back_as_itself
         #[cfg(target_os = "linux")] a_full_disk_ends_the_leader_and_the_others_go_on
         #[cfg(target_os = "linux")] a_full_disk_ends_a_follower_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_log_that_is_not_made_durable_ends_the_leader_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_log_that_is_not_made_durable_ends_a_follower_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_snapshot_that_is_not_made_durable_ends_its_node_and_the_others_go_on
+        #[cfg(target_os = "linux")] a_snapshot_that_is_not_put_in_place_ends_its_node_and_the_others_go_on
     }
     data {
         pub_sub_gives_each_client_each_message_once_and_in_order
