@@ -90,7 +90,7 @@
 //! ```sh
 //! target/release/crossing --share 0.1                         # each node with a tenth of a core: what more nodes bring
 //! target/release/crossing                                     # nodes that share a whole core: what a receipt costs
-//! target/release/crossing --patterns push-pull --nodes 1,3 --window 512 --batch 64
+//! target/release/crossing --patterns push-pull --nodes 1,3 --window 256 --batch 64
 //! ```
 //! With `--share` each node is in a control group of its own with that quota of CPU time in each 10 ms (version 2's `cpu.max`,
 //! else version 1's `cpu.cfs_quota_us`), so that five nodes have five times the CPU time of one, and *per second, of one node's*
@@ -106,7 +106,7 @@
 //! | `--server COMMAND` | `target/release/wrs` | the relay |
 //! | `--nodes`, `--patterns` | `1,3,5`, four | the first number of nodes is what the others are compared with |
 //! | `--share` | none | of a core for each node: at least 0.1, and all of them on one core |
-//! | `--window` | 256, pub-sub 128 | messages of each sender that are outstanding |
+//! | `--window` | 512, pub-sub 128 | messages of each sender that are outstanding |
 //! | `--batch` | half the window, pub-sub all | room in the window at which a sender writes |
 //! | `--channels` | 6, pub-sub 20 | channels per node |
 //! | `--senders`, `--receivers`, `--size` | by pattern, 64 | clients of each channel, bytes of a message |

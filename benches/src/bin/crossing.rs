@@ -72,8 +72,8 @@ mod linux {
         for pattern in list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")? {
             let (channels, senders, receivers, window) = match pattern.as_str() {
                 "pub-sub" => (20, 1, 60, 128),
-                "req-repl" => (6, 1, 10, 256),
-                _ => (6, 5, 15, 256),
+                "req-repl" => (6, 1, 10, 512),
+                _ => (6, 5, 15, 512),
             };
             let window: usize = arguments.get_or("window", window)?;
             let batch = if pattern == "pub-sub" { window } else { window.div_ceil(2) };
@@ -156,6 +156,8 @@ mod linux {
     fn median(values: impl Iterator<Item = f64>) -> f64 {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        let [upper, lower] =
+            [values.len(), values.len().saturating_sub(1)].map(|double| values.get(double / 2).copied());
+        upper.zip(lower).map_or(f64::NAN, |(upper, lower)| f64::midpoint(upper, lower))
     }
 }
