@@ -48,7 +48,7 @@ impl World {
                 self.start(slot);
                 self.state.rush_slowly(50 * MILLI);
             }
-            (_, 0) if self.can_spare_one() => {
+            (_, 0) if self.may_end(victim) && !self.one_too_many() => {
                 self.open[victim] = false;
                 self.trouble(&[victim]);
                 self.stop(victim, false, false);
