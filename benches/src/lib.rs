@@ -79,14 +79,33 @@
 //! ```
 //!
 //! # Messages across nodes
-//! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another, so that every node
-//! has the same share of a core and is busy. Six channels for each node, whose clients are on nodes that chance has drawn; every
-//! receipt counts. Beside each cluster stand as many nodes that are apart, with the same load each: what sharing a core costs. With
-//! more nodes more hops are under way at once: a window that fills one node does not fill five.
+//! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another. Six channels for each
+//! node, whose clients are on nodes that chance has drawn; every receipt counts. Beside each cluster stand as many nodes that are
+//! apart, with the same load each: what sharing a core costs. With more nodes more hops are under way at once: a window that
+//! fills one node does not fill five, so it is wide.
 //! ```sh
-//! target/release/crossing                                     # four patterns, 64 messages of each sender outstanding
-//! target/release/crossing --patterns push-pull --nodes 1,3 --window 256
+//! target/release/crossing --share 0.1                         # each node with a tenth of a core: what more nodes bring
+//! target/release/crossing                                     # nodes that share a whole core: what a receipt costs
+//! target/release/crossing --patterns push-pull --nodes 1,3 --window 512
 //! ```
+//! With `--share` each node is in a control group of its own with that quota of CPU time in each 10 ms (version 2's `cpu.max`,
+//! else version 1's `cpu.cfs_quota_us`), so that five nodes have five times the CPU time of one, and *per second, of one node's*
+//! is what more nodes bring. It needs the right to make groups; without it the program ends with an error. *Share used* is that
+//! of the least and of the most busy node, and the figure says what nodes can do only near 100 %; *load* is the core of the load,
+//! and the figure is the nodes' only well below 100 %. The groups are removed at the end, but not if the program is killed.
+//!
+//! Without `--share` the nodes take turns on the core, with what each does to the others' caches, and while the load is the
+//! slower of the two each wakes for little: *core of the nodes* says so.
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `--server COMMAND` | `target/release/wrs` | the relay |
+//! | `--nodes`, `--patterns` | `1,3,5`, four | the first number of nodes is what the others are compared with |
+//! | `--share` | none | of a core for each node: at least 0.1, and all of them on one core |
+//! | `--window` | 256 | messages of each sender that are outstanding |
+//! | `--channels`, `--senders`, `--receivers`, `--size` | 6, by pattern, 64 | channels per node, clients of each, bytes |
+//! | `--rounds`, `--seconds`, `--warm-up` | 3, 2, 0.5 | how often, how long, what does not count |
+//! | `--node-core`, `--load-core` | 0, 1 | where they run |
 //!
 //! # One load, by hand
 //! `load` runs one of these against a server that is already listening, with every dimension an option:

@@ -1,113 +1,151 @@
-//! What makes a decision happen once: messages whose fate is open, and what became of those of others.
+//! Runs of messages that cannot go on yet: they wait for their turns in a channel's queue, or behind such.
 //!
-//! A shard keeps each run of messages that it has handed to a home until receivers' shards have said of all of them that they
-//! were given. When homes move, every shard tells what its clients were given and what its homes decided; from that the taker
-//! knows what to ask again. An ask has one number for all its tries, so nothing is given twice.
+//! The shard that took messages in keeps them until the channel's home has said whose turns they are. Nobody else has a copy,
+//! so what becomes of a message is never in doubt: it is here, or it was sent on, once. When homes move, what is still here is
+//! asked again. Replies need no turn; they wait only behind earlier messages of their sender, so that its order is kept.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
-use crate::peer::{AskId, Wishes};
-use crate::wire::frame;
+use crate::id::{ChannelId, ClientId, ConnId};
+use crate::peer::Wish;
 
 /// Bytes that a run weighs beside its frames.
 const WEIGHT: usize = 128;
 
-/// What a home is asked to decide about a run of messages.
+/// What a run waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Question {
+pub enum Awaited {
+    /// A turn for each message.
+    Turns(Wish),
+    /// The sender's earlier messages; then each goes to the client that stands in its place.
+    Earlier(Vec<ClientId>),
+}
+
+/// Messages of one client, taken in one after another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
     /// Where.
     pub channel: ChannelId,
     /// Who sent them.
     pub from: ClientId,
-    /// By which rule they are decided.
-    pub wishes: Wishes,
+    /// What they wait for.
+    pub awaited: Awaited,
+    /// Whole server frames, one after another.
+    pub frames: Bytes,
 }
 
-/// Messages of one client with numbers in sequence.
 #[derive(Debug)]
-struct Run {
-    from: ClientId,
-    first: u64,
-    count: u64,
-    /// How many of them are open.
-    open: u64,
-    /// What is asked about them, and their frames; `None` where they were given as soon as they came.
-    asked: Option<(Question, Bytes)>,
+struct Open {
+    run: Run,
+    count: usize,
+    /// The same sender's next run.
+    next: Option<u64>,
 }
 
-impl Run {
-    fn has(&self, number: u64) -> bool {
-        number.checked_sub(self.first).is_some_and(|index| index < self.count)
-    }
-}
-
-/// The open asks of one shard, by number.
+/// The runs that wait on one shard, by number.
 #[derive(Debug)]
 pub struct Asks {
-    /// From the oldest of which one is open.
-    runs: VecDeque<Run>,
-    /// Of each number of these runs, whether it is over.
-    over: VecDeque<bool>,
-    /// The number of the first in `over`.
+    /// From the oldest that is open; `None` where one is not.
+    runs: VecDeque<Option<Open>>,
+    /// The number of the first.
     first: u64,
+    /// The newest open run of each sender, by serial number.
+    newest: BTreeMap<u64, u64>,
     bytes: usize,
     bytes_max: usize,
-    span_max: usize,
+    messages: usize,
+    messages_max: usize,
     /// Sockets that are paused until there is room again.
     paused: BTreeSet<ConnId>,
-    /// Whether new ones wait until the homes of a new epoch are open.
+    /// Whether nothing is asked until the homes of a new epoch are open.
     held: bool,
 }
 
 impl Asks {
-    /// None open; at most about `bytes_max` bytes and `span_max` numbers shall be.
-    pub fn new(bytes_max: usize, span_max: usize) -> Self {
+    /// None open; at most about `bytes_max` bytes and `messages_max` messages shall be.
+    pub fn new(bytes_max: usize, messages_max: usize) -> Self {
         Asks {
             runs: VecDeque::new(),
-            over: VecDeque::new(),
             first: 1,
+            newest: BTreeMap::new(),
             bytes: 0,
             bytes_max,
-            span_max,
+            messages: 0,
+            messages_max,
             paused: BTreeSet::new(),
             held: false,
         }
     }
 
-    fn next(&self) -> u64 {
-        self.first + self.over.len() as u64
+    fn get_mut(&mut self, number: u64) -> Option<&mut Option<Open>> {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())?;
+        self.runs.get_mut(at)
     }
 
-    /// Adds a run of whole frames: the number of its first; the others' follow. Its bytes count until all of it is over.
-    pub fn add(&mut self, question: Question, frames: Bytes) -> u64 {
-        let (first, count) = (self.next(), frame::count(&frames));
-        self.bytes += WEIGHT + frames.len();
-        self.over.extend(std::iter::repeat_n(false, count));
-        let (from, count) = (question.from, count as u64);
-        self.runs.push_back(Run { from, first, count, open: count, asked: Some((question, frames)) });
-        first
+    /// Adds a run of `count` messages: its number.
+    pub fn add(&mut self, run: Run, count: usize) -> u64 {
+        let number = self.first + self.runs.len() as u64;
+        self.bytes += WEIGHT + run.frames.len();
+        self.messages += count;
+        let before = self.newest.insert(run.from.serial, number);
+        if let Some(Some(before)) = before.and_then(|before| self.get_mut(before)) {
+            before.next = Some(number);
+        }
+        self.runs.push_back(Some(Open { run, count, next: None }));
+        number
     }
 
-    /// A message was given as soon as it was taken in. That is remembered as long as an earlier one is open, which would come
-    /// after it if it had to be asked again.
-    pub fn given_at_once(&mut self, from: ClientId) {
-        if self.runs.is_empty() {
-            return;
+    /// How many messages a run has that waits for turns, and which. `None`: no such run waits.
+    pub fn turns(&self, number: u64) -> Option<(&Run, Wish, usize)> {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())?;
+        let open = self.runs.get(at)?.as_ref()?;
+        match open.run.awaited {
+            Awaited::Turns(wish) => Some((&open.run, wish, open.count)),
+            Awaited::Earlier(_) => None,
         }
-        let first = self.next();
-        self.over.push_back(true);
-        match self.runs.back_mut().filter(|run| run.from == from && run.asked.is_none()) {
-            Some(run) => run.count += 1,
-            None => self.runs.push_back(Run { from, first, count: 1, open: 0, asked: None }),
+    }
+
+    /// A run's turns are known: the run, which is over here, and behind it those of its sender that waited for nothing else.
+    pub fn take(&mut self, number: u64) -> Vec<Run> {
+        let mut runs = Vec::with_capacity(1);
+        let mut next = self.turns(number).map(|_| number);
+        while let Some(number) = next {
+            let Some(Open { run, count, next: behind }) = self.get_mut(number).and_then(Option::take) else { break };
+            self.bytes = self.bytes.saturating_sub(WEIGHT + run.frames.len());
+            self.messages = self.messages.saturating_sub(count);
+            if self.newest.get(&run.from.serial) == Some(&number) {
+                self.newest.remove(&run.from.serial);
+            }
+            runs.push(run);
+            next = behind.filter(|behind| self.turns(*behind).is_none());
         }
+        while self.runs.pop_front_if(|run| run.is_none()).is_some() {
+            self.first += 1;
+        }
+        runs
+    }
+
+    /// The numbers of those that wait for turns, in order.
+    pub fn open(&self) -> Vec<u64> {
+        let numbers = self.first..self.first + self.runs.len() as u64;
+        numbers.filter(|number| self.turns(*number).is_some()).collect()
+    }
+
+    /// Whether a client of this shard has sent something that is still here.
+    pub fn has_of(&self, client: ClientId) -> bool {
+        self.newest.contains_key(&client.serial)
+    }
+
+    /// Whether nothing is here.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 
     /// Whether its sources shall pause.
     pub fn is_full(&self) -> bool {
-        self.bytes > self.bytes_max || self.over.len() >= self.span_max
+        self.bytes > self.bytes_max || self.messages >= self.messages_max
     }
 
     /// Remembers that a socket is paused until there is room. False: it was so already.
@@ -120,121 +158,18 @@ impl Asks {
         self.paused.contains(&conn)
     }
 
+    /// The sockets that may go on, if there is room now.
+    pub fn resumed(&mut self) -> BTreeSet<ConnId> {
+        let room = self.bytes <= self.bytes_max / 2 && self.messages <= self.messages_max / 2;
+        if room { std::mem::take(&mut self.paused) } else { BTreeSet::new() }
+    }
+
     /// Forgets a socket.
     pub fn forget(&mut self, conn: ConnId) {
         self.paused.remove(&conn);
     }
 
-    fn is_open(&self, number: u64) -> bool {
-        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.over.get(at)) == Some(&false)
-    }
-
-    /// Where the run with this number is, if there is one.
-    fn run_of(&self, number: u64) -> Option<usize> {
-        let at = self.runs.partition_point(|run| run.first <= number).checked_sub(1)?;
-        self.runs.get(at).filter(|run| run.has(number)).map(|_| at)
-    }
-
-    /// The sender of a reply that is open.
-    pub fn replier(&self, number: u64) -> Option<ClientId> {
-        let run = self.runs.get(self.run_of(number)?).filter(|_| self.is_open(number))?;
-        let (question, _) = run.asked.as_ref()?;
-        matches!(question.wishes, Wishes::Replies(_)).then_some(run.from)
-    }
-
-    /// One is over. The sockets that may go on are said when something is [settled](Asks::settle).
-    pub fn close(&mut self, number: u64) {
-        if let Some(at) = self.run_of(number) {
-            self.close_in(at, number);
-        }
-    }
-
-    fn close_in(&mut self, at: usize, number: u64) {
-        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        let Some(over) = index.and_then(|index| self.over.get_mut(index)) else { return };
-        if std::mem::replace(over, true) {
-            return;
-        }
-        let Some(run) = self.runs.get_mut(at) else { return };
-        run.open -= 1;
-        if run.open == 0
-            && let Some((_, frames)) = run.asked.take()
-        {
-            self.bytes = self.bytes.saturating_sub(WEIGHT + frames.len());
-        }
-    }
-
-    /// These are over. Says which sockets may go on.
-    pub fn settle(&mut self, numbers: impl IntoIterator<Item = u64>) -> BTreeSet<ConnId> {
-        let mut last = 0;
-        for number in numbers {
-            // Most often the next is of the same run, or of the one behind it.
-            let near = [last, last + 1].into_iter().find(|at| self.runs.get(*at).is_some_and(|run| run.has(number)));
-            if let Some(at) = near.or_else(|| self.run_of(number)) {
-                self.close_in(at, number);
-                last = at;
-            }
-        }
-        while let Some(run) = self.runs.pop_front_if(|run| run.open == 0) {
-            self.over.drain(..(run.count as usize).min(self.over.len()));
-            self.first = run.first + run.count;
-        }
-        let room = self.bytes <= self.bytes_max / 2 && self.over.len() <= self.span_max / 2;
-        if room { std::mem::take(&mut self.paused) } else { BTreeSet::new() }
-    }
-
-    /// Those that are open, in the order of their numbers: runs without gaps, each with the number of its first.
-    pub fn open(&self) -> Vec<(u64, Question, Bytes)> {
-        let mut open = Vec::new();
-        for Run { first, asked, .. } in &self.runs {
-            let Some((question, frames)) = asked else { continue };
-            let mut part: Option<(usize, std::ops::Range<usize>)> = None;
-            let part_of = |index: usize, count: usize, bytes: &std::ops::Range<usize>| {
-                let wishes = question.wishes.part(index, count);
-                (first + index as u64, Question { wishes, ..question.clone() }, frames.slice(bytes.clone()))
-            };
-            let mut count = 0;
-            for (index, range) in frame::ranges(frames).enumerate() {
-                match (self.is_open(first + index as u64), &mut part) {
-                    (true, Some((_, bytes))) => (bytes.end, count) = (range.end, count + 1),
-                    (true, None) => (part, count) = (Some((index, range)), 1),
-                    (false, _) => open.extend(part.take().map(|(index, bytes)| part_of(index, count, &bytes))),
-                }
-            }
-            open.extend(part.map(|(index, bytes)| part_of(index, count, &bytes)));
-        }
-        open
-    }
-
-    /// The senders one of whose messages is open although a later one was given: asked again, it would come out of order.
-    pub fn overtaken(&self) -> BTreeSet<ClientId> {
-        let (mut given, mut overtaken) = (BTreeSet::new(), BTreeSet::new());
-        for run in self.runs.iter().rev() {
-            for number in (run.first..run.first + run.count).rev() {
-                if !self.is_open(number) {
-                    given.insert(run.from);
-                } else if given.contains(&run.from) {
-                    overtaken.insert(run.from);
-                }
-            }
-        }
-        overtaken
-    }
-
-    /// Settles all that a client has open: it goes, and its messages with it.
-    pub fn drop_of(&mut self, client: ClientId) -> BTreeSet<ConnId> {
-        let runs = self.runs.iter().filter(|run| run.from == client);
-        let numbers: Vec<u64> = runs.flat_map(|run| run.first..run.first + run.count).collect();
-        self.settle(numbers)
-    }
-
-    /// Whether any is open.
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
-    /// Whether new ones wait.
+    /// Whether nothing is asked now.
     pub fn is_held(&self) -> bool {
         self.held
     }
@@ -244,64 +179,13 @@ impl Asks {
         self.held = held;
     }
 
-    /// Forgets all of them; numbers go on.
+    /// Forgets all of them; numbers go on. Says which sockets may.
     pub fn clear(&mut self) -> BTreeSet<ConnId> {
-        self.first = self.next();
+        self.first += self.runs.len() as u64;
         self.runs.clear();
-        self.over.clear();
-        self.bytes = 0;
+        self.newest.clear();
+        (self.bytes, self.messages) = (0, 0);
         std::mem::take(&mut self.paused)
-    }
-}
-
-/// What became of others' asks, as long as they may want to know: the newest numbers of each asker.
-#[derive(Debug)]
-pub struct Memory<T> {
-    askers: Vec<Asker<T>>,
-    /// Who was noted last: the next is most often of the same asker.
-    last: usize,
-    span_max: u64,
-}
-
-#[derive(Debug)]
-struct Asker<T> {
-    name: (Life, ShardId),
-    noted: VecDeque<(u64, T)>,
-}
-
-impl<T: Copy> Memory<T> {
-    /// Remembers the newest `span_max` numbers of each asker: no older one is open.
-    pub fn new(span_max: usize) -> Self {
-        Memory { askers: Vec::new(), last: 0, span_max: span_max as u64 }
-    }
-
-    /// What became of one.
-    pub fn note(&mut self, ask: AskId, what: T) {
-        let name = (ask.life, ask.shard);
-        if self.askers.get(self.last).is_none_or(|asker| asker.name != name) {
-            self.last = self.askers.iter().position(|asker| asker.name == name).unwrap_or_else(|| {
-                self.askers.push(Asker { name, noted: VecDeque::new() });
-                self.askers.len() - 1
-            });
-        }
-        let Some(Asker { noted, .. }) = self.askers.get_mut(self.last) else { return };
-        noted.push_back((ask.number, what));
-        while noted.front().is_some_and(|(number, _)| ask.number.saturating_sub(*number) >= self.span_max) {
-            noted.pop_front();
-        }
-    }
-
-    /// All that is remembered.
-    pub fn iter(&self) -> impl Iterator<Item = (AskId, T)> + '_ {
-        self.askers.iter().flat_map(|Asker { name: (life, shard), noted }| {
-            noted.iter().map(|(number, what)| (AskId { life: *life, shard: *shard, number: *number }, *what))
-        })
-    }
-
-    /// Forgets the askers whose life has ended.
-    pub fn retain(&mut self, live: impl Fn(Life) -> bool) {
-        self.askers.retain(|asker| live(asker.name.0));
-        self.last = 0;
     }
 }
 
@@ -310,106 +194,85 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::wire::frame::OpCode;
+    use crate::id::{Life, ShardId};
+    use crate::wire::frame::{self, OpCode};
 
-    const CLIENT: ClientId = ClientId { life: Life(1), shard: ShardId(0), serial: 1 };
+    fn client(serial: u64) -> ClientId {
+        ClientId { life: Life(1), shard: ShardId(0), serial }
+    }
 
     /// A run of so many messages of these many bytes each.
-    fn add(asks: &mut Asks, from: ClientId, count: usize, bytes: usize) -> u64 {
-        let question = Question { channel: ChannelId::from_bits(1, 4), from, wishes: Wishes::Pull };
+    fn run(serial: u64, awaited: Awaited, count: usize, bytes: usize) -> Run {
         let mut frames = BytesMut::new();
         (0..count).for_each(|_| frame::encode(&mut frames, OpCode::Binary, &vec![0; bytes]));
-        asks.add(question, frames.freeze())
+        Run { channel: ChannelId::from_bits(1, 4), from: client(serial), awaited, frames: frames.freeze() }
     }
 
-    /// The numbers of the runs that are open, and how many messages each has.
-    fn open(asks: &Asks) -> Vec<(u64, usize)> {
-        asks.open().into_iter().map(|(number, _, frames)| (number, frame::count(&frames))).collect()
+    fn add(asks: &mut Asks, run: Run) -> u64 {
+        let count = frame::count(&run.frames);
+        asks.add(run, count)
+    }
+
+    fn pull(serial: u64) -> Run {
+        run(serial, Awaited::Turns(Wish::Pull), 1, 1)
+    }
+
+    fn replies(serial: u64) -> Run {
+        run(serial, Awaited::Earlier(vec![client(9)]), 1, 1)
     }
 
     #[test]
-    fn numbers_go_on_whatever_is_settled_first() {
+    fn runs_are_taken_in_any_order_and_once() {
         let mut asks = Asks::new(1_000_000, 100);
-        assert_eq!([add(&mut asks, CLIENT, 1, 1), add(&mut asks, CLIENT, 5, 1)], [1, 2]);
-        asks.settle([4, 4, 2]);
-        assert_eq!(open(&asks), [(1, 1), (3, 1), (5, 2)]);
-        asks.settle([1, 0, 7, 99]);
-        assert_eq!(open(&asks), [(3, 1), (5, 2)]);
-        assert_eq!(add(&mut asks, CLIENT, 1, 1), 7);
-        asks.settle([7, 6, 5]);
-        assert_eq!(open(&asks), [(3, 1)]);
-        asks.settle([3]);
-        assert!(asks.is_empty());
-        assert_eq!(add(&mut asks, CLIENT, 1, 1), 8);
+        let numbers: Vec<u64> = (0..3).map(|_| add(&mut asks, pull(1))).collect();
+        assert_eq!((numbers, asks.open()), (vec![1, 2, 3], vec![1, 2, 3]));
+        assert_eq!(asks.take(2).len(), 1);
+        assert!(asks.take(2).is_empty() && asks.take(0).is_empty() && asks.take(4).is_empty());
+        assert_eq!(asks.open(), [1, 3]);
+        assert!(asks.has_of(client(1)) && !asks.has_of(client(2)));
+        asks.take(1);
+        asks.take(3);
+        assert!(asks.is_empty() && !asks.has_of(client(1)));
+        assert_eq!(add(&mut asks, pull(1)), 4);
         asks.clear();
-        assert_eq!(add(&mut asks, CLIENT, 1, 1), 9);
+        assert_eq!(add(&mut asks, pull(1)), 5);
     }
 
     #[test]
-    fn replies_that_are_asked_again_keep_their_origins() {
+    fn replies_go_behind_what_their_sender_sent_before_them() {
         let mut asks = Asks::new(1_000_000, 100);
-        let origins: Vec<ClientId> = (1..=4).map(|serial| ClientId { serial, ..CLIENT }).collect();
-        let question =
-            Question { channel: ChannelId::from_bits(1, 4), from: CLIENT, wishes: Wishes::Replies(origins.clone()) };
-        let mut frames = BytesMut::new();
-        (1..=4u8).for_each(|n| frame::encode(&mut frames, OpCode::Binary, &[n]));
-        asks.add(question, frames.freeze());
-        assert_eq!(asks.replier(2), Some(CLIENT));
-        asks.settle([2]);
-        assert_eq!([asks.replier(2), asks.replier(5)], [None; 2]);
-        let open = asks.open();
-        let wishes: Vec<Wishes> = open.iter().map(|(_, question, _)| question.wishes.clone()).collect();
-        assert_eq!(wishes, [Wishes::Replies(origins[..1].to_vec()), Wishes::Replies(origins[2..].to_vec())]);
-        let payloads: Vec<u8> = open.iter().flat_map(|(_, _, frames)| frame::own(frames).map(|(_, p)| p[0])).collect();
-        assert_eq!(payloads, [1, 3, 4]);
+        let first = add(&mut asks, pull(1));
+        add(&mut asks, pull(2));
+        add(&mut asks, replies(1));
+        add(&mut asks, replies(1));
+        let last = add(&mut asks, pull(1));
+        add(&mut asks, replies(1));
+        assert_eq!(asks.open(), [first, 2, last]);
+        assert!(asks.take(3).is_empty(), "nobody gives turns to replies");
+        assert_eq!(asks.take(first), [pull(1), replies(1), replies(1)]);
+        assert_eq!(asks.take(last), [pull(1), replies(1)]);
+        assert!(!asks.has_of(client(1)) && asks.has_of(client(2)));
     }
 
     #[test]
-    fn sources_pause_when_much_is_open_and_go_on_at_half_of_it() {
+    fn sources_pause_when_much_waits_and_go_on_at_half_of_it() {
         let conn = ConnId { index: 1, generation: 0 };
         let mut asks = Asks::new(1_000, 100);
-        add(&mut asks, CLIENT, 2, 200);
+        let big = || run(1, Awaited::Turns(Wish::Pull), 2, 200);
+        add(&mut asks, big());
         assert!(!asks.is_full());
-        add(&mut asks, CLIENT, 2, 200);
+        add(&mut asks, big());
         assert!(asks.is_full());
         assert!(asks.pause(conn));
-        assert!(asks.settle([7]).is_empty());
-        assert!(asks.settle([1, 3, 4]).is_empty(), "a run counts until all of it is over");
-        assert_eq!(asks.settle([2]).into_iter().collect::<Vec<_>>(), [conn]);
-    }
-
-    #[test]
-    fn a_message_that_a_later_one_has_overtaken_is_known_by_its_sender() {
-        let mut asks = Asks::new(1_000_000, 100);
-        for serial in [1, 2, 1, 2, 3] {
-            add(&mut asks, ClientId { serial, ..CLIENT }, 1, 1);
-        }
-        assert!(asks.overtaken().is_empty());
-        asks.settle([3]);
-        asks.settle([5]);
-        let overtaken: Vec<u64> = asks.overtaken().into_iter().map(|client| client.serial).collect();
-        assert_eq!(overtaken, [1]);
-        asks.given_at_once(ClientId { serial: 2, ..CLIENT });
-        assert_eq!(asks.overtaken().len(), 2);
-        asks.drop_of(ClientId { serial: 1, ..CLIENT });
-        assert_eq!(asks.overtaken().len(), 1);
-        assert_eq!(open(&asks), [(2, 1), (4, 1)]);
-        asks.close(4);
-        assert_eq!(open(&asks), [(2, 1)]);
-    }
-
-    #[test]
-    fn only_what_may_still_be_open_is_remembered() {
-        let id = |number| AskId { life: Life(7), shard: ShardId(2), number };
-        let mut memory = Memory::new(10);
-        for number in 1..=30 {
-            memory.note(id(number), ());
-        }
-        assert_eq!(memory.iter().map(|(ask, ())| ask.number).collect::<Vec<_>>(), (21..=30).collect::<Vec<_>>());
-        memory.note(id(u64::MAX), ());
-        memory.note(id(u64::MAX), ());
-        assert_eq!(memory.iter().count(), 2, "the last number there is");
-        memory.retain(|life| life != Life(7));
-        assert_eq!(memory.iter().count(), 0);
+        assert!(asks.resumed().is_empty());
+        asks.take(1);
+        assert!(asks.resumed().is_empty(), "half of it is {} bytes", asks.bytes_max / 2);
+        asks.take(2);
+        assert_eq!(asks.resumed().into_iter().collect::<Vec<_>>(), [conn]);
+        let mut asks = Asks::new(1_000_000, 4);
+        add(&mut asks, run(1, Awaited::Turns(Wish::Pull), 3, 1));
+        assert!(!asks.is_full());
+        add(&mut asks, pull(1));
+        assert!(asks.is_full());
     }
 }

@@ -7,47 +7,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{ConnId, Life};
-use crate::peer::{Leg, PeerId, PeerMessage};
-
-/// Bytes by leg.
-#[derive(Clone, Copy, Debug, Default)]
-struct PerLeg {
-    ask: usize,
-    land: usize,
-}
-
-impl PerLeg {
-    fn of(&mut self, leg: Leg) -> &mut usize {
-        match leg {
-            Leg::Ask => &mut self.ask,
-            Leg::Land => &mut self.land,
-        }
-    }
-}
+use crate::peer::{PeerId, PeerMessage};
 
 /// Credit that is owed to a peer for a message that has not gone on yet.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     source: PeerId,
-    leg: Leg,
     bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Link {
     /// Bytes sent and not yet credited.
-    under_way: PerLeg,
+    under_way: usize,
     /// Sockets that are paused because of this link.
     paused: BTreeSet<ConnId>,
     /// Bytes dealt with and not yet credited to the other side.
-    owed: PerLeg,
-    /// Credits kept back while a window of this link is full.
-    kept_for_ask: Vec<Kept>,
-    kept_for_land: Vec<Kept>,
+    owed: usize,
+    /// Credits kept back while the window of this link is full.
+    kept: Vec<Kept>,
 }
 
-/// Credit to be given: to whom, for which leg, how many bytes.
-pub type Credit = (PeerId, Leg, usize);
+/// Credit to be given: to whom, and how many bytes.
+pub type Credit = (PeerId, usize);
 
 /// The windows to all peers.
 #[derive(Debug)]
@@ -58,7 +40,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links to `shards` shards, each with a window of `window` bytes per leg, and to no node.
+    /// Links to `shards` shards, each with a window of `window` bytes, and to no node.
     pub fn new(shards: u16, window: usize) -> Self {
         Links { shards: (0..shards).map(|_| Link::default()).collect(), nodes: BTreeMap::new(), window }
     }
@@ -86,18 +68,17 @@ impl Links {
     pub fn sent(&mut self, peer: PeerId, message: &PeerMessage) -> bool {
         let window = self.window;
         match (message.data(), self.link(peer)) {
-            (Some((leg, bytes)), Some(link)) => {
-                let used = link.under_way.of(leg);
-                *used += bytes;
-                *used > window
+            (Some(bytes), Some(link)) => {
+                link.under_way += bytes;
+                link.under_way > window
             }
             _ => false,
         }
     }
 
-    /// Whether a window to `peer` is full.
-    pub fn is_full(&self, peer: PeerId, leg: Leg) -> bool {
-        self.known(peer).is_some_and(|link| *link.under_way.clone().of(leg) > self.window)
+    /// Whether the window to `peer` is full.
+    pub fn is_full(&self, peer: PeerId) -> bool {
+        self.known(peer).is_some_and(|link| link.under_way > self.window)
     }
 
     /// Remembers that a socket is paused until the window to `peer` is half empty. False: it was so already.
@@ -118,56 +99,43 @@ impl Links {
     }
 
     /// A message of `bytes` from `peer` has been dealt with: says what credit to give once a quarter of a window is owed.
-    pub fn dealt(&mut self, peer: PeerId, leg: Leg, bytes: usize) -> Option<Credit> {
+    pub fn dealt(&mut self, peer: PeerId, bytes: usize) -> Option<Credit> {
         if mutant!(ForgetsCredit) && matches!(peer, PeerId::Node(_)) {
             return None;
         }
         let quarter = self.window / 4;
-        let owed = self.link(peer)?.owed.of(leg);
+        let owed = &mut self.link(peer)?.owed;
         *owed += bytes;
-        (*owed > quarter).then(|| (peer, leg, std::mem::take(owed)))
+        (*owed > quarter).then(|| (peer, std::mem::take(owed)))
     }
 
-    /// A message of `bytes` from `source` was handed on to `peer`, whose window for `on` is full: its credit waits for that.
-    pub fn keep_back(&mut self, (peer, on): (PeerId, Leg), source: PeerId, leg: Leg, bytes: usize) {
-        let kept = Kept { source, leg, bytes };
-        match (self.link(peer), on) {
-            (Some(link), Leg::Ask) => link.kept_for_ask.push(kept),
-            (Some(link), Leg::Land) => link.kept_for_land.push(kept),
-            (None, _) => {}
+    /// A message of `bytes` from `source` was handed on to `peer`, whose window is full: its credit waits for that.
+    pub fn keep_back(&mut self, peer: PeerId, source: PeerId, bytes: usize) {
+        if let Some(link) = self.link(peer) {
+            link.kept.push(Kept { source, bytes });
         }
     }
 
-    /// `peer` has dealt with `bytes` of a leg: says which sockets may go on, and which credits are due.
-    pub fn credited(&mut self, peer: PeerId, leg: Leg, bytes: usize) -> (Vec<ConnId>, Vec<Credit>) {
+    /// `peer` has dealt with `bytes`: says which sockets may go on, and which credits are due.
+    pub fn credited(&mut self, peer: PeerId, bytes: usize) -> (Vec<ConnId>, Vec<Credit>) {
         let half = self.window / 2;
         let Some(link) = self.link(peer) else { return Default::default() };
-        let used = link.under_way.of(leg);
-        *used = used.saturating_sub(bytes);
-        // What is kept back waits for its own leg alone: if it waited for an earlier one too, two homes could wait for each
-        // other.
-        let mut kept = Vec::new();
-        if link.under_way.ask <= half {
-            kept.append(&mut link.kept_for_ask);
+        link.under_way = link.under_way.saturating_sub(bytes);
+        if link.under_way > half {
+            return Default::default();
         }
-        if link.under_way.land <= half {
-            kept.append(&mut link.kept_for_land);
-        }
-        let room = link.under_way.ask.max(link.under_way.land) <= half;
-        let resumed = if room { std::mem::take(&mut link.paused) } else { BTreeSet::new() };
+        let (resumed, kept) = (std::mem::take(&mut link.paused), std::mem::take(&mut link.kept));
         self.release(resumed, kept)
     }
 
     /// A node's life has ended: whatever waited for it waits no longer.
     pub fn remove_node(&mut self, life: Life) -> (Vec<ConnId>, Vec<Credit>) {
         let Some(link) = self.nodes.remove(&life) else { return Default::default() };
-        let Link { paused, mut kept_for_ask, mut kept_for_land, .. } = link;
-        kept_for_ask.append(&mut kept_for_land);
-        self.release(paused, kept_for_ask)
+        self.release(link.paused, link.kept)
     }
 
     fn release(&mut self, resumed: BTreeSet<ConnId>, kept: Vec<Kept>) -> (Vec<ConnId>, Vec<Credit>) {
-        let credits = kept.into_iter().filter_map(|kept| self.dealt(kept.source, kept.leg, kept.bytes)).collect();
+        let credits = kept.into_iter().filter_map(|kept| self.dealt(kept.source, kept.bytes)).collect();
         (resumed.into_iter().filter(|conn| !self.is_paused(*conn)).collect(), credits)
     }
 }
@@ -188,11 +156,6 @@ mod tests {
         PeerMessage::Publish { channel: ChannelId::from_bits(1, 4), frames, from: CLIENT, back: true }
     }
 
-    fn ask(bytes: usize) -> PeerMessage {
-        let (channel, frames) = (ChannelId::from_bits(1, 4), Bytes::from(vec![0; bytes]));
-        PeerMessage::Ask { channel, frames, from: CLIENT, wishes: crate::peer::Wishes::Pull, number: 1, epoch: 1 }
-    }
-
     #[test]
     fn a_full_window_pauses_and_half_of_it_resumes() {
         let conn = ConnId { index: 1, generation: 0 };
@@ -202,47 +165,30 @@ mod tests {
             assert!(links.sent(peer, &land(500)));
             assert!(links.pause(peer, conn));
             assert!(!links.pause(peer, conn));
-            assert!(links.credited(peer, Leg::Land, 628).0.is_empty());
+            assert!(links.credited(peer, 628).0.is_empty());
             assert!(links.is_paused(conn));
-            assert_eq!(links.credited(peer, Leg::Land, 628).0, [conn]);
+            assert_eq!(links.credited(peer, 628).0, [conn]);
             assert!(!links.is_paused(conn));
         }
-    }
-
-    #[test]
-    fn the_legs_do_not_share_a_window() {
-        let mut links = Links::new(2, 1_000);
-        assert!(links.sent(ONE, &ask(900)));
-        assert!(!links.sent(ONE, &land(100)));
     }
 
     #[test]
     fn a_credit_kept_back_is_paid_when_the_later_leg_is_free() {
         let mut links = Links::new(3, 1_000);
         assert!(links.sent(TWO, &land(2_000)));
-        links.keep_back((TWO, Leg::Land), ONE, Leg::Ask, 700);
-        assert_eq!(links.credited(TWO, Leg::Land, 2_128).1, [(ONE, Leg::Ask, 700)]);
-    }
-
-    #[test]
-    fn two_homes_that_ask_each_other_do_not_wait_for_each_other() {
-        let mut links = Links::new(2, 1_000);
-        assert!(links.sent(ONE, &ask(2_000)));
-        assert!(links.sent(ONE, &land(2_000)));
-        links.keep_back((ONE, Leg::Land), ONE, Leg::Ask, 700);
-        let (resumed, credits) = links.credited(ONE, Leg::Land, 2_128);
-        assert!(resumed.is_empty(), "the earlier leg is full");
-        assert_eq!(credits, [(ONE, Leg::Ask, 700)], "the credit is paid all the same");
+        links.keep_back(TWO, ONE, 700);
+        assert!(links.credited(TWO, 1_000).1.is_empty());
+        assert_eq!(links.credited(TWO, 1_128).1, [(ONE, 700)]);
     }
 
     #[test]
     fn what_waited_for_a_node_that_has_gone_waits_no_longer() {
         let (mut links, node) = (Links::new(2, 1_000), PeerId::Node(Life(9)));
         let conn = ConnId { index: 1, generation: 0 };
-        assert!(links.sent(node, &ask(2_000)));
+        assert!(links.sent(node, &land(2_000)));
         links.pause(node, conn);
-        links.keep_back((node, Leg::Ask), ONE, Leg::Ask, 700);
-        assert_eq!(links.remove_node(Life(9)), (vec![conn], vec![(ONE, Leg::Ask, 700)]));
-        assert!(!links.is_full(node, Leg::Ask));
+        links.keep_back(node, ONE, 700);
+        assert_eq!(links.remove_node(Life(9)), (vec![conn], vec![(ONE, 700)]));
+        assert!(!links.is_full(node));
     }
 }

@@ -53,7 +53,9 @@ mod switch {
         SealsAtOnce, "a shard seals an epoch while others may still decide in it";
         ForgetsStamps, "reports leave out the places in the queue";
         ForgetsSeats, "reports leave out the seats";
-        ForgetsGiven, "reports leave out what clients were given";
+        TakesOldTurns, "turns that were taken in an epoch that is being left are used";
+        TurnsSeatNobody, "a message whose turn comes before word of its receiver's seat is dropped";
+        RepliesOvertake, "a reply does not wait for its sender's earlier requests";
         AsksNothingAgain, "what is open is not asked again in a new epoch";
         OpensEarly, "an epoch is open when the first other node has reported";
         IgnoresLingering, "seats of lives that may still have clients are given away";
@@ -79,7 +81,6 @@ mod switch {
         OvertakesSeats, "a message is given to a client of this shard before word of its seat is heard";
         StaysClosed, "a shard that let its clients go for want of a lease opens no more when the lease goes on";
         AnswersForTheDead, "a gate takes what is for a shard of a node that has died for its own";
-        LosesReplies, "the sender of a reply whose receiver's node died is told nothing";
         ForgetsCredit, "a message from another node is never credited";
     }
 }

@@ -15,6 +15,7 @@ use crate::config::NodeAddress;
 use crate::id::{ChannelId, ClientId, Life, NodeId, ShardId};
 use crate::members::Members;
 use crate::metrics::Metrics;
+use crate::pattern::queue::Turn;
 use crate::rest::ClusterView;
 use crate::time::Time;
 
@@ -48,26 +49,24 @@ pub enum Verdict {
     Undecided,
 }
 
-/// One message that its taker has handed to a home, and whose fate it wants to know.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct AskId {
-    /// The node that took it in.
-    pub life: Life,
-    /// The shard that took it in.
-    pub shard: ShardId,
-    /// Counts that shard's asks, from 1.
-    pub number: u64,
-}
-
 /// Who gets one message of a run, of the clients of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handed {
     /// The client's number on its shard.
     pub serial: u64,
-    /// The number of the ask; 0 where no home had to decide.
-    pub number: u64,
-    /// The receiver's new place in the queue; `None` where it stands in none.
-    pub stamp: Option<u64>,
+    /// The receiver's new place in the queue; 0 where no turn was needed.
+    pub stamp: u64,
+    /// Where its frame is in the run, in bytes.
+    pub start: usize,
+    /// Where it ends there.
+    pub end: usize,
+}
+
+impl Handed {
+    /// Its frame.
+    pub fn frame(&self, run: &Bytes) -> Bytes {
+        run.slice(self.start.min(run.len())..self.end.clamp(self.start.min(run.len()), run.len()))
+    }
 }
 
 /// A seated client, as its shard tells a new home.
@@ -86,10 +85,6 @@ pub struct Seat {
 pub struct Ledger {
     /// Its seated clients: for the channels' new homes.
     pub seats: Vec<Seat>,
-    /// Asks whose messages its clients were given lately: for those who asked.
-    pub given: Vec<AskId>,
-    /// Asks that its homes decided lately, and on which node the receiver is: for those who asked.
-    pub decided: Vec<(AskId, Life)>,
     /// Channels that it has clients on: for a node that was not live before.
     pub interests: Vec<ChannelId>,
 }
@@ -97,7 +92,7 @@ pub struct Ledger {
 impl Ledger {
     /// Whether nothing stands in it.
     pub fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.given.is_empty() && self.decided.is_empty() && self.interests.is_empty()
+        self.seats.is_empty() && self.interests.is_empty()
     }
 }
 
@@ -140,83 +135,81 @@ pub struct Tally {
     pub active: Time,
 }
 
-/// What the messages of a run ask of the channel's home.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wishes {
-    /// [`Wish::Pull`], each.
-    Pull,
-    /// [`Wish::Request`], each.
-    Request,
-    /// [`Wish::Reply`], each to the client that stands in its place.
-    Replies(Vec<ClientId>),
-}
-
-impl Wishes {
-    /// What the message at this place of the run asks; `None` for a reply to nobody.
-    pub fn at(&self, index: usize) -> Option<Wish> {
-        Some(match self {
-            Wishes::Pull => Wish::Pull,
-            Wishes::Request => Wish::Request,
-            Wishes::Replies(origins) => Wish::Reply(*origins.get(index)?),
-        })
-    }
-
-    /// What so many messages from this place on ask.
-    pub fn part(&self, index: usize, count: usize) -> Wishes {
-        match self {
-            Wishes::Pull => Wishes::Pull,
-            Wishes::Request => Wishes::Request,
-            Wishes::Replies(origins) => Wishes::Replies(origins.iter().skip(index).take(count).copied().collect()),
-        }
-    }
-}
-
-/// What a message asks of the channel's home.
+/// By which rule the turns of a run are taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
     /// Push-pull: to the head of the queue, to the sender itself if nobody else stands there.
     Pull,
     /// Fan-in-out request: to the head of the queue, never to the sender.
     Request,
-    /// Fan-in-out reply: to this client.
-    Reply(ClientId),
 }
 
-/// Why a message could not be handed on; its sender is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Undelivered {
-    /// A request found nobody.
-    NoRecipient,
-    /// The client that a reply names has gone, or is not of this channel.
-    OriginGone,
+/// What the home says about the messages of a run: all of them fare alike, as long as the queue is the home's to move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turns {
+    /// Whose turn each is.
+    Taken(Taken),
+    /// Nobody stands in the queue: the sender gets them back.
+    Back,
+    /// Nobody but the sender stands there.
+    Nobody,
+    /// The channel is gone.
+    Gone,
 }
 
-impl Undelivered {
-    /// The code of the error message that the sender gets.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Undelivered::NoRecipient => "no-recipient",
-            Undelivered::OriginGone => "origin-gone",
-        }
+/// Turns in a queue, in the order in which they were taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// The receivers' shards.
+    shards: Vec<(Life, ShardId)>,
+    /// The shard by its place in `shards`, the client's number there, and its new place in the queue.
+    turns: Vec<(usize, u64, u64)>,
+    /// The sender's new place, if it was passed over.
+    pub passed: Option<u64>,
+}
+
+impl Taken {
+    /// Turns that were read from a peer's bytes; `None` where a shard is missing.
+    pub fn read(shards: Vec<(Life, ShardId)>, turns: Vec<(usize, u64, u64)>, passed: Option<u64>) -> Option<Self> {
+        turns.iter().all(|(at, ..)| *at < shards.len()).then_some(Taken { shards, turns, passed })
     }
 
-    /// What it says to a person.
-    pub const fn message(self) -> &'static str {
-        match self {
-            Undelivered::NoRecipient => "no other client is there to take the request",
-            Undelivered::OriginGone => "the client that the reply is for has gone, or is not of this channel",
-        }
+    /// Adds the next.
+    pub fn push(&mut self, turn: Turn) {
+        let Turn { client: ClientId { life, shard, serial }, stamp, passed } = turn;
+        let at = self.shards.iter().position(|other| *other == (life, shard)).unwrap_or_else(|| {
+            self.shards.push((life, shard));
+            self.shards.len() - 1
+        });
+        self.turns.push((at, serial, stamp));
+        self.passed = passed.or(self.passed);
     }
-}
 
-/// The two kinds of legs a client's message can make between shards. Each has a window of its own, so that a full later
-/// leg never blocks an earlier one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Leg {
-    /// To the home that decides.
-    Ask,
-    /// To the shard that holds the receivers. Nothing is forwarded from there.
-    Land,
+    /// Takes all out, and makes room for `count` others.
+    pub fn clear(&mut self, count: usize) {
+        self.shards.clear();
+        self.turns.clear();
+        self.turns.reserve(count);
+        self.passed = None;
+    }
+
+    /// The receivers' shards.
+    pub fn shards(&self) -> &[(Life, ShardId)] {
+        &self.shards
+    }
+
+    /// Each turn: a place in [`Taken::shards`], the client's number there, and its new place in the queue.
+    pub fn turns(&self) -> &[(usize, u64, u64)] {
+        &self.turns
+    }
+
+    /// Whose turns they are, each with its new place in the queue.
+    pub fn iter(&self) -> impl Iterator<Item = (ClientId, u64)> + '_ {
+        self.turns.iter().filter_map(|(at, serial, stamp)| {
+            let (life, shard) = *self.shards.get(*at)?;
+            Some((ClientId { life, shard, serial: *serial }, *stamp))
+        })
+    }
 }
 
 /// One message from shard to shard.
@@ -340,55 +333,52 @@ pub enum PeerMessage {
         /// Whether the sender is among the receivers.
         back: bool,
     },
-    /// To the home: decide who gets each.
+    /// To the home: whose turns are these messages?
     Ask {
         /// Where.
         channel: ChannelId,
-        /// Whole server frames, one after another.
-        frames: Bytes,
-        /// Who sent them.
+        /// Who sent them; its shard has them.
         from: ClientId,
         /// By which rule.
-        wishes: Wishes,
-        /// The number under which the sender's shard wants to hear that the first is over; the others' follow.
+        wish: Wish,
+        /// How many they are: 1 to [`LIST_MAX`](crate::wire::peer::LIST_MAX).
+        count: usize,
+        /// The run's number at the sender's shard.
         number: u64,
         /// In which epoch this is asked. A home that is in a later one drops it; it is asked again.
         epoch: u64,
+    },
+    /// To the shard that asked: whose turns they are.
+    Turns {
+        /// Who asked.
+        to: (Life, ShardId),
+        /// Which run.
+        number: u64,
+        /// In which epoch they were taken. In another one they count for nothing.
+        epoch: u64,
+        /// Whose they are.
+        turns: Turns,
     },
     /// To the receivers' shard.
     Deliver {
         /// Where.
         channel: ChannelId,
-        /// Whole server frames, one after another.
+        /// The run that they are in, with others perhaps: whole server frames.
         frames: Bytes,
         /// Who sent them.
         from: ClientId,
         /// The shard of the receivers.
         to: (Life, ShardId),
-        /// In which epoch a home decided this, if one had to. A receiver that has sealed it drops it: the messages are asked
-        /// again when the new homes are open.
+        /// In which epoch their turns were taken; `None` for replies, which need none, and whose sender is told when a receiver
+        /// has gone.
         epoch: Option<u64>,
-        /// Who gets each, in the order of the frames; at least one.
+        /// Which they are, and who gets each, in the order of the frames; at least one.
         handed: Vec<Handed>,
-        /// Whether the sender is told when a receiver has gone.
-        tell: bool,
     },
-    /// To the shard that asked: the messages with these numbers were given to their receivers, or there are none. They are
-    /// over.
-    Given((Life, ShardId), Vec<u64>),
-    /// To a client's shard: the home has moved it to the tail of the queue.
-    Stamped {
-        /// Who.
-        client: ClientId,
-        /// In which epoch.
-        epoch: u64,
-        /// Its new place.
-        stamp: u64,
-    },
-    /// To the sender's shard: its message reached nobody.
-    Refused(ClientId, Undelivered),
-    /// So many bytes of a leg have been dealt with.
-    Credit(Leg, usize),
+    /// To the sender's shard: the client that its reply was for has gone, or is not of the channel.
+    OriginGone(ClientId),
+    /// So many bytes of a window have been dealt with.
+    Credit(usize),
 }
 
 impl PeerMessage {
@@ -411,10 +401,9 @@ impl PeerMessage {
             | PeerMessage::Opened(..)
             | PeerMessage::Publish { .. }
             | PeerMessage::Ask { .. }
+            | PeerMessage::Turns { .. }
             | PeerMessage::Deliver { .. }
-            | PeerMessage::Given(..)
-            | PeerMessage::Stamped { .. }
-            | PeerMessage::Refused(..) => true,
+            | PeerMessage::OriginGone(_) => true,
             PeerMessage::Propose(..)
             | PeerMessage::Apply(..)
             | PeerMessage::Applied(_)
@@ -437,16 +426,16 @@ impl PeerMessage {
         }
     }
 
-    /// The window that a message with clients' data uses, and how many bytes of it. The fixed part stands for what a
-    /// message weighs in a queue beside its payload.
-    pub fn data(&self) -> Option<(Leg, usize)> {
+    /// How many bytes of a window a message with clients' data uses. The fixed part stands for what a message weighs in a
+    /// queue beside its payload.
+    pub fn data(&self) -> Option<usize> {
         const WEIGHT: usize = 128;
+        const HANDED_WEIGHT: usize = size_of::<Handed>();
         match self {
-            PeerMessage::Publish { frames, .. } => Some((Leg::Land, WEIGHT + frames.len())),
-            PeerMessage::Deliver { frames, handed, .. } => {
-                Some((Leg::Land, WEIGHT + size_of::<Handed>() * handed.len() + frames.len()))
+            PeerMessage::Publish { frames, .. } => Some(WEIGHT + frames.len()),
+            PeerMessage::Deliver { handed, .. } => {
+                Some(WEIGHT + handed.iter().map(|part| part.end - part.start + HANDED_WEIGHT).sum::<usize>())
             }
-            PeerMessage::Ask { frames, .. } => Some((Leg::Ask, WEIGHT + frames.len())),
             _ => None,
         }
     }

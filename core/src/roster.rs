@@ -193,11 +193,11 @@ impl Roster {
         Some(local)
     }
 
-    /// Gives a client its new place in the queue.
+    /// Gives a client its new place in the queue, if that is behind the one it has.
     pub fn stamp(&mut self, serial: u64, stamp: u64) {
         let seat = self.seats.get(&serial).copied();
         if let Some(member) = seat.and_then(|slot| self.at(slot)?.members.get_mut(&serial)) {
-            member.stamp = Some(stamp);
+            member.stamp = member.stamp.max(Some(stamp));
         }
     }
 

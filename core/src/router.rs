@@ -1,9 +1,9 @@
 //! The data plane of a shard: a client's message goes in, sends and forwards come out.
 //!
-//! Every hop runs one function and nothing returns upstream but credit, refusals and the word that a decided message was
-//! given: [`Router::take_in`] where the sender is, [`Router::ask`] at the home where a pattern must decide,
-//! [`Router::land`] and [`Router::deliver`] where the receivers are. A shard that plays two parts calls the next hop
-//! itself. What crosses to another node goes by way of both nodes' gates.
+//! Every hop runs one function and nothing returns upstream but credit and the word that a reply's origin has gone:
+//! [`Router::take_in`] where the sender is, [`Router::land`] and [`Router::deliver`] where the receivers are. Where a pattern
+//! must decide, the sender's shard asks the channel's home first ([`Router::ask`], and back [`Router::taken`]); the messages
+//! stay where they are meanwhile. What crosses to another node goes by way of both nodes' gates.
 //!
 //! Frames are encoded once. Messages that one read brought and that go the same way are gathered into one run of bytes,
 //! so that a receiver costs one reference per run and not one per message.
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use crate::action::{Action, Actions};
-use crate::asks::{Asks, Memory, Question};
+use crate::asks::Asks;
 use crate::config::Config;
 use crate::home::{Homes, home_of};
 use crate::id::{ChannelId, ClientId, ConnId, GATE, Life, ShardId};
@@ -24,7 +24,7 @@ use crate::members::Members;
 use crate::metrics::{Counter, Metrics};
 use crate::pattern::Pattern;
 use crate::pattern::envelope::{self, Envelope};
-use crate::peer::{Leg, PeerId, PeerMessage, Undelivered, Wish, Wishes};
+use crate::peer::{PeerId, PeerMessage, Taken, Wish};
 use crate::roster::{Roster, SlotIndex};
 use crate::time::Time;
 use crate::wire::deflate::{Deflate, Window};
@@ -37,6 +37,12 @@ use decide::Share;
 const BUFFER: usize = 64 << 10;
 /// Messages of one run, at most: what a list between nodes holds.
 const RUN_MAX: usize = 4096;
+
+/// What the sender of a request is told that finds nobody: the error's code, and what it says to a person.
+const NO_RECIPIENT: (&str, &str) = ("no-recipient", "no other client is there to take the request");
+/// What the sender of a reply is told that finds its origin no more.
+const ORIGIN_GONE: (&str, &str) =
+    ("origin-gone", "the client that the reply is for has gone, or is not of this channel");
 
 /// Whose message it is: what the seat said, so that nothing is looked up.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +79,9 @@ enum Run {
     Echo(Sender),
     /// To every member; to the sender too if `back`.
     All { sender: Sender, back: bool },
-    /// To the channel's home, which decides by this rule; the first was taken in then.
-    Home { sender: Sender, wish: Wish, now: Time },
-    /// To this client, without a home's say.
+    /// To those whose turns the channel's home says they are, by this rule; the first was taken in then.
+    Turns { sender: Sender, wish: Wish, now: Time },
+    /// To this client.
     Origin { sender: Sender, origin: ClientId },
 }
 
@@ -84,10 +90,10 @@ impl Run {
         match (self, next) {
             (Run::Echo(a), Run::Echo(b)) => a.client == b.client,
             (Run::All { sender: a, back: x }, Run::All { sender: b, back: y }) => a.client == b.client && x == y,
-            // Replies go on together whoever they are for.
-            (Run::Home { sender: a, wish: x, .. }, Run::Home { sender: b, wish: y, .. }) => {
-                a.client == b.client && std::mem::discriminant(x) == std::mem::discriminant(y)
+            (Run::Turns { sender: a, wish: x, .. }, Run::Turns { sender: b, wish: y, .. }) => {
+                a.client == b.client && x == y
             }
+            // Replies go on together whoever they are for.
             (Run::Origin { sender: a, .. }, Run::Origin { sender: b, .. }) => a.client == b.client,
             _ => false,
         }
@@ -96,8 +102,8 @@ impl Run {
     /// Whom the message is for, if it says so itself.
     fn origin(&self) -> Option<ClientId> {
         match self {
-            Run::Home { wish: Wish::Reply(origin), .. } | Run::Origin { origin, .. } => Some(*origin),
-            Run::Home { .. } | Run::Echo(_) | Run::All { .. } => None,
+            Run::Origin { origin, .. } => Some(*origin),
+            Run::Turns { .. } | Run::Echo(_) | Run::All { .. } => None,
         }
     }
 }
@@ -112,7 +118,7 @@ pub struct Router {
     pub members: Members,
     /// The epoch whose homes are open on this shard; 0 for none.
     pub opened: u64,
-    /// The newest epoch before which this shard takes no decision any more; 0 for none.
+    /// The newest epoch before which this shard has told how it stands; 0 for none.
     pub sealed: u64,
     /// Until when this node may decide.
     pub lease: Time,
@@ -122,12 +128,8 @@ pub struct Router {
     pub homes: Homes,
     /// What is under way to other shards and nodes.
     pub links: Links,
-    /// Messages of this shard's clients whose fate is open.
+    /// Messages of this shard's clients that wait for their turns.
     pub asks: Asks,
-    /// Asks whose messages clients of this shard were given lately.
-    pub given: Memory<()>,
-    /// Asks that homes on this shard decided lately, and the receivers' nodes.
-    pub decided: Memory<Life>,
     /// What this shard said to itself.
     pub inbox: VecDeque<PeerMessage>,
     /// On the gate: what goes to other nodes.
@@ -139,10 +141,10 @@ pub struct Router {
     /// Whom the replies of the run are for.
     origins: Vec<ClientId>,
     buffer: BytesMut,
-    /// The run that is being decided, by where it goes: working memory.
+    /// The run that is being handed out, by where it goes: working memory.
     shares: Vec<Share>,
-    /// What askers are to be told: their asks that are over.
-    over: Vec<((Life, ShardId), Vec<u64>)>,
+    /// Turns that are handed out at once: working memory.
+    taken: Taken,
     /// Where a request gets its origin: working memory, as long as the longest request.
     request: BytesMut,
     deflate: Deflate,
@@ -158,7 +160,7 @@ impl Router {
     /// The data plane of shard `here` of a node in its first life.
     pub fn new(here: ShardId, life: Life, config: &Config) -> Self {
         let shards = config.shards.max(1);
-        let (window, span) = (config.peer_window_bytes, config.ask_span_max);
+        let window = config.peer_window_bytes;
         Router {
             here,
             shards,
@@ -170,9 +172,7 @@ impl Router {
             roster: Roster::new(),
             homes: Homes::new(),
             links: Links::new(shards, window),
-            asks: Asks::new(window, span),
-            given: Memory::new(span),
-            decided: Memory::new(span),
+            asks: Asks::new(window, config.asks_max),
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             metrics: Metrics::default(),
@@ -181,7 +181,7 @@ impl Router {
             origins: Vec::new(),
             buffer: BytesMut::with_capacity(BUFFER),
             shares: Vec::new(),
-            over: Vec::new(),
+            taken: Taken::default(),
             request: BytesMut::new(),
             deflate: Deflate::new(),
         }
@@ -232,10 +232,10 @@ impl Router {
             PeerMessage::Seat { channel, .. } | PeerMessage::Ask { channel, .. } | PeerMessage::Leave(_, channel) => {
                 self.home(*channel)
             }
-            PeerMessage::Seated { client, .. }
-            | PeerMessage::Stamped { client, .. }
-            | PeerMessage::Refused(client, _) => self.toward(client.life, client.shard),
-            PeerMessage::Deliver { to: (life, shard), .. } | PeerMessage::Given((life, shard), _) => {
+            PeerMessage::Seated { client, .. } | PeerMessage::OriginGone(client) => {
+                self.toward(client.life, client.shard)
+            }
+            PeerMessage::Deliver { to: (life, shard), .. } | PeerMessage::Turns { to: (life, shard), .. } => {
                 self.toward(*life, *shard)
             }
             _ => None,
@@ -252,7 +252,7 @@ impl Router {
         match pattern {
             Pattern::Echo => self.gather(Run::Echo(sender), kind, payload, out),
             Pattern::PubSub => self.gather(Run::All { sender, back: true }, kind, payload, out),
-            Pattern::PushPull => self.gather(Run::Home { sender, wish: Wish::Pull, now }, kind, payload, out),
+            Pattern::PushPull => self.gather(Run::Turns { sender, wish: Wish::Pull, now }, kind, payload, out),
             Pattern::ReqRepl | Pattern::FanInOut => match envelope::parse(payload) {
                 Err(malformed) => self.tell(sender.conn, sender.deflate, "malformed", malformed.reason(), out),
                 Ok(envelope) => self.take_in_envelope(now, (pattern, sender), kind, payload, &envelope, out),
@@ -273,13 +273,9 @@ impl Router {
             Envelope::Request(request) => request,
             Envelope::Reply(reply) => {
                 let Some(origin) = ClientId::parse(reply.origin()) else {
-                    return self.refuse(sender, Undelivered::OriginGone, out);
+                    return self.refuse(sender.client, ORIGIN_GONE, out);
                 };
-                let run = match pattern {
-                    Pattern::FanInOut => Run::Home { sender, wish: Wish::Reply(origin), now },
-                    _ => Run::Origin { sender, origin },
-                };
-                return self.gather(run, kind, payload, out);
+                return self.gather(Run::Origin { sender, origin }, kind, payload, out);
             }
         };
         let mut message = std::mem::take(&mut self.request);
@@ -287,11 +283,11 @@ impl Router {
         envelope::write_request(&mut message, payload, request, sender.client);
         let here = self.here;
         if pattern == Pattern::FanInOut {
-            self.gather(Run::Home { sender, wish: Wish::Request, now }, kind, &message, out);
+            self.gather(Run::Turns { sender, wish: Wish::Request, now }, kind, &message, out);
         } else if self.roster.at(sender.slot).is_some_and(|local| local.has_others(sender.client, here)) {
             self.gather(Run::All { sender, back: false }, kind, &message, out);
         } else {
-            self.refuse(sender, Undelivered::NoRecipient, out);
+            self.refuse(sender.client, NO_RECIPIENT, out);
         }
         self.request = message;
     }
@@ -323,20 +319,8 @@ impl Router {
         let frames = self.buffer.split().freeze();
         let messages = std::mem::take(&mut self.messages);
         match run {
-            Run::Home { sender, wish, now } => {
-                let wishes = match wish {
-                    Wish::Pull => Wishes::Pull,
-                    Wish::Request => Wishes::Request,
-                    Wish::Reply(_) => Wishes::Replies(std::mem::take(&mut self.origins)),
-                };
-                let question = Question { channel: sender.channel, from: sender.client, wishes };
-                let left = self.wish(now, sender, &frames, question, out);
-                if let Some(Question { wishes: Wishes::Replies(mut origins), .. }) = left {
-                    origins.clear();
-                    self.origins = origins;
-                }
-            }
-            Run::Origin { sender, .. } => self.reply(sender, &frames, out),
+            Run::Turns { sender, wish, now } => self.take_turns(now, (sender, wish), (frames, messages), out),
+            Run::Origin { sender, .. } => self.reply(sender, frames, out),
             Run::Echo(sender) => {
                 self.metrics.messages_out(messages as u64, frames.len());
                 let bytes = match sender.deflate {
@@ -417,7 +401,7 @@ impl Router {
         for life in &interested {
             let peer = PeerId::Node(*life);
             self.forward(peer, publish(), source, out);
-            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+            full = self.links.is_full(peer).then_some(peer).or(full);
         }
         if let Some(local) = self.roster.find(channel).and_then(|slot| self.roster.at(slot)) {
             local.nodes().interested = interested;
@@ -450,7 +434,7 @@ impl Router {
         for shard in siblings {
             let peer = PeerId::Shard(shard);
             self.forward(peer, publish(), None, out);
-            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+            full = self.links.is_full(peer).then_some(peer).or(full);
         }
         full
     }
@@ -461,7 +445,7 @@ impl Router {
         let local =
             slot.filter(|_| to.shard == self.here && to.life == self.life).and_then(|slot| self.roster.at(slot));
         let member = local.and_then(|local| local.members.get_mut(&to.serial)).map(|member| {
-            member.stamp = stamp.or(member.stamp);
+            member.stamp = member.stamp.max(stamp);
             *member
         });
         match member {
@@ -479,31 +463,25 @@ impl Router {
 
     /// The receiver is not there any more.
     pub fn miss(&mut self, way: WayBill, out: &mut Actions) {
-        if way.tell {
-            self.send_refusal(way.from, Undelivered::OriginGone, out);
-        } else {
-            self.metrics.add(Counter::Undelivered, 1);
-        }
-    }
-
-    fn refuse(&mut self, sender: Sender, why: Undelivered, out: &mut Actions) {
-        self.tell(sender.conn, sender.deflate, why.code(), why.message(), out);
-    }
-
-    /// Tells a sender, wherever it is, that its message reached nobody.
-    fn send_refusal(&mut self, from: ClientId, why: Undelivered, out: &mut Actions) {
-        match self.toward(from.life, from.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here => self.refused(from, why, out),
-            Some(peer) => self.forward(peer, PeerMessage::Refused(from, why), None, out),
+        let WayBill { from, tell, .. } = way;
+        match self.toward(from.life, from.shard).filter(|_| tell) {
+            Some(PeerId::Shard(shard)) if shard == self.here => self.origin_gone(from, out),
+            Some(peer) => self.forward(peer, PeerMessage::OriginGone(from), None, out),
             // Whoever sent it is gone.
-            None => {}
+            None if tell => {}
+            None => self.metrics.add(Counter::Undelivered, 1),
         }
     }
 
-    /// At the sender's shard: its message reached nobody.
-    pub fn refused(&mut self, client: ClientId, why: Undelivered, out: &mut Actions) {
+    /// At the sender's shard: its reply reached nobody.
+    pub fn origin_gone(&mut self, client: ClientId, out: &mut Actions) {
+        self.refuse(client, ORIGIN_GONE, out);
+    }
+
+    /// Tells a sender of this shard, if it is still there, that its message reached nobody.
+    fn refuse(&mut self, client: ClientId, (code, message): (&str, &str), out: &mut Actions) {
         if let Some(member) = self.roster.member(client.serial).copied() {
-            self.tell(member.conn, member.deflate, why.code(), why.message(), out);
+            self.tell(member.conn, member.deflate, code, message, out);
         }
     }
 
@@ -529,7 +507,7 @@ impl Router {
         }
         let full = self.links.sent(peer, &message);
         self.metrics.add(Counter::PeerMessages, 1);
-        self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |(_, bytes)| bytes as u64));
+        self.metrics.add(Counter::PeerBytes, message.data().map_or(0, |bytes| bytes as u64));
         match peer {
             PeerId::Shard(peer) => out.push(Action::Forward { peer, message }),
             PeerId::Node(life) => self.outbox.push_back((life, message)),
@@ -540,11 +518,6 @@ impl Router {
             self.metrics.add(Counter::Paused, 1);
             out.push(Action::Pause { conn });
         }
-    }
-
-    /// Whether anything is to be said to other nodes.
-    pub fn has_mail(&self) -> bool {
-        !self.outbox.is_empty() || !self.over.is_empty()
     }
 
     /// Whether a socket is paused because too much of its is under way.

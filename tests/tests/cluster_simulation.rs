@@ -77,7 +77,14 @@ const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
     (212_251, "a run longer than the span of what is remembered was given twice"),
     (251_427, "as 212251"),
     (262_044, "as 400904"),
+    (264_699, "a node that had been alone never said to a newcomer that the last client of a channel had gone"),
+    (306_560, "who was counted out, and led next, never said that its clients were gone: seats were 503 for long"),
     (400_904, "seats were given to others while a shard that hung still had the clients of the node's last life"),
+    (602_775, "a node that was leaving and lost its lease ended its life again and again"),
+    (606_425, "as 306560"),
+    (610_668, "as 306560"),
+    (613_519, "most of the seeds were started again at once, and founded a second cluster"),
+    (623_472, "the model: it counted on a message that had not been sent"),
 ];
 
 #[test]
@@ -89,6 +96,14 @@ fn seeds_that_once_failed_hold() {
         let told = cluster_sim::run_aimed(*seed, aim);
         assert!(told.is_ok(), "{what}: {told:?}");
     }
+}
+
+#[test]
+fn a_newcomer_hears_when_the_last_client_of_a_node_that_was_alone_has_gone() {
+    let runs =
+        (0..1_000).map(|seed| cluster_sim::scenes::the_last_leaves_after_a_newcomer(seed).map_err(|why| (seed, why)));
+    let done = runs.filter(|run| run.as_ref().unwrap() == &true).count();
+    assert!(done > 3, "{done}");
 }
 
 #[test]

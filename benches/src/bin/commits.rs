@@ -97,7 +97,7 @@ mod linux {
         // The busiest disk is the leader's, which every change has to pass.
         let synced = cluster.nodes.iter().map(|node| metric(node.address, "wrs_log_writes_total"));
         let synced = synced.collect::<io::Result<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
-        Ok(Reading { at: Instant::now(), cpu: cluster.cpu()?, answered, synced })
+        Ok(Reading { at: Instant::now(), cpu: cluster.cpu()?.iter().sum(), answered, synced })
     }
 
     fn measure(plan: &Plan, round: usize) -> io::Result<bool> {

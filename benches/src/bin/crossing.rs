@@ -1,5 +1,5 @@
-//! `crossing`: what clusters of one, three and five real nodes deliver per CPU-second of all their nodes, in each pattern. How to
-//! run it: the front page of this package.
+//! `crossing`: what clusters of one, three and five real nodes deliver in each pattern, per CPU-second of all their nodes and per
+//! second, each with the same share of a core if asked. How to run it: the front page of this package.
 #![allow(clippy::print_stdout, reason = "the table is the program's output")]
 
 #[cfg(not(target_os = "linux"))]
@@ -34,6 +34,7 @@ mod linux {
         "seconds",
         "warm-up",
         "rounds",
+        "share",
         "node-core",
         "load-core",
     ];
@@ -56,9 +57,16 @@ mod linux {
         let (node_core, load_core) = (arguments.get_or("node-core", 0)?, arguments.get_or("load-core", 1)?);
         let (warm_up, length) = (seconds("warm-up", 0.5)?, seconds("seconds", 2.0)?);
         let rounds: usize = arguments.get_or("rounds", 3)?;
+        let share: Option<f64> = arguments.get("share")?;
+        if let Some(crowd) = nodes.iter().find(|nodes| **nodes as f64 * share.unwrap_or_default() > 1.0) {
+            return Err(format!("--share: {crowd} nodes on one core cannot have so much each"));
+        }
         lift_file_limit().and_then(|()| pin(Some(load_core))).map_err(|error| error.to_string())?;
-        println!("| pattern | nodes | per CPU-s of all nodes | per second | of one node | lost |");
-        println!("|---|---|---|---|---|---|");
+        println!(
+            "| pattern | nodes | per CPU-s of all nodes | of one node's | per second | of one node's | {} | load | lost |",
+            if share.is_some() { "share used" } else { "core of the nodes" },
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
         let mut sound = true;
         for pattern in list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")? {
             let (senders, receivers) = match pattern.as_str() {
@@ -71,7 +79,7 @@ mod linux {
                 senders: if pattern == "req-repl" { 1 } else { arguments.get_or("senders", senders)? },
                 receivers: arguments.get_or("receivers", receivers)?,
                 size: arguments.get_or("size", 64)?,
-                window: arguments.get_or("window", 64)?,
+                window: arguments.get_or("window", 256)?,
                 pattern,
             };
             let cells: Vec<Cell> = nodes.iter().flat_map(|&nodes| Cell::of(nodes)).collect();
@@ -80,12 +88,12 @@ mod linux {
                 for turn in 0..cells.len() {
                     let at = (round + turn) % cells.len();
                     let (Some(row), Some(cell)) = (table.get_mut(at), cells.get(at)) else { continue };
-                    let cluster = Cluster::start(&server, Some(node_core), cell.nodes, cell.joined, |_| Vec::new());
-                    let crossed = cluster.and_then(|cluster| load.run(&cluster, warm_up, length));
+                    let crossed = cell.start(&server, node_core, share);
+                    let crossed = crossed.and_then(|cluster| load.run(&cluster, warm_up, length));
                     row.push(crossed.map_err(|error| error.to_string())?);
                 }
             }
-            sound &= tell(&load.pattern, &cells, &table);
+            sound &= tell(&load.pattern, &cells, &table, share);
         }
         Ok(sound)
     }
@@ -103,28 +111,48 @@ mod linux {
             let both = [true, false].map(|joined| Cell { nodes, joined });
             both.into_iter().take(nodes.min(2)).collect()
         }
+
+        /// Its nodes, on one core, each with no more than its share.
+        fn start(self, server: &str, core: usize, share: Option<f64>) -> std::io::Result<Cluster> {
+            let mut cluster = Cluster::start(server, Some(core), self.nodes, self.joined, |_| Vec::new())?;
+            share.map_or(Ok(()), |share| cluster.limit(share))?;
+            Ok(cluster)
+        }
     }
 
     /// A row for each cell: medians, and the medians of the rounds' ratios to the first cell.
-    fn tell(pattern: &str, cells: &[Cell], table: &[Vec<Crossed>]) -> bool {
+    fn tell(pattern: &str, cells: &[Cell], table: &[Vec<Crossed>], share: Option<f64>) -> bool {
+        let one = table.first().map_or(&[][..], Vec::as_slice);
         let mut sound = true;
         for (cell, row) in cells.iter().zip(table) {
             let lost: u64 = row.iter().map(|crossed| crossed.lost).sum();
-            let one = table.first().into_iter().flatten();
-            let ratios: Vec<f64> = row.iter().zip(one).map(|(crossed, one)| crossed.per_cpu / one.per_cpu).collect();
+            let middle = |figure: fn(&Crossed) -> f64| median(row.iter().map(figure));
+            let percent = |figure: fn(&Crossed) -> f64, whole: f64| format!("{:.0}", middle(figure) / whole * 100.0);
+            let used = match share {
+                Some(share) => format!("{}–{}", percent(|it| it.least, share), percent(|it| it.most, share)),
+                None => percent(|it| it.nodes, 1.0),
+            };
             println!(
-                "| {pattern} | {}{} | {:.0} | {:.0} | {:.2} ({:.2}–{:.2}) | {lost} |",
+                "| {pattern} | {}{} | {:.0} | {} | {:.0} | {} | {used} % | {} % | {lost} |",
                 cell.nodes,
                 if cell.joined { "" } else { " apart" },
-                median(row.iter().map(|crossed| crossed.per_cpu)),
-                median(row.iter().map(|crossed| crossed.per_second)),
-                median(ratios.iter().copied()),
-                ratios.iter().copied().fold(f64::INFINITY, f64::min),
-                ratios.iter().copied().fold(0.0, f64::max),
+                middle(|it| it.per_cpu),
+                ratios(row, one, |it| it.per_cpu),
+                middle(|it| it.per_second),
+                ratios(row, one, |it| it.per_second),
+                percent(|it| it.load, 1.0),
             );
             sound &= lost == 0;
         }
         sound
+    }
+
+    /// The median of the rounds' ratios, with the least and the most.
+    fn ratios(row: &[Crossed], one: &[Crossed], figure: fn(&Crossed) -> f64) -> String {
+        let ratios: Vec<f64> = row.iter().zip(one).map(|(it, one)| figure(it) / figure(one)).collect();
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
+        format!("{:.2} ({least:.2}–{most:.2})", median(ratios.iter().copied()))
     }
 
     fn median(values: impl Iterator<Item = f64>) -> f64 {

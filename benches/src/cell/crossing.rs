@@ -9,6 +9,7 @@ use crate::load::cluster::Cluster;
 use crate::load::conn::{Conn, READ_SIZE};
 use crate::load::frame::{Template, text};
 use crate::load::poll::Poll;
+use crate::load::server::Process;
 use crate::load::service::{Room, Service};
 use std::io;
 use std::time::{Duration, Instant};
@@ -37,6 +38,14 @@ pub struct Crossed {
     pub per_cpu: f64,
     /// Receipts per second of the clock.
     pub per_second: f64,
+    /// Cores that all nodes together used.
+    pub nodes: f64,
+    /// Cores that the least busy node used.
+    pub least: f64,
+    /// Cores that the busiest node used.
+    pub most: f64,
+    /// Cores that the load used; near 1, it is the load that was measured.
+    pub load: f64,
     /// Receipts that were owed and did not come, or that came and were not owed.
     pub lost: u64,
 }
@@ -52,8 +61,16 @@ type Client = (Conn, usize);
 
 struct Reading {
     at: Instant,
-    cpu: Duration,
+    nodes: Vec<Duration>,
+    load: Duration,
     got: u64,
+}
+
+impl Reading {
+    fn now(cluster: &Cluster, got: u64) -> io::Result<Self> {
+        let load = Process(std::process::id()).cpu()?;
+        Ok(Self { at: Instant::now(), nodes: cluster.cpu()?, load, got })
+    }
 }
 
 impl Crossing {
@@ -87,10 +104,10 @@ impl Crossing {
         loop {
             let got = channels.iter().map(|channel| channel.got).sum();
             if first.is_none() && start.elapsed() >= warm_up {
-                first = Some(Reading { at: Instant::now(), cpu: cluster.cpu()?, got });
+                first = Some(Reading::now(cluster, got)?);
             }
             if last.is_none() && start.elapsed() >= warm_up + length {
-                last = Some(Reading { at: Instant::now(), cpu: cluster.cpu()?, got });
+                last = Some(Reading::now(cluster, got)?);
             }
             let owed = channels.iter().map(|channel| channel.sent).sum::<u64>() * self.receipts();
             if last.is_some() && (got >= owed || progress.elapsed() > DRAIN_TIMEOUT) {
@@ -191,8 +208,19 @@ fn outcome(first: Option<Reading>, last: Option<Reading>, lost: u64) -> io::Resu
         return Err(io::Error::other("the run ended before its time"));
     };
     let got = (last.got - first.got) as f64;
-    let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64();
-    Ok(Crossed { per_cpu: got / cpu, per_second: got / (last.at - first.at).as_secs_f64(), lost })
+    let length = (last.at - first.at).as_secs_f64();
+    let cores = |first: Duration, last: Duration| last.saturating_sub(first).as_secs_f64() / length;
+    let each: Vec<f64> = first.nodes.iter().zip(&last.nodes).map(|(first, last)| cores(*first, *last)).collect();
+    let nodes: f64 = each.iter().sum();
+    Ok(Crossed {
+        per_cpu: got / length / nodes,
+        per_second: got / length,
+        nodes,
+        least: each.iter().copied().fold(f64::INFINITY, f64::min),
+        most: each.iter().copied().fold(0.0, f64::max),
+        load: cores(first.load, last.load),
+        lost,
+    })
 }
 
 #[cfg(test)]

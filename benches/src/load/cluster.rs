@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::quota::Quota;
 use super::server::Server;
 use super::service::call;
 
@@ -19,6 +20,8 @@ pub struct Cluster {
     pub nodes: Vec<Server>,
     /// Whether they are one service.
     pub joined: bool,
+    /// Below the nodes: a group is removed when its process has ended.
+    quotas: Vec<Quota>,
 }
 
 impl Cluster {
@@ -46,7 +49,7 @@ impl Cluster {
             nodes.push(node);
         }
         nodes.iter().try_for_each(|node| wait_until_ready(node.address))?;
-        Ok(Self { nodes, joined })
+        Ok(Self { nodes, joined, quotas: Vec::new() })
     }
 
     /// Where each listens for clients.
@@ -54,12 +57,25 @@ impl Cluster {
         self.nodes.iter().map(|node| node.address).collect()
     }
 
-    /// CPU time of all of them so far.
+    /// From now on each node gets `share` of a core's time and no more.
+    ///
+    /// # Errors
+    /// The system does not allow it, or the share is too small: [`Quota::new`].
+    pub fn limit(&mut self, share: f64) -> io::Result<()> {
+        for node in &self.nodes {
+            let quota = Quota::new(share)?;
+            quota.limit(node.process())?;
+            self.quotas.push(quota);
+        }
+        Ok(())
+    }
+
+    /// CPU time of each of them so far.
     ///
     /// # Errors
     /// One has ended.
-    pub fn cpu(&self) -> io::Result<Duration> {
-        self.nodes.iter().map(|node| node.process().cpu()).sum()
+    pub fn cpu(&self) -> io::Result<Vec<Duration>> {
+        self.nodes.iter().map(|node| node.process().cpu()).collect()
     }
 }
 

@@ -5,5 +5,6 @@ pub mod conn;
 pub mod frame;
 pub mod histogram;
 pub mod poll;
+pub mod quota;
 pub mod server;
 pub mod service;

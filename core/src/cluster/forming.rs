@@ -1,10 +1,10 @@
 //! How a cluster comes to be: who founds it, and who joins whom.
 //!
-//! With `WRS_SEEDS` a node founds one only while a majority of the seeds, itself among them, have promised it to nobody else. A
-//! promise ends when its holder gives it back, or when another node has taken the holder's address; never by time. So there
-//! are never two founders, under any partition. Without seeds a node founds its own at once and keeps asking who answers at
-//! `WRS_DOMAIN`. A node alone without channels joins the cluster that it meets; of two that answer there one gives way if it has
-//! no channels ([`yielding`](super::yielding)); two with channels stay apart and say so.
+//! With `WRS_SEEDS` a node founds one only after it has looked for all of the seeds, and while a majority of them, itself among
+//! them, have promised it to nobody else. A promise ends when its holder gives it back, or when another node has taken the
+//! holder's address; never by time. So there are never two founders, under any partition. Without seeds a node founds its own at
+//! once and keeps asking who answers at `WRS_DOMAIN`. A node alone without channels joins the cluster that it meets; of two that
+//! answer there one gives way if it has no channels ([`yielding`](super::yielding)); two with channels stay apart and say so.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -220,6 +220,10 @@ impl Cluster {
                 self.stop_asking();
                 self.next_try = self.now + Duration::from_millis(200 + self.random.below(800));
             }
+            return;
+        }
+        if self.seeds().iter().any(|address| self.meetings.found(address).is_none()) {
+            // Whoever has not answered yet may be in a cluster, which most of the seeds have forgotten.
             return;
         }
         let free = self.forming.promise.as_ref().is_none_or(|(holder, _)| *holder == self.me.node);

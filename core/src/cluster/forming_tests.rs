@@ -162,6 +162,26 @@ fn a_restarted_seed_joins_the_cluster_that_is_there() {
 }
 
 #[test]
+fn most_of_the_seeds_restarted_at_once_join_the_cluster_that_is_there() {
+    for seed in 113..113 + seeds(5) {
+        let mut rig = seeded(seed, 3);
+        for _ in 0..5 {
+            rig.start();
+        }
+        rig.settle_within(millis(20_000));
+        // Until all of them vote.
+        rig.pass(millis(5_000));
+        let stays = (seed % 3) as usize;
+        let restarted: Vec<usize> = (0..3).filter(|n| *n != stays).collect();
+        restarted.iter().for_each(|n| rig.kill(*n));
+        rig.pass(millis(500));
+        restarted.iter().for_each(|n| rig.add(*n, None));
+        rig.settle_within(millis(20_000));
+        assert_eq!(clusters(&rig), 1, "seed {seed}: {}", rig.describe());
+    }
+}
+
+#[test]
 fn nodes_behind_one_address_find_each_other_wherever_they_ask() {
     for seed in 0..seeds(20) {
         let mut rig = Rig::new(seed);

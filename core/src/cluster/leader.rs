@@ -164,7 +164,12 @@ impl Cluster {
     /// A leader asks nobody for its own place among the members and the live.
     fn lead_itself(&mut self) {
         let (node, life) = (self.me.node, self.me.life);
-        if self.is_live() || self.is_falling() {
+        if self.is_falling() {
+            return;
+        }
+        // Its earlier lives may have been counted out like anybody's, before it had let their clients go.
+        self.end_lingering_of(node);
+        if self.is_live() {
             return;
         }
         let (joined, old) = match self.members.get(node) {

@@ -711,11 +711,12 @@ impl Cluster {
         if self.lease.was_held() && !wanted {
             self.deeds.push_back(Deed::Report(Event::LifeEnded { life: self.me.life }));
         }
+        // Who leaves begins no other, and so this one is not to end again and again.
+        self.lease.begin_anew();
         if self.leaving.is_some() {
             return;
         }
         self.me.life = Life(draw(&mut self.random));
-        self.lease.begin_anew();
         self.next_alive = self.now;
         self.deeds.push_back(Deed::Life(self.me.life));
         self.introduce();

@@ -354,6 +354,52 @@ fn the_clients_of_an_ended_life_linger_until_it_lives_again_or_has_surely_notice
 }
 
 #[test]
+fn a_node_that_leaves_and_reaches_nobody_is_out_once() {
+    let mut rig = Rig::of(6, 3);
+    rig.settle_within(millis(4_000));
+    let n = (rig.leader().unwrap() + 1) % 3;
+    rig.isolate(n);
+    rig.pass(millis(500));
+    rig.with(n, |cluster, now| cluster.drain(now));
+    let (outs, begin) = (rig.nodes[&n].outs, rig.local(n));
+    let mut now = begin;
+    for _ in 0..1_000 {
+        now = now.max(rig.nodes[&n].cluster.deadline().unwrap());
+        rig.with(n, |cluster, _| cluster.timeout(now));
+    }
+    assert_eq!(rig.nodes[&n].outs, outs + 1);
+    assert!(now.since(begin) > millis(12_000), "it asks for times that have passed");
+}
+
+#[test]
+fn who_was_counted_out_and_leads_next_says_that_its_clients_are_gone() {
+    let mut led = 0;
+    for seed in 0..seeds(30) {
+        let mut rig = Rig::of(seed, 3);
+        rig.settle_within(millis(4_000));
+        let leader = rig.leader().unwrap();
+        let out = (leader + 1) % 3;
+        let life = rig.nodes[&out].cluster.life();
+        let lingers = |rig: &Rig| rig.nodes[&out].cluster.members().lingering().any(|ended| ended == life);
+        rig.isolate(out);
+        rig.pass(millis(2_500));
+        rig.heal();
+        for _ in 0..5_000 {
+            if !lingers(&rig) {
+                rig.pass(millis(1));
+            }
+        }
+        // It knows of its end, and nobody that it has noticed.
+        rig.kill(leader);
+        rig.settle_within(millis(8_000));
+        rig.pass(millis(300));
+        assert!(!lingers(&rig), "seed {seed}: {}", rig.describe());
+        led += u32::from(rig.leader() == Some(out));
+    }
+    assert!(led > 0);
+}
+
+#[test]
 fn a_node_that_is_cut_off_is_out_in_time_and_begins_another_life() {
     let mut rig = Rig::of(7, 3);
     rig.settle_within(millis(4_000));

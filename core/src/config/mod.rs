@@ -204,8 +204,8 @@ pub struct Config {
     pub unproven_links_max: usize,
     /// Bytes between two shards that the receiving one has not yet acknowledged; beyond it their sources pause.
     pub peer_window_bytes: usize,
-    /// Messages of one shard's clients whose fate is open, counted from the oldest; beyond it their sources pause.
-    pub ask_span_max: usize,
+    /// Messages of one shard's clients that wait for their turns in a queue; beyond it their sources pause.
+    pub asks_max: usize,
     /// From our close frame, or from the moment a client reads too slowly, to the end of its socket.
     pub close_timeout: Duration,
     /// How long what a client still sends is read and discarded after an answer that ends its connection.
@@ -276,8 +276,8 @@ impl Default for Config {
             dial_timeout: Duration::from_secs(3),
             protocol: PROTOCOL,
             unproven_links_max: 64,
-            peer_window_bytes: MIB,
-            ask_span_max: 16_384,
+            peer_window_bytes: 4 * MIB,
+            asks_max: 65_536,
             close_timeout: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(1),
             answer_rate_min: 256,

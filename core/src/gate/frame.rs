@@ -59,8 +59,19 @@ pub(super) fn put_head(out: &mut BytesMut, kind: u8, body: &[&[u8]]) {
 
 /// Writes a frame.
 pub(super) fn put(out: &mut BytesMut, kind: u8, body: &[u8]) {
-    put_head(out, kind, &[body]);
-    out.put_slice(body);
+    put_pieces(out, kind, body.len(), std::iter::once(body));
+}
+
+/// Writes a frame whose body of `length` bytes comes in pieces.
+pub(super) fn put_pieces<'a>(out: &mut BytesMut, kind: u8, length: usize, body: impl Iterator<Item = &'a [u8]>) {
+    put_number(out, (CHECKSUM_BYTES + 1 + length) as u64);
+    let at = out.len();
+    out.put_u32_le(0);
+    out.put_u8(kind);
+    body.for_each(|piece| out.put_slice(piece));
+    if let Some((checksum, rest)) = out.get_mut(at..).and_then(|frame| frame.split_first_chunk_mut()) {
+        *checksum = crc32fast::hash(rest).to_le_bytes();
+    }
 }
 
 /// Writes a frame that says a few numbers.

@@ -12,7 +12,7 @@ use super::fault::LinkFault;
 use super::frame::{self, LARGE, MAIL};
 use crate::peer::PeerMessage;
 use crate::time::Time;
-use crate::wire::peer;
+use crate::wire::peer::{self, Payload};
 
 /// A piece of the mail that is kept has at most so many bytes of small messages: acknowledged mail is dropped by pieces.
 const SEGMENT_BYTES: usize = 32 << 10;
@@ -58,20 +58,24 @@ impl Outbox {
     pub(super) fn put(&mut self, now: Time, message: &PeerMessage, version: u8, limit: usize) -> bool {
         self.scratch.clear();
         let Some(payload) = peer::encode(message, now, version, &mut self.scratch) else { return false };
-        let body = self.scratch.len() + payload.len();
+        let body = self.scratch.len() + payload.bytes();
         if body >= limit {
             return false;
         }
-        frame::put_head(&mut self.open, MAIL, &[&self.scratch, &payload]);
-        self.open.put_slice(&self.scratch);
         self.last += 1;
         self.open_count += 1;
-        if payload.len() >= LARGE {
-            self.close_segment(payload);
-        } else {
-            self.open.put_slice(&payload);
-            if self.open.len() >= SEGMENT_BYTES {
-                self.close_segment(Bytes::new());
+        match payload {
+            Payload::Whole(payload) if payload.len() >= LARGE => {
+                frame::put_head(&mut self.open, MAIL, &[&self.scratch, &payload]);
+                self.open.put_slice(&self.scratch);
+                self.close_segment(payload);
+            }
+            payload => {
+                let pieces = std::iter::once(&self.scratch[..]).chain(payload.pieces());
+                frame::put_pieces(&mut self.open, MAIL, body, pieces);
+                if self.open.len() >= SEGMENT_BYTES {
+                    self.close_segment(Bytes::new());
+                }
             }
         }
         true

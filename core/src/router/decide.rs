@@ -1,144 +1,211 @@
-//! What a pattern must decide: the sender's shard asks the channel's home, the home chooses, the receiver's shard gives.
+//! What a pattern must decide: the shard that took messages in asks the channel's home whose turns they are, and hands them
+//! on.
 //!
-//! What one read brings for one home is one message to it, and what that decides for the clients of one shard is one message
-//! to that. The sender's shard keeps each message until it has heard that it is over.
+//! The home never sees the messages. What one read brings for one channel is one question, and what of it goes to the clients
+//! of one shard is one message to that. Nothing is said back: what was sent on arrives as long as both nodes live.
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{RUN_MAX, Router, Sender, WayBill};
 use crate::action::{Action, Actions};
-use crate::asks::Question;
+use crate::asks::{Awaited, Run};
 use crate::id::{ChannelId, ClientId, ConnId, Life, ShardId};
 use crate::metrics::Counter;
-use crate::peer::{AskId, Handed, Leg, PeerId, PeerMessage, Undelivered, Wish, Wishes};
+use crate::peer::{Handed, PeerId, PeerMessage, Taken, Turns, Wish};
+use crate::roster::SlotIndex;
 use crate::time::Time;
 use crate::wire::frame;
 
-/// Frames from this size on are not copied to travel with others, in bytes.
+/// Frames from this size on travel alone: so they are not copied on their way to another node, in bytes.
 const LARGE: usize = 4 << 10;
-/// Bytes that a message for the clients of one shard is begun with.
-const SHARE: usize = 4 << 10;
-/// Messages whose fate is told at once to one asker.
-const GIVEN_MAX: usize = 1024;
+/// Messages that a list for the clients of one shard is made for; it grows if there are more.
+const SHARE: usize = 32;
 
 /// What of a run goes to the clients of one shard elsewhere.
 #[derive(Debug)]
 pub(super) struct Share {
     to: (Life, ShardId),
     handed: Vec<Handed>,
-    frames: Frames,
-}
-
-#[derive(Debug)]
-enum Frames {
-    /// Small ones, one after another.
-    Gathered(BytesMut),
-    /// A large one, where it is.
-    Alone(Bytes),
-}
-
-/// What a home makes of a message.
-enum Choice {
-    /// This client gets it. Its new stamp, and that of a sender that was passed over.
-    To { client: ClientId, stamp: Option<u64>, passed: Option<u64> },
-    /// There is nobody.
-    Nobody,
-    /// The channel is gone.
-    Gone,
+    /// Whether others may travel with it.
+    is_open: bool,
 }
 
 impl Router {
-    /// Hands messages to the channel's home: decided at once where that is this shard, kept until their fate is told where
-    /// not. What was asked comes back if it is not kept.
-    pub(super) fn wish(
+    /// Messages that need turns in the channel's queue. They are handed on at once where this shard is the channel's home.
+    pub(super) fn take_turns(
         &mut self,
         now: Time,
-        sender: Sender,
-        frames: &Bytes,
-        question: Question,
+        (sender, wish): (Sender, Wish),
+        (frames, count): (Bytes, usize),
         out: &mut Actions,
-    ) -> Option<Question> {
-        if self.is_home(question.channel) && !self.asks.is_held() && self.may_decide(now) {
-            self.decide_own(sender, frames, &question, out);
-            return Some(question);
+    ) {
+        let Sender { client: from, conn, channel, .. } = sender;
+        let run = Run { channel, from, awaited: Awaited::Turns(wish), frames };
+        let at_once = self.is_home(channel) && self.may_decide(now) && !self.asks.is_held() && !self.asks.has_of(from);
+        if at_once && !self.has_more_to_hear() {
+            let memory = std::mem::take(&mut self.taken);
+            let turns = self.turns((channel, wish), from, count, memory);
+            self.hand_out(&run, &turns, self.opened, out);
+            if let Turns::Taken(taken) = turns {
+                self.taken = taken;
+            }
+            return;
         }
-        let number = self.asks.add(question.clone(), frames.clone());
-        self.pause_if_full(sender.conn, out);
+        let number = self.asks.add(run, count);
+        self.pause_if_full(conn, out);
         if !self.asks.is_held() {
-            self.send_asks(question, number, frames.clone(), Some(sender.conn), out);
+            self.ask_for_turns(number, out);
         }
-        None
     }
 
-    /// Messages of this shard that this shard decides: nothing is kept of those whose receiver is here too, up to the first
-    /// whose receiver is not.
-    fn decide_own(&mut self, sender: Sender, frames: &Bytes, question: &Question, out: &mut Actions) {
-        let Question { channel, from, wishes } = question;
-        let (channel, from, tell) = (*channel, *from, matches!(wishes, Wishes::Replies(_)));
-        // From which place on they are kept, and under which number.
-        let mut kept: Option<(usize, u64)> = None;
-        for (index, range) in frame::ranges(frames).enumerate() {
-            let Some(wish) = wishes.at(index) else { break };
-            let choice = self.choose(channel, from, wish);
-            if let Choice::To { client: to, stamp, passed } = choice {
-                self.pass(from, passed, out);
-                if !self.is_of_here(to) || self.has_more_to_hear() {
-                    let (start, first) = *kept.get_or_insert_with(|| {
-                        let part = wishes.part(index, usize::MAX);
-                        let part = Question { channel, from, wishes: part };
-                        (index, self.asks.add(part, frames.slice(range.start..)))
-                    });
-                    let number = first + (index - start) as u64;
-                    self.decided.note(AskId { life: from.life, shard: from.shard, number }, to.life);
-                    self.share(to, Handed { serial: to.serial, number, stamp }, frames, range);
-                    continue;
+    /// Asks the home for the turns of a run. Without a home it stays here, and is asked when there is one.
+    fn ask_for_turns(&mut self, number: u64, out: &mut Actions) {
+        let Some((run, wish, count)) = self.asks.turns(number) else { return };
+        let (channel, from, epoch) = (run.channel, run.from, self.members.epoch());
+        if let Some(home) = self.home(channel) {
+            self.forward(home, PeerMessage::Ask { channel, from, wish, count, number, epoch }, None, out);
+        }
+    }
+
+    /// The homes of a new epoch are open: all that waits for turns is asked again, in order.
+    pub fn ask_again(&mut self, out: &mut Actions) {
+        self.asks.hold(false);
+        if mutant!(AsksNothingAgain) {
+            return;
+        }
+        for number in self.asks.open() {
+            self.ask_for_turns(number, out);
+        }
+    }
+
+    /// At the home: whose turns are the next `count` in the channel's queue? The shard of `from` has the messages.
+    pub fn ask(
+        &mut self,
+        (channel, wish): (ChannelId, Wish),
+        from: ClientId,
+        count: usize,
+        (number, epoch): (u64, u64),
+        out: &mut Actions,
+    ) {
+        let turns = self.turns((channel, wish), from, count, Taken::default());
+        if let Some(asker) = self.toward(from.life, from.shard) {
+            let to = (from.life, from.shard);
+            self.forward(asker, PeerMessage::Turns { to, number, epoch, turns }, None, out);
+        }
+    }
+
+    fn turns(&mut self, (channel, wish): (ChannelId, Wish), from: ClientId, count: usize, mut taken: Taken) -> Turns {
+        let Some(home) = self.homes.get_mut(&channel) else { return Turns::Gone };
+        taken.clear(count);
+        for _ in 0..count {
+            let turn = match wish {
+                Wish::Pull => home.queue.choose(from),
+                Wish::Request => home.queue.choose_other(from),
+            };
+            match (turn, wish) {
+                (Some(turn), _) => taken.push(turn),
+                (None, Wish::Pull) => return Turns::Back,
+                (None, Wish::Request) => return Turns::Nobody,
+            }
+        }
+        Turns::Taken(taken)
+    }
+
+    /// At the shard that asked: the home has said whose turns they are. Those of an epoch that this shard is leaving count for
+    /// nothing, as nobody can tell the next home of them in time: they are asked for again.
+    pub fn taken(&mut self, number: u64, epoch: u64, turns: &Turns, out: &mut Actions) {
+        if (self.asks.is_held() || epoch != self.members.epoch()) && !mutant!(TakesOldTurns) {
+            return;
+        }
+        for run in self.asks.take(number) {
+            match &run.awaited {
+                Awaited::Turns(_) => self.hand_out(&run, turns, epoch, out),
+                Awaited::Earlier(origins) => {
+                    let conn = self.roster.member(run.from.serial).map(|member| member.conn);
+                    self.send_replies((run.channel, run.from), origins, &run.frames, conn, out);
                 }
             }
-            match (kept, &choice) {
-                (Some((start, first)), _) => self.asks.close(first + (index - start) as u64),
-                (None, Choice::To { .. }) => self.asks.given_at_once(from),
-                (None, _) => {}
-            }
-            match choice {
-                Choice::To { client: to, stamp, .. } => {
-                    self.give(WayBill { slot: Some(sender.slot), from, to, tell }, stamp, frames.slice(range), out);
+        }
+    }
+
+    /// Hands the messages of a run to those whose turns they are.
+    fn hand_out(&mut self, run: &Run, turns: &Turns, epoch: u64, out: &mut Actions) {
+        let Run { channel, from, frames, .. } = run;
+        let (channel, from, slot) = (*channel, *from, self.roster.find(*channel));
+        match turns {
+            Turns::Taken(taken) => self.hand_over((channel, from, slot), taken, frames, epoch, out),
+            Turns::Back => {
+                for range in frame::ranges(frames) {
+                    self.give(WayBill { slot, from, to: from, tell: false }, None, frames.slice(range), out);
                 }
-                Choice::Nobody => self.refuse(sender, Undelivered::NoRecipient, out),
-                Choice::Gone => self.metrics.add(Counter::Undelivered, 1),
+            }
+            Turns::Nobody => (0..frame::count(frames)).for_each(|_| self.refuse(from, super::NO_RECIPIENT, out)),
+            // Word of the channel's end, and a close with a code, is on its way to everybody on it.
+            Turns::Gone => self.metrics.add(Counter::Undelivered, frame::count(frames) as u64),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        (channel, from, slot): (ChannelId, ClientId, Option<SlotIndex>),
+        taken: &Taken,
+        frames: &Bytes,
+        epoch: u64,
+        out: &mut Actions,
+    ) {
+        if let Some(stamp) = taken.passed {
+            self.roster.stamp(from.serial, stamp);
+        }
+        for ((to, stamp), range) in taken.iter().zip(frame::ranges(frames)) {
+            if (to.life, to.shard) == (self.life, self.here) {
+                self.give(WayBill { slot, from, to, tell: false }, Some(stamp), frames.slice(range), out);
+            } else {
+                self.share(to, stamp, range);
             }
         }
-        self.pause_if_full(sender.conn, out);
-        self.send_shares((channel, from, tell), Some(self.opened), Some(sender.conn), out);
+        let conn = self.roster.member(from.serial).map(|member| member.conn);
+        self.send_shares((channel, from), Some(epoch), frames, conn, out);
     }
 
-    /// Whether a client is, or was, one of this shard: there is no way to another.
-    fn is_of_here(&self, client: ClientId) -> bool {
-        self.toward(client.life, client.shard).is_none_or(|peer| peer == PeerId::Shard(self.here))
-    }
-
-    /// Brings replies that no home has to decide to their origins.
-    pub(super) fn reply(&mut self, sender: Sender, frames: &Bytes, out: &mut Actions) {
+    /// Brings replies to their origins, behind whatever their sender has sent before.
+    pub(super) fn reply(&mut self, sender: Sender, frames: Bytes, out: &mut Actions) {
         let Sender { client: from, conn, channel, .. } = sender;
         let mut origins = std::mem::take(&mut self.origins);
-        for (to, range) in origins.drain(..).zip(frame::ranges(frames)) {
-            let way = WayBill { slot: Some(sender.slot), from, to, tell: true };
+        if self.asks.has_of(from) && !mutant!(RepliesOvertake) {
+            let count = origins.len();
+            self.asks.add(Run { channel, from, awaited: Awaited::Earlier(origins), frames }, count);
+            return self.pause_if_full(conn, out);
+        }
+        self.send_replies((channel, from), &origins, &frames, Some(conn), out);
+        origins.clear();
+        self.origins = origins;
+    }
+
+    fn send_replies(
+        &mut self,
+        (channel, from): (ChannelId, ClientId),
+        origins: &[ClientId],
+        frames: &Bytes,
+        source: Option<ConnId>,
+        out: &mut Actions,
+    ) {
+        let slot = self.roster.find(channel);
+        for (to, range) in origins.iter().copied().zip(frame::ranges(frames)) {
+            let way = WayBill { slot, from, to, tell: true };
             match self.toward(to.life, to.shard) {
-                Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
-                    self.give(way, None, frames.slice(range), out);
-                }
-                Some(_) => self.share(to, Handed { serial: to.serial, number: 0, stamp: None }, frames, range),
+                Some(PeerId::Shard(shard)) if shard == self.here => self.give(way, None, frames.slice(range), out),
+                Some(_) => self.share(to, 0, range),
                 None => self.miss(way, out),
             }
         }
-        self.origins = origins;
-        self.send_shares((channel, from, true), None, Some(conn), out);
+        self.send_shares((channel, from), None, frames, source, out);
     }
 
     /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
     /// and what the client is given comes behind.
-    pub(super) fn has_more_to_hear(&self) -> bool {
+    fn has_more_to_hear(&self) -> bool {
         !self.inbox.is_empty() && !mutant!(OvertakesSeats)
     }
 
@@ -149,239 +216,132 @@ impl Router {
         }
     }
 
-    /// Asks about messages with numbers from `number` on.
-    fn send_asks(&mut self, question: Question, number: u64, frames: Bytes, source: Option<ConnId>, out: &mut Actions) {
-        let Question { channel, from, wishes } = question;
-        // Without a home they stay open; they are asked again when there is one.
-        if let Some(home) = self.home(channel) {
-            let epoch = self.members.epoch();
-            self.forward(home, PeerMessage::Ask { channel, frames, from, wishes, number, epoch }, source, out);
-        }
-    }
-
-    /// The homes of a new epoch are open: all that is open is asked again, in order.
-    pub fn ask_again(&mut self, out: &mut Actions) {
-        self.asks.hold(false);
-        if mutant!(AsksNothingAgain) {
-            return;
-        }
-        for (number, question, frames) in self.asks.open() {
-            self.send_asks(question, number, frames, None, out);
-        }
-    }
-
-    fn choose(&mut self, channel: ChannelId, from: ClientId, wish: Wish) -> Choice {
-        let Some(home) = self.homes.get_mut(&channel) else { return Choice::Gone };
-        let turn = match wish {
-            Wish::Reply(origin) => return Choice::To { client: origin, stamp: None, passed: None },
-            Wish::Pull => home.queue.choose(from),
-            Wish::Request => home.queue.choose_other(from),
-        };
-        match (turn, wish) {
-            (Some(turn), _) => Choice::To { client: turn.client, stamp: Some(turn.stamp), passed: turn.passed },
-            (None, Wish::Pull) => Choice::To { client: from, stamp: None, passed: None },
-            (None, _) => Choice::Nobody,
-        }
-    }
-
-    /// The home has put a sender behind the others: its shard keeps the new place.
-    fn pass(&mut self, client: ClientId, stamp: Option<u64>, out: &mut Actions) {
-        let Some(stamp) = stamp else { return };
-        match self.toward(client.life, client.shard) {
-            Some(PeerId::Shard(shard)) if shard == self.here => self.roster.stamp(client.serial, stamp),
-            Some(peer) => {
-                let epoch = self.opened;
-                self.forward(peer, PeerMessage::Stamped { client, epoch, stamp }, None, out);
-            }
-            None => {}
-        }
-    }
-
-    /// At the home: who gets each of these messages, the first of which has this number? Says to which peer some went on,
-    /// if that one's window is full now.
-    pub fn ask(&mut self, question: &Question, number: u64, frames: &Bytes, out: &mut Actions) -> Option<PeerId> {
-        let Question { channel, from, wishes } = question;
-        let (channel, from, tell) = (*channel, *from, matches!(wishes, Wishes::Replies(_)));
-        let (asker, slot) = ((from.life, from.shard), self.roster.find(channel));
-        for (index, range) in frame::ranges(frames).enumerate() {
-            let Some(wish) = wishes.at(index) else { break };
-            let number = number.saturating_add(index as u64);
-            match self.choose(channel, from, wish) {
-                Choice::To { client: to, stamp, passed } => {
-                    self.pass(from, passed, out);
-                    let id = AskId { life: from.life, shard: from.shard, number };
-                    self.decided.note(id, to.life);
-                    let way = WayBill { slot, from, to, tell };
-                    match self.toward(to.life, to.shard) {
-                        Some(PeerId::Shard(shard)) if shard == self.here && !self.has_more_to_hear() => {
-                            self.given.note(id, ());
-                            self.tell_over(asker, [number], out);
-                            self.give(way, stamp, frames.slice(range), out);
-                        }
-                        Some(_) => self.share(to, Handed { serial: to.serial, number, stamp }, frames, range),
-                        None => {
-                            self.tell_over(asker, [number], out);
-                            self.miss(way, out);
-                        }
-                    }
-                }
-                Choice::Nobody => {
-                    self.send_refusal(from, Undelivered::NoRecipient, out);
-                    self.tell_over(asker, [number], out);
-                }
-                Choice::Gone => {
-                    // Word of the channel's end, and a close with a code, is on its way to everybody on it.
-                    self.metrics.add(Counter::Undelivered, 1);
-                    self.tell_over(asker, [number], out);
-                }
-            }
-        }
-        self.send_shares((channel, from, tell), Some(self.opened), None, out)
-    }
-
-    /// Puts one of these frames with those that go to the same shard.
-    fn share(&mut self, to: ClientId, handed: Handed, frames: &Bytes, range: Range<usize>) {
-        let place = (to.life, to.shard);
-        let Some(frame) = frames.get(range.clone()).filter(|frame| frame.len() < LARGE) else {
-            let frames = Frames::Alone(frames.slice(range));
-            return self.shares.push(Share { to: place, handed: vec![handed], frames });
-        };
+    /// Puts a frame of the run with those that go to the same shard.
+    fn share(&mut self, to: ClientId, stamp: u64, Range { start, end }: Range<usize>) {
+        let (place, handed) = ((to.life, to.shard), Handed { serial: to.serial, stamp, start, end });
+        let is_open = end - start < LARGE;
         // Behind what went there last, so that order is kept.
         match self.shares.iter_mut().rev().find(|share| share.to == place) {
-            Some(Share { handed: others, frames: Frames::Gathered(bytes), .. }) if others.len() < RUN_MAX => {
-                others.push(handed);
-                bytes.extend_from_slice(frame);
-            }
+            Some(share) if share.is_open && is_open && share.handed.len() < RUN_MAX => share.handed.push(handed),
             _ => {
-                let mut bytes = BytesMut::with_capacity(SHARE.min(frames.len()).max(frame.len()));
-                bytes.extend_from_slice(frame);
-                self.shares.push(Share { to: place, handed: vec![handed], frames: Frames::Gathered(bytes) });
+                let mut list = Vec::with_capacity(if is_open { SHARE } else { 1 });
+                list.push(handed);
+                self.shares.push(Share { to: place, handed: list, is_open });
             }
         }
     }
 
-    /// Sends the messages of a run to their receivers' shards; they were decided in this epoch, or by nobody. Says which
-    /// window is full now, if one is.
+    /// Sends the messages of a run to their receivers' shards; the turns were taken in this epoch, or none were needed.
     fn send_shares(
         &mut self,
-        (channel, from, tell): (ChannelId, ClientId, bool),
+        (channel, from): (ChannelId, ClientId),
         epoch: Option<u64>,
+        frames: &Bytes,
         source: Option<ConnId>,
         out: &mut Actions,
-    ) -> Option<PeerId> {
-        let mut full = None;
+    ) {
         let mut shares = std::mem::take(&mut self.shares);
-        for Share { to, handed, frames } in shares.drain(..) {
-            let Some(peer) = self.toward(to.0, to.1) else { continue };
-            let frames = match frames {
-                Frames::Gathered(bytes) => bytes.freeze(),
-                Frames::Alone(frame) => frame,
+        for Share { to, handed, .. } in shares.drain(..) {
+            let Some(peer) = self.toward(to.0, to.1) else {
+                self.metrics.add(Counter::Undelivered, handed.len() as u64);
+                continue;
             };
-            self.forward(peer, PeerMessage::Deliver { channel, frames, from, to, epoch, handed, tell }, source, out);
-            full = self.links.is_full(peer, Leg::Land).then_some(peer).or(full);
+            let frames = frames.clone();
+            self.forward(peer, PeerMessage::Deliver { channel, frames, from, to, epoch, handed }, source, out);
         }
         self.shares = shares;
-        full
     }
 
-    /// At the receivers' shard: no further hop. What was decided in an epoch that is sealed here is dropped, since it is asked
-    /// again.
+    /// At the receivers' shard: no further hop.
     pub fn deliver(
         &mut self,
-        (channel, from, tell): (ChannelId, ClientId, bool),
+        (channel, from): (ChannelId, ClientId),
         epoch: Option<u64>,
         (to, handed): ((Life, ShardId), &[Handed]),
         frames: &Bytes,
         out: &mut Actions,
     ) {
-        if epoch.is_some_and(|epoch| epoch < self.sealed) {
-            return;
-        }
-        if epoch.is_some() {
-            let (life, shard) = (from.life, from.shard);
-            for Handed { number, .. } in handed {
-                self.given.note(AskId { life, shard, number: *number }, ());
-            }
-            self.tell_over((life, shard), handed.iter().map(|handed| handed.number), out);
-        }
         let slot = self.roster.find(channel);
-        for (Handed { serial, stamp, .. }, range) in handed.iter().zip(frame::ranges(frames)) {
-            let to = ClientId { life: to.0, shard: to.1, serial: *serial };
-            self.give(WayBill { slot, from, to, tell }, *stamp, frames.slice(range), out);
+        // A place in the queue as of an epoch that this shard has told of already is none in the next.
+        let counts = epoch.is_some_and(|epoch| epoch >= self.sealed);
+        for part in handed {
+            let to = ClientId { life: to.0, shard: to.1, serial: part.serial };
+            let way = WayBill { slot, from, to, tell: epoch.is_none() };
+            self.give(way, counts.then_some(part.stamp), part.frame(frames), out);
         }
-    }
-
-    /// A message of this shard was decided for a client whose node has gone since: whoever replied to it is told.
-    pub fn origin_lost(&mut self, number: u64, out: &mut Actions) {
-        if let Some(from) = self.asks.replier(number)
-            && !mutant!(LosesReplies)
-        {
-            self.refused(from, Undelivered::OriginGone, out);
-        }
-    }
-
-    /// The shard that asked will be told that these are over: at the end of the turn, with others.
-    fn tell_over(&mut self, asker: (Life, ShardId), numbers: impl IntoIterator<Item = u64>, out: &mut Actions) {
-        let at = self.over.iter().position(|(of, _)| *of == asker).unwrap_or_else(|| {
-            self.over.push((asker, Vec::new()));
-            self.over.len() - 1
-        });
-        let Some((_, over)) = self.over.get_mut(at) else { return };
-        over.extend(numbers);
-        if over.len() >= GIVEN_MAX {
-            self.say_over(out);
-        }
-    }
-
-    /// Tells all who asked what is over.
-    pub fn say_over(&mut self, out: &mut Actions) {
-        let mut over = std::mem::take(&mut self.over);
-        for (asker, mut numbers) in over.drain(..) {
-            let Some(peer) = self.toward(asker.0, asker.1) else { continue };
-            while numbers.len() > GIVEN_MAX {
-                let behind = numbers.split_off(GIVEN_MAX);
-                self.forward(peer, PeerMessage::Given(asker, numbers), None, out);
-                numbers = behind;
-            }
-            self.forward(peer, PeerMessage::Given(asker, numbers), None, out);
-        }
-        self.over = over;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::config::Config;
+    use crate::pattern::Pattern;
+    use crate::roster::Member;
     use crate::wire::frame::OpCode;
 
-    #[test]
-    fn a_run_with_the_last_numbers_there_are_harms_nobody() {
+    fn channel() -> ChannelId {
+        ChannelId::from_bits(1, 4)
+    }
+
+    /// A shard with one client on a push-pull channel, which stands at place 5, in epoch 3.
+    fn router() -> (Router, ClientId) {
         let life = Life(1);
         let mut router = Router::new(ShardId(0), life, &Config::default());
-        let from = ClientId { life, shard: ShardId(0), serial: 1 };
-        let question = Question { channel: ChannelId::from_bits(1, 4), from, wishes: Wishes::Pull };
+        let client = ClientId { life, shard: ShardId(0), serial: 2 };
+        let slot = router.roster.place(channel(), Pattern::PushPull, Time::ZERO);
+        let conn = ConnId { index: 0, generation: 0 };
+        let member = Member { conn, echo: true, deflate: None, seated: true, stamp: Some(5) };
+        router.roster.seat(slot, client.serial, member);
+        router.sealed = 3;
+        (router, client)
+    }
+
+    fn frames(count: usize) -> Bytes {
         let mut frames = BytesMut::new();
-        (0..3).for_each(|_| frame::encode(&mut frames, OpCode::Text, b"x"));
-        assert_eq!(router.ask(&question, u64::MAX - 1, &frames.freeze(), &mut Actions::new()), None);
+        (0..count).for_each(|_| frame::encode(&mut frames, OpCode::Text, b"x"));
+        frames.freeze()
+    }
+
+    fn deliver(router: &mut Router, to: ClientId, epoch: Option<u64>, stamp: u64) -> (usize, Option<u64>) {
+        let mut out = Actions::new();
+        let from = ClientId { life: Life(9), ..to };
+        let frames = frames(1);
+        let handed = [Handed { serial: to.serial, stamp, start: 0, end: frames.len() }];
+        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames, &mut out);
+        let sent = out.drain().filter(|action| matches!(action, Action::Send { .. })).count();
+        (sent, router.roster.member(to.serial).and_then(|member| member.stamp))
     }
 
     #[test]
-    fn what_was_decided_in_an_epoch_that_is_sealed_here_is_refused() {
-        let life = Life(1);
-        let mut router = Router::new(ShardId(0), life, &Config::default());
-        let [from, to] = [1, 2].map(|serial| ClientId { life, shard: ShardId(0), serial });
-        router.sealed = 2;
-        let mut frames = BytesMut::new();
-        frame::encode(&mut frames, OpCode::Text, b"x");
-        let frames = frames.freeze();
-        let mut deliver = |epoch| {
-            let handed = [Handed { serial: to.serial, number: 7, stamp: None }];
-            let way = (ChannelId::from_bits(1, 4), from, false);
-            router.deliver(way, Some(epoch), ((life, ShardId(0)), &handed), &frames, &mut Actions::new());
-            router.given.iter().count()
-        };
-        assert_eq!(deliver(1), 0, "its asker is told nothing, and asks again");
-        assert_eq!(deliver(2), 1);
+    fn a_message_is_given_whatever_has_become_of_the_epoch_of_its_turn() {
+        let (mut router, client) = router();
+        assert_eq!(deliver(&mut router, client, Some(2), 8), (1, Some(5)), "that place was told of already");
+        assert_eq!(deliver(&mut router, client, Some(3), 8), (1, Some(8)));
+        assert_eq!(deliver(&mut router, client, None, 9), (1, Some(8)), "replies move nobody");
+    }
+
+    #[test]
+    fn a_place_in_the_queue_only_goes_up_whichever_way_word_of_it_comes() {
+        let (mut router, client) = router();
+        assert_eq!(deliver(&mut router, client, Some(3), 8), (1, Some(8)));
+        assert_eq!(deliver(&mut router, client, Some(3), 7), (1, Some(8)));
+    }
+
+    #[test]
+    fn turns_of_an_epoch_that_is_being_left_are_not_taken() {
+        let (mut router, client) = router();
+        let awaited = Awaited::Turns(Wish::Pull);
+        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) }, 1);
+        let (epoch, mut out) = (router.members.epoch(), Actions::new());
+        router.asks.hold(true);
+        router.taken(number, epoch, &Turns::Back, &mut out);
+        router.asks.hold(false);
+        router.taken(number, epoch + 1, &Turns::Back, &mut out);
+        assert!(out.drain().next().is_none() && router.asks.open() == [number]);
+        router.taken(number, epoch, &Turns::Back, &mut out);
+        assert_eq!((out.drain().count(), router.asks.is_empty()), (1, true));
     }
 }

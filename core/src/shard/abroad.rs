@@ -71,6 +71,20 @@ impl Shard {
         }
     }
 
+    /// On the gate: the channels that a newcomer is told of, as this node has, or is about to have, clients on them. While there
+    /// was nobody to tell, nothing was noted of having told it; now there is somebody who must hear when the last has gone.
+    pub(super) fn introduce_interests(&mut self) -> Vec<ChannelId> {
+        let mut channels = Vec::new();
+        for local in self.router.roster.locals_mut().filter(|local| local.is_wanted_here()) {
+            channels.push(local.id);
+            let told = &mut local.nodes().told;
+            if *told == Told::No {
+                *told = Told::Yes;
+            }
+        }
+        channels
+    }
+
     /// On the gate: another node knows, or its life has ended.
     pub(super) fn node_noted(&mut self, life: Life, channel: ChannelId, out: &mut Actions) {
         let Some(local) = self.router.roster.find(channel).and_then(|slot| self.router.roster.at(slot)) else { return };

@@ -1,9 +1,8 @@
 //! When a shard may seal an epoch: once every other shard that lives decides nothing in it any more.
 //!
-//! A shard that hears of a new epoch stops deciding at once and says so, along the same ways that its decisions went. So
-//! whoever has heard that from all others has also heard every decision of the old epoch, and what it then seals is
-//! complete: no message between nodes that live is refused because its receiver was ahead, and none overtakes another.
-//! What the dead had decided is another matter: of that, some has arrived and some has not.
+//! A shard that hears of a new epoch stops deciding at once, uses no turn of the old one any more, and says so along the same
+//! ways that its messages went. So whoever has heard that from all others has also heard of every turn of the old epoch
+//! that was used, and what it then seals is complete.
 //!
 //! This room only counts. It sends nothing.
 

@@ -109,7 +109,7 @@ impl Control {
     /// is much less work than one for each read.
     fn gathers_mail(&mut self, router: &Router) -> bool {
         let waits = self.gathers && router.outbox.len() < LETTERS_MAX;
-        self.gathered |= waits && router.has_mail();
+        self.gathered |= waits && !router.outbox.is_empty();
         waits
     }
 
@@ -264,11 +264,8 @@ impl Shard {
                 self.follow_up(now, out);
                 continue;
             }
-            // What has been gathered goes when nothing more can join it; some of it may be for this shard.
+            // What was gathered may be for this shard.
             self.router.flush(out);
-            if !self.control.as_mut().is_some_and(|control| control.gathers_mail(&self.router)) {
-                self.router.say_over(out);
-            }
             if self.router.inbox.is_empty() && !self.answer_arrivals(now, out) {
                 break;
             }

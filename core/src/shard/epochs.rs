@@ -1,11 +1,10 @@
 //! From one set of live nodes to the next.
 //!
 //! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *holds*: its homes decide
-//! nothing more, and it keeps what its clients send to homes. Once all hold, each *seals* the old epoch: from then on it
-//! takes no decision of it, and tells its gate which clients are seated, which asks they were given and what its homes
-//! decided. Gates *report* to each other what concerns the other. A gate that has heard from all lives *opens* the epoch on
-//! its shards: homes begin anew from what was reported, and what is still open is asked again. So nothing is decided twice,
-//! and nothing is lost with a home. Echo and pub-sub go on all the while.
+//! nothing more, and what its clients send waits for turns of the new epoch. Once all hold, each *seals* the old epoch: it tells
+//! its gate which clients are seated, and where in their queues. Gates *report* to each other what concerns the other. A gate that
+//! has heard from all lives *opens* the epoch on its shards: homes begin anew from what was reported, and what still waits is
+//! asked again. So no place in a queue is lost, and no message with a home. Echo and pub-sub go on all the while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,8 +86,6 @@ impl Falls {
 impl Ledger {
     fn append(&mut self, mut other: Ledger) {
         self.seats.append(&mut other.seats);
-        self.given.append(&mut other.given);
-        self.decided.append(&mut other.decided);
         self.interests.append(&mut other.interests);
     }
 
@@ -97,12 +94,7 @@ impl Ledger {
         fn some<T>(from: &mut Vec<T>) -> Vec<T> {
             from.split_off(from.len().saturating_sub(REPORT_ITEMS))
         }
-        Ledger {
-            seats: some(&mut self.seats),
-            given: some(&mut self.given),
-            decided: some(&mut self.decided),
-            interests: some(&mut self.interests),
-        }
+        Ledger { seats: some(&mut self.seats), interests: some(&mut self.interests) }
     }
 
     /// By the lives that it concerns.
@@ -113,12 +105,6 @@ impl Ledger {
                 parts.entry(home).or_default().seats.push(seat);
             }
         }
-        for ask in self.given {
-            parts.entry(ask.life).or_default().given.push(ask);
-        }
-        for (ask, to) in self.decided {
-            parts.entry(ask.life).or_default().decided.push((ask, to));
-        }
         parts
     }
 
@@ -127,12 +113,6 @@ impl Ledger {
         let mut parts: BTreeMap<ShardId, Ledger> = BTreeMap::new();
         for seat in self.seats {
             parts.entry(home_of(seat.channel, shards)).or_default().seats.push(seat);
-        }
-        for ask in self.given {
-            parts.entry(ask.shard).or_default().given.push(ask);
-        }
-        for (ask, to) in self.decided {
-            parts.entry(ask.shard).or_default().decided.push((ask, to));
         }
         parts
     }
@@ -146,8 +126,6 @@ impl Shard {
         // What was asked in the old epoch is over; whoever asked asks again.
         self.go_through_waiting(now, out);
         self.forget_dead(now, out);
-        // What is over was decided in the old epoch: behind the other word it would come too late, and be asked again.
-        self.router.say_over(out);
         let (life, epoch) = self.stay();
         self.say_to_all(|| PeerMessage::Held(life, epoch), out);
     }
@@ -192,18 +170,9 @@ impl Shard {
 
     /// Every decision of the old epoch that can come has come: what is known of it is told.
     fn seal(&mut self, out: &mut Actions) {
-        // What was given within this very input is said before the report, which remembers the newest alone.
-        self.router.say_over(out);
         let router = &mut self.router;
-        let members = &router.members;
-        router.sealed = members.epoch();
-        router.given.retain(|life| members.node_of(life).is_some());
-        router.decided.retain(|life| members.node_of(life).is_some());
-        let mut ledger = Ledger {
-            given: router.given.iter().map(|(ask, ())| ask).filter(|_| !mutant!(ForgetsGiven)).collect(),
-            decided: router.decided.iter().collect(),
-            ..Ledger::default()
-        };
+        router.sealed = router.members.epoch();
+        let mut ledger = Ledger::default();
         for local in router.roster.locals() {
             for (serial, member) in local.members.iter().filter(|(_, member)| member.seated) {
                 let client = crate::id::ClientId { life: router.life, shard: self.here, serial: *serial };
@@ -277,7 +246,7 @@ impl Shard {
                 continue;
             }
             if self.epochs.introduced.insert(*life) && !mutant!(HidesInterestFromNewcomers) {
-                part.interests = self.router.roster.locals().filter(|l| l.is_wanted_here()).map(|l| l.id).collect();
+                part.interests = self.introduce_interests();
             }
             loop {
                 let ledger = Box::new(part.part());
@@ -331,9 +300,8 @@ impl Shard {
         if epoch != self.router.members.epoch() {
             return;
         }
-        let Ledger { seats, given, decided, .. } = ledger;
         let mut by_channel: BTreeMap<ChannelId, Vec<Seat>> = BTreeMap::new();
-        for seat in seats {
+        for seat in ledger.seats {
             by_channel.entry(seat.channel).or_default().push(seat);
         }
         for (channel, seats) in by_channel {
@@ -342,32 +310,9 @@ impl Shard {
             }
         }
         (self.router.opened, self.epochs.closed) = (epoch, 0);
-        self.settle(given.into_iter().map(|ask| ask.number), out);
-        // What was decided for a client of a life that has ended is lost with that client's connection.
-        for (ask, to) in decided {
-            if self.router.members.node_of(to).is_none() {
-                self.router.origin_lost(ask.number, out);
-                self.settle([ask.number], out);
-            }
-        }
-        self.let_overtaken_go(now, out);
         self.ask_for_seats_again(now, out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
-    }
-
-    /// What a home decided last before it died may have reached one receiver and not another, so that of two messages of one
-    /// client the later was given and the earlier was not. It cannot be given in its order any more: its sender is told so.
-    fn let_overtaken_go(&mut self, now: Time, out: &mut Actions) {
-        for client in self.router.asks.overtaken() {
-            let resumed = self.router.asks.drop_of(client);
-            self.resume_all(resumed, out);
-            let conn = self.router.roster.member(client.serial).map(|member| member.conn);
-            if let Some(mut session) = conn.and_then(|conn| self.sessions.take(conn)) {
-                self.close_client(now, &mut session, CloseCode::RESTART, "a message could not be settled", out);
-                self.put_back(session);
-            }
-        }
     }
 
     /// The node may decide until then.
@@ -431,8 +376,8 @@ impl Shard {
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, message) in waiting {
             // Nobody waits for it any more, but its window does.
-            if let Some((leg, bytes)) = message.data().filter(|_| peer != self.me()) {
-                let credit = self.router.links.dealt(peer, leg, bytes);
+            if let Some(bytes) = message.data().filter(|_| peer != self.me()) {
+                let credit = self.router.links.dealt(peer, bytes);
                 self.give_credit(credit, out);
             }
         }
@@ -444,8 +389,6 @@ impl Shard {
             self.resume_all(resumed, out);
             self.give_credit(credits, out);
         }
-        self.router.given.retain(|_| false);
-        self.router.decided.retain(|_| false);
         self.router.roster = Roster::new();
         self.router.opened = 0;
         self.router.sealed = 0;

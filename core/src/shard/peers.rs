@@ -1,15 +1,15 @@
 //! What the shards of a cluster say to one another, and what each makes of it.
 
 use super::Shard;
+use super::clients::Joining;
 use crate::action::Actions;
-use crate::asks::Question;
 use crate::catalogue::{Command, Outcome, Removal};
 use crate::event::Event;
 use crate::home::{Full, Home, is_asked_for_seats};
 use crate::id::{ChannelId, ClientId, GATE, Life};
 use crate::links::Credit;
 use crate::metrics::{Counter, Gauge};
-use crate::peer::{Handed, Leg, PeerId, PeerMessage, Verdict};
+use crate::peer::{Handed, PeerId, PeerMessage, Verdict};
 use crate::router::WayBill;
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
@@ -21,8 +21,8 @@ const ANY_EPOCH: u64 = 0;
 enum Heard {
     /// It is dealt with.
     Done,
-    /// It went on to this peer, whose window for its leg is full now.
-    Full(PeerId, Leg),
+    /// It went on to this peer, whose window is full now.
+    Full(PeerId),
     /// It is kept until this shard may decide; so is the credit for it.
     Kept,
 }
@@ -30,10 +30,8 @@ enum Heard {
 /// Whose client or shard a message is for, where it is for one and says so. Clients of two nodes may have equal serial numbers.
 fn life_of_addressee(message: &PeerMessage) -> Option<Life> {
     match message {
-        PeerMessage::Seated { client, .. } | PeerMessage::Stamped { client, .. } | PeerMessage::Refused(client, _) => {
-            Some(client.life)
-        }
-        PeerMessage::Deliver { to: (life, _), .. } | PeerMessage::Given((life, _), _) => Some(*life),
+        PeerMessage::Seated { client, .. } | PeerMessage::OriginGone(client) => Some(client.life),
+        PeerMessage::Deliver { to: (life, _), .. } | PeerMessage::Turns { to: (life, _), .. } => Some(*life),
         _ => None,
     }
 }
@@ -45,10 +43,10 @@ impl Shard {
         let over = message.is_of_a_life() && self.falls.is_behind(peer) && !mutant!(HearsEarlierLives);
         let heard = if over { Heard::Done } else { self.hear(now, peer, message, out) };
         match (heard, data) {
-            (Heard::Kept, _) | (Heard::Done | Heard::Full(..), None) => {}
-            (Heard::Full(on, leg), Some((of, bytes))) => self.router.links.keep_back((on, leg), peer, of, bytes),
-            (Heard::Done, Some((leg, bytes))) => {
-                let credit = self.router.links.dealt(peer, leg, bytes);
+            (Heard::Kept, _) | (Heard::Done | Heard::Full(_), None) => {}
+            (Heard::Full(on), Some(bytes)) => self.router.links.keep_back(on, peer, bytes),
+            (Heard::Done, Some(bytes)) => {
+                let credit = self.router.links.dealt(peer, bytes);
                 self.give_credit(credit, out);
             }
         }
@@ -93,24 +91,20 @@ impl Shard {
         self.take(now, peer, message, out)
     }
 
-    /// At the gate: a message for a shard of a node that has died meanwhile. What a home decided is settled when homes move.
+    /// At the gate: a message for a shard of a node that has died meanwhile, and with it whoever was to get it.
     fn bury(&mut self, message: &PeerMessage, out: &mut Actions) {
-        if let PeerMessage::Deliver { from, to: (life, shard), epoch: None, handed, tell, .. } = message {
+        if let PeerMessage::Deliver { from, to: (life, shard), epoch, handed, .. } = message {
             for Handed { serial, .. } in handed {
                 let to = ClientId { life: *life, shard: *shard, serial: *serial };
-                self.router.miss(WayBill { slot: None, from: *from, to, tell: *tell }, out);
+                self.router.miss(WayBill { slot: None, from: *from, to, tell: epoch.is_none() }, out);
             }
         }
     }
 
     /// At the gate: a message that is for another shard or node.
     fn relay(&mut self, next: PeerId, message: PeerMessage, out: &mut Actions) -> Heard {
-        let leg = message.data().map(|(leg, _)| leg);
         self.router.forward(next, message, None, out);
-        match leg {
-            Some(leg) if self.router.links.is_full(next, leg) => Heard::Full(next, leg),
-            _ => Heard::Done,
-        }
+        if self.router.links.is_full(next) { Heard::Full(next) } else { Heard::Done }
     }
 
     /// A message that ends here.
@@ -221,26 +215,24 @@ impl Shard {
 
             PeerMessage::Publish { channel, frames, from, back } => {
                 if let Some(full) = self.router.land(channel, &frames, from, back, out) {
-                    return Heard::Full(full, Leg::Land);
+                    return Heard::Full(full);
                 }
             }
-            PeerMessage::Ask { channel, frames, from, wishes, number, .. } => {
-                if let Some(full) = self.router.ask(&Question { channel, from, wishes }, number, &frames, out) {
-                    return Heard::Full(full, Leg::Land);
-                }
+            PeerMessage::Ask { channel, from, wish, count, number, epoch } => {
+                self.router.ask((channel, wish), from, count, (number, epoch), out);
             }
-            PeerMessage::Deliver { channel, frames, from, to, epoch, handed, tell } => {
-                self.router.deliver((channel, from, tell), epoch, (to, &handed), &frames, out);
+            PeerMessage::Turns { number, epoch, turns, .. } => {
+                self.router.taken(number, epoch, &turns, out);
+                let resumed = self.router.asks.resumed();
+                self.resume_all(resumed, out);
             }
-            PeerMessage::Given(_, numbers) => self.settle(numbers, out),
-            PeerMessage::Stamped { client, epoch, stamp } => {
-                if epoch >= self.router.sealed {
-                    self.router.roster.stamp(client.serial, stamp);
-                }
+            PeerMessage::Deliver { channel, frames, from, to, epoch, handed } => {
+                self.seat_the_chosen(now, epoch, &handed, out);
+                self.router.deliver((channel, from), epoch, (to, &handed), &frames, out);
             }
-            PeerMessage::Refused(client, why) => self.router.refused(client, why, out),
-            PeerMessage::Credit(leg, bytes) => {
-                let (resumed, credits) = self.router.links.credited(peer, leg, bytes);
+            PeerMessage::OriginGone(client) => self.router.origin_gone(client, out),
+            PeerMessage::Credit(bytes) => {
+                let (resumed, credits) = self.router.links.credited(peer, bytes);
                 self.resume_all(resumed, out);
                 self.give_credit(credits, out);
             }
@@ -248,10 +240,16 @@ impl Shard {
         Heard::Done
     }
 
-    /// The fate of messages of this shard is known.
-    pub(super) fn settle(&mut self, numbers: impl IntoIterator<Item = u64>, out: &mut Actions) {
-        let resumed = self.router.asks.settle(numbers);
-        self.resume_all(resumed, out);
+    /// Whoever's turn it is has a seat: the message may come sooner than the home's word of that, as it comes another way.
+    fn seat_the_chosen(&mut self, now: Time, epoch: Option<u64>, handed: &[Handed], out: &mut Actions) {
+        if self.joining.is_empty() || epoch.is_none_or(|epoch| epoch < self.router.sealed) || mutant!(TurnsSeatNobody) {
+            return;
+        }
+        for Handed { serial, stamp, .. } in handed {
+            if let Some(client) = self.joining.get(serial).filter(|joining| joining.has_asked()).map(Joining::client) {
+                self.seated(now, client, Verdict::Seated, Some(*stamp), true, out);
+            }
+        }
     }
 
     /// Sends a message that says itself where it goes.
@@ -261,8 +259,8 @@ impl Shard {
     }
 
     pub(super) fn give_credit(&mut self, credits: impl IntoIterator<Item = Credit>, out: &mut Actions) {
-        for (peer, leg, bytes) in credits {
-            self.router.forward(peer, PeerMessage::Credit(leg, bytes), None, out);
+        for (peer, bytes) in credits {
+            self.router.forward(peer, PeerMessage::Credit(bytes), None, out);
         }
     }
 

@@ -45,7 +45,7 @@ impl CloseCode {
     pub const TOO_BIG: CloseCode = CloseCode(1009);
     /// A fault of ours.
     pub const INTERNAL: CloseCode = CloseCode(1011);
-    /// This node left or lost its cluster, or could not settle a message: connect again.
+    /// This node left or lost its cluster: connect again.
     pub const RESTART: CloseCode = CloseCode(1012);
     /// The client reads too slowly.
     pub const TOO_SLOW: CloseCode = CloseCode(1013);

@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{ChannelId, Life, ShardId};
-use crate::peer::{AskId, Handed, Ledger, Leg, PeerMessage, Seat, Tally, Ticket, Undelivered, Verdict, Wishes};
+use crate::peer::{Handed, Ledger, PeerMessage, Seat, Taken, Tally, Ticket, Turns, Verdict, Wish};
 use crate::time::Time;
 use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
+use crate::wire::frame;
 
 /// Entries of one list in a message, at most: channels of a survey, seats or asks of a ledger's part. Whoever has more sends
 /// several messages.
@@ -29,13 +30,12 @@ const SURVEY: u8 = 7;
 const SURVEYED: u8 = 8;
 const PUBLISH: u8 = 9;
 const ASK: u8 = 10;
-const DELIVER: u8 = 11;
-const GIVEN: u8 = 12;
-const STAMPED: u8 = 13;
-const REFUSED: u8 = 14;
-const REPORTED: u8 = 15;
-const CREDIT: u8 = 16;
-const HELD: u8 = 17;
+const TURNS: u8 = 11;
+const DELIVER: u8 = 12;
+const ORIGIN_GONE: u8 = 13;
+const REPORTED: u8 = 14;
+const CREDIT: u8 = 15;
+const HELD: u8 = 16;
 
 /// The kind of a message that crosses nodes, and the version of the links since which there is that kind.
 fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
@@ -51,11 +51,10 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         PeerMessage::Publish { .. } => (PUBLISH, 1),
         PeerMessage::Ask { .. } => (ASK, 1),
         PeerMessage::Deliver { .. } => (DELIVER, 1),
-        PeerMessage::Given(..) => (GIVEN, 1),
-        PeerMessage::Stamped { .. } => (STAMPED, 1),
-        PeerMessage::Refused(..) => (REFUSED, 1),
+        PeerMessage::Turns { .. } => (TURNS, 1),
+        PeerMessage::OriginGone(_) => (ORIGIN_GONE, 1),
         PeerMessage::Reported { .. } => (REPORTED, 1),
-        PeerMessage::Credit(..) => (CREDIT, 1),
+        PeerMessage::Credit(_) => (CREDIT, 1),
         PeerMessage::Held(..) => (HELD, 1),
         PeerMessage::Propose(..)
         | PeerMessage::Apply(..)
@@ -81,9 +80,40 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
     })
 }
 
-/// Appends a message but for its payload, which is returned and follows as it is (empty where there is none). `None`, and
-/// nothing appended: the message never crosses nodes, is unknown to `version`, or has a list longer than [`LIST_MAX`].
-pub fn encode(message: &PeerMessage, now: Time, version: u8, out: &mut BytesMut) -> Option<Bytes> {
+/// What stands last in a message, and is not copied to be written.
+#[derive(Debug)]
+pub enum Payload<'a> {
+    /// In one piece; empty where a message has none.
+    Whole(Bytes),
+    /// Frames of a run.
+    Parts(&'a Bytes, &'a [Handed]),
+}
+
+impl Payload<'_> {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Payload::Whole(bytes) => bytes.len(),
+            Payload::Parts(..) => self.pieces().map(<[u8]>::len).sum(),
+        }
+    }
+
+    /// Its pieces, one after another.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (whole, parts): (&[u8], _) = match self {
+            Payload::Whole(bytes) => (bytes, None),
+            Payload::Parts(run, handed) => (&[], Some((run, handed))),
+        };
+        let parts = parts
+            .into_iter()
+            .flat_map(|(run, handed)| handed.iter().map(|part| run.get(part.start..part.end).unwrap_or_default()));
+        std::iter::once(whole).chain(parts)
+    }
+}
+
+/// Appends a message but for its payload, which is returned and follows. `None`, and nothing appended: the message never
+/// crosses nodes, is unknown to `version`, or has a list longer than [`LIST_MAX`].
+pub fn encode<'a>(message: &'a PeerMessage, now: Time, version: u8, out: &mut BytesMut) -> Option<Payload<'a>> {
     let (kind, since) = kind(message)?;
     if since > version || !lists_fit(message) {
         return None;
@@ -96,19 +126,19 @@ fn lists_fit(message: &PeerMessage) -> bool {
     match message {
         PeerMessage::Survey(_, channels) => channels.len() <= LIST_MAX,
         PeerMessage::Surveyed(_, tallies) => tallies.len() <= LIST_MAX,
-        PeerMessage::Given(_, numbers) => numbers.len() <= LIST_MAX,
-        PeerMessage::Ask { wishes: Wishes::Replies(origins), .. } => origins.len() <= LIST_MAX,
+        PeerMessage::Ask { count, .. } => (1..=LIST_MAX).contains(count),
+        PeerMessage::Turns { turns: Turns::Taken(taken), .. } => taken.turns().len() <= LIST_MAX,
         PeerMessage::Deliver { handed, .. } => (1..=LIST_MAX).contains(&handed.len()),
         PeerMessage::Reported { ledger, .. } => {
-            let Ledger { seats, given, decided, interests } = &**ledger;
-            [seats.len(), given.len(), decided.len(), interests.len()].iter().all(|length| *length <= LIST_MAX)
+            let Ledger { seats, interests } = &**ledger;
+            seats.len().max(interests.len()) <= LIST_MAX
         }
         _ => true,
     }
 }
 
 /// Appends the parts; the payload is returned.
-fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
+fn put_body<'a>(message: &'a PeerMessage, now: Time, out: &mut BytesMut) -> Payload<'a> {
     match message {
         PeerMessage::Seat { client, channel, pull, epoch } => {
             put_client(out, *client);
@@ -133,72 +163,64 @@ fn put_body(message: &PeerMessage, now: Time, out: &mut BytesMut) -> Bytes {
         }
         PeerMessage::Survey(ticket, channels) => put_survey(out, *ticket, channels),
         PeerMessage::Surveyed(ticket, tallies) => put_surveyed(out, now, *ticket, tallies),
-        PeerMessage::Given(asker, numbers) => {
-            put_place(out, *asker);
-            put_number(out, numbers.len() as u64);
-            numbers.iter().for_each(|number| put_number(out, *number));
-        }
-        PeerMessage::Stamped { client, epoch, stamp } => {
-            put_client(out, *client);
+        PeerMessage::Ask { channel, from, wish, count, number, epoch } => {
+            put_channel(out, *channel);
+            put_client(out, *from);
+            out.put_u8(wish_code(*wish));
+            put_number(out, *count as u64);
+            put_number(out, *number);
             put_number(out, *epoch);
-            put_number(out, *stamp);
         }
-        PeerMessage::Refused(client, why) => {
-            put_client(out, *client);
-            out.put_u8(undelivered_code(*why));
+        PeerMessage::Turns { to, number, epoch, turns } => {
+            put_place(out, *to);
+            put_number(out, *number);
+            put_number(out, *epoch);
+            put_turns(out, turns);
         }
+        PeerMessage::OriginGone(client) => put_client(out, *client),
         PeerMessage::Reported { epoch, ledger, more } => {
             put_number(out, *epoch);
             put_ledger(out, ledger);
             out.put_u8(u8::from(*more));
         }
-        PeerMessage::Credit(leg, bytes) => {
-            out.put_u8(leg_code(*leg));
-            put_number(out, *bytes as u64);
-        }
+        PeerMessage::Credit(bytes) => put_number(out, *bytes as u64),
         PeerMessage::Held(life, epoch) => {
             put_life(out, *life);
             put_number(out, *epoch);
         }
         _ => return put_data(message, out),
     }
-    Bytes::new()
+    Payload::Whole(Bytes::new())
 }
 
 /// The messages with clients' data.
-fn put_data(message: &PeerMessage, out: &mut BytesMut) -> Bytes {
+fn put_data<'a>(message: &'a PeerMessage, out: &mut BytesMut) -> Payload<'a> {
     match message {
         PeerMessage::Publish { channel, frames, from, back } => {
             put_channel(out, *channel);
             put_client(out, *from);
             out.put_u8(u8::from(*back));
-            frames.clone()
+            Payload::Whole(frames.clone())
         }
-        PeerMessage::Ask { channel, frames, from, wishes, number, epoch } => {
-            put_channel(out, *channel);
-            put_client(out, *from);
-            put_wishes(out, wishes);
-            put_number(out, *number);
-            put_number(out, *epoch);
-            frames.clone()
-        }
-        PeerMessage::Deliver { channel, frames, from, to, epoch, handed, tell } => {
+        PeerMessage::Deliver { channel, frames, from, to, epoch, handed } => {
             put_channel(out, *channel);
             put_client(out, *from);
             put_place(out, *to);
-            out.put_u8(u8::from(*tell));
             put_optional(out, *epoch);
             put_number(out, handed.len() as u64);
-            for Handed { serial, number, stamp } in handed {
+            let mut before = 0;
+            for Handed { serial, stamp, .. } in handed {
                 put_number(out, *serial);
                 if epoch.is_some() {
-                    put_number(out, *number);
-                    put_optional(out, *stamp);
+                    put_step(out, &mut before, *stamp);
                 }
             }
-            frames.clone()
+            match handed.as_slice() {
+                [one] => Payload::Whole(one.frame(frames)),
+                handed => Payload::Parts(frames, handed),
+            }
         }
-        _ => Bytes::new(),
+        _ => Payload::Whole(Bytes::new()),
     }
 }
 
@@ -235,38 +257,27 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
             let (channel, from, back) = (reader.channel()?, reader.client()?, reader.flag()?);
             PeerMessage::Publish { channel, from, back, frames: reader.rest() }
         }
-        ASK => {
-            let (channel, from) = (reader.channel()?, reader.client()?);
-            let (wishes, number, epoch) = (read_wishes(reader)?, reader.number()?, reader.number()?);
-            PeerMessage::Ask { channel, from, wishes, number, epoch, frames: reader.rest() }
-        }
-        DELIVER => {
-            let (channel, from, to, tell) = (reader.channel()?, reader.client()?, read_place(reader)?, reader.flag()?);
-            let epoch = reader.optional()?;
-            let handed = list(reader, 1, |reader| {
-                let serial = reader.number()?;
-                Some(match epoch {
-                    Some(_) => Handed { serial, number: reader.number()?, stamp: reader.optional()? },
-                    None => Handed { serial, number: 0, stamp: None },
-                })
-            })?;
-            let frames = reader.rest();
-            if handed.is_empty() {
-                return None;
-            }
-            PeerMessage::Deliver { channel, from, to, epoch, handed, tell, frames }
-        }
-        GIVEN => {
-            let asker = read_place(reader)?;
-            PeerMessage::Given(asker, list(reader, 1, Reader::number)?)
-        }
-        STAMPED => PeerMessage::Stamped { client: reader.client()?, epoch: reader.number()?, stamp: reader.number()? },
-        REFUSED => PeerMessage::Refused(reader.client()?, read_undelivered(reader)?),
+        ASK => PeerMessage::Ask {
+            channel: reader.channel()?,
+            from: reader.client()?,
+            wish: read_wish(reader)?,
+            count: reader.size().filter(|count| (1..=LIST_MAX).contains(count))?,
+            number: reader.number()?,
+            epoch: reader.number()?,
+        },
+        TURNS => PeerMessage::Turns {
+            to: read_place(reader)?,
+            number: reader.number()?,
+            epoch: reader.number()?,
+            turns: read_turns(reader)?,
+        },
+        DELIVER => read_deliver(reader)?,
+        ORIGIN_GONE => PeerMessage::OriginGone(reader.client()?),
         REPORTED => {
             let (epoch, ledger) = (reader.number()?, read_ledger(reader)?);
             PeerMessage::Reported { epoch, ledger: Box::new(ledger), more: reader.flag()? }
         }
-        CREDIT => PeerMessage::Credit(read_leg(reader)?, reader.size()?),
+        CREDIT => PeerMessage::Credit(reader.size()?),
         HELD => PeerMessage::Held(reader.life()?, reader.number()?),
         _ => return None,
     })
@@ -274,8 +285,8 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
 
 /// The least bytes that a client's name takes: life, shard, serial.
 const CLIENT_BYTES_MIN: usize = 8 + 1 + 1;
-/// The least bytes that an ask's name takes.
-const ASK_BYTES_MIN: usize = CLIENT_BYTES_MIN;
+/// The least bytes that a shard's name takes: life, shard.
+const PLACE_BYTES_MIN: usize = 8 + 1;
 
 /// A list of things that take at least `bytes_min` each.
 fn list<T>(reader: &mut Reader, bytes_min: usize, mut one: impl FnMut(&mut Reader) -> Option<T>) -> Option<Vec<T>> {
@@ -307,14 +318,71 @@ fn read_place(reader: &mut Reader) -> Option<(Life, ShardId)> {
     Some((reader.life()?, reader.shard()?))
 }
 
-fn put_ask(out: &mut BytesMut, ask: AskId) {
-    put_place(out, (ask.life, ask.shard));
-    put_number(out, ask.number);
+/// A number that is most often a little more than the one before it.
+fn put_step(out: &mut BytesMut, before: &mut u64, number: u64) {
+    put_number(out, number.wrapping_sub(*before));
+    *before = number;
 }
 
-fn read_ask(reader: &mut Reader) -> Option<AskId> {
-    let (life, shard) = read_place(reader)?;
-    Some(AskId { life, shard, number: reader.number()? })
+fn read_step(reader: &mut Reader, before: &mut u64) -> Option<u64> {
+    *before = before.wrapping_add(reader.number()?);
+    Some(*before)
+}
+
+fn put_turns(out: &mut BytesMut, turns: &Turns) {
+    match turns {
+        Turns::Taken(taken) => {
+            out.put_u8(0);
+            put_number(out, taken.shards().len() as u64);
+            taken.shards().iter().for_each(|place| put_place(out, *place));
+            put_optional(out, taken.passed);
+            put_number(out, taken.turns().len() as u64);
+            let mut before = 0;
+            for (at, serial, stamp) in taken.turns() {
+                put_number(out, *at as u64);
+                put_number(out, *serial);
+                put_step(out, &mut before, *stamp);
+            }
+        }
+        Turns::Back => out.put_u8(1),
+        Turns::Nobody => out.put_u8(2),
+        Turns::Gone => out.put_u8(3),
+    }
+}
+
+fn read_turns(reader: &mut Reader) -> Option<Turns> {
+    Some(match reader.byte()? {
+        0 => {
+            let shards = list(reader, PLACE_BYTES_MIN, read_place)?;
+            let (passed, mut before) = (reader.optional()?, 0);
+            let turn = |reader: &mut Reader| Some((reader.size()?, reader.number()?, read_step(reader, &mut before)?));
+            Turns::Taken(Taken::read(shards, list(reader, 3, turn)?, passed)?)
+        }
+        1 => Turns::Back,
+        2 => Turns::Nobody,
+        3 => Turns::Gone,
+        _ => return None,
+    })
+}
+
+fn read_deliver(reader: &mut Reader) -> Option<PeerMessage> {
+    let (channel, from, to, epoch) = (reader.channel()?, reader.client()?, read_place(reader)?, reader.optional()?);
+    let mut before = 0;
+    let mut handed = list(reader, 1, |reader| {
+        let serial = reader.number()?;
+        let stamp = if epoch.is_some() { read_step(reader, &mut before)? } else { 0 };
+        Some(Handed { serial, stamp, start: 0, end: 0 })
+    })?;
+    let frames = reader.rest();
+    let mut ranges = frame::ranges(&frames);
+    for part in &mut handed {
+        let range = ranges.next()?;
+        (part.start, part.end) = (range.start, range.end);
+    }
+    // A frame for each, and nothing behind the last.
+    let is_whole = handed.last().is_some_and(|last| last.end == frames.len());
+    drop(ranges);
+    is_whole.then_some(PeerMessage::Deliver { channel, from, to, epoch, handed, frames })
 }
 
 fn put_survey(out: &mut BytesMut, ticket: Ticket, channels: &[ChannelId]) {
@@ -352,43 +420,28 @@ fn read_surveyed(reader: &mut Reader, now: Time) -> Option<PeerMessage> {
     Some(PeerMessage::Surveyed(ticket, list(reader, 2, tally)?))
 }
 
-fn put_wishes(out: &mut BytesMut, wishes: &Wishes) {
-    match wishes {
-        Wishes::Pull => out.put_u8(0),
-        Wishes::Request => out.put_u8(1),
-        Wishes::Replies(origins) => {
-            out.put_u8(2);
-            put_number(out, origins.len() as u64);
-            origins.iter().for_each(|origin| put_client(out, *origin));
-        }
+fn wish_code(wish: Wish) -> u8 {
+    match wish {
+        Wish::Pull => 0,
+        Wish::Request => 1,
     }
 }
 
-fn read_wishes(reader: &mut Reader) -> Option<Wishes> {
+fn read_wish(reader: &mut Reader) -> Option<Wish> {
     Some(match reader.byte()? {
-        0 => Wishes::Pull,
-        1 => Wishes::Request,
-        2 => Wishes::Replies(list(reader, CLIENT_BYTES_MIN, Reader::client)?),
+        0 => Wish::Pull,
+        1 => Wish::Request,
         _ => return None,
     })
 }
 
 fn put_ledger(out: &mut BytesMut, ledger: &Ledger) {
-    let Ledger { seats, given, decided, interests } = ledger;
+    let Ledger { seats, interests } = ledger;
     put_number(out, seats.len() as u64);
     for Seat { client, channel, stamp } in seats {
         put_client(out, *client);
         put_channel(out, *channel);
         put_optional(out, *stamp);
-    }
-    put_number(out, given.len() as u64);
-    for ask in given {
-        put_ask(out, *ask);
-    }
-    put_number(out, decided.len() as u64);
-    for (ask, life) in decided {
-        put_ask(out, *ask);
-        put_life(out, *life);
     }
     put_channels(out, interests);
 }
@@ -398,9 +451,7 @@ fn read_ledger(reader: &mut Reader) -> Option<Ledger> {
         Some(Seat { client: reader.client()?, channel: reader.channel()?, stamp: reader.optional()? })
     }
     let seats = list(reader, CLIENT_BYTES_MIN + 2, seat)?;
-    let given = list(reader, ASK_BYTES_MIN, read_ask)?;
-    let decided = list(reader, ASK_BYTES_MIN + 8, |reader| Some((read_ask(reader)?, reader.life()?)))?;
-    Some(Ledger { seats, given, decided, interests: read_channels(reader)? })
+    Some(Ledger { seats, interests: read_channels(reader)? })
 }
 
 fn verdict_code(verdict: Verdict) -> u8 {
@@ -422,36 +473,6 @@ fn read_verdict(reader: &mut Reader) -> Option<Verdict> {
         3 => Verdict::AddressFull,
         4 => Verdict::Absent,
         5 => Verdict::Undecided,
-        _ => return None,
-    })
-}
-
-fn undelivered_code(why: Undelivered) -> u8 {
-    match why {
-        Undelivered::NoRecipient => 0,
-        Undelivered::OriginGone => 1,
-    }
-}
-
-fn read_undelivered(reader: &mut Reader) -> Option<Undelivered> {
-    Some(match reader.byte()? {
-        0 => Undelivered::NoRecipient,
-        1 => Undelivered::OriginGone,
-        _ => return None,
-    })
-}
-
-fn leg_code(leg: Leg) -> u8 {
-    match leg {
-        Leg::Ask => 0,
-        Leg::Land => 1,
-    }
-}
-
-fn read_leg(reader: &mut Reader) -> Option<Leg> {
-    Some(match reader.byte()? {
-        0 => Leg::Ask,
-        1 => Leg::Land,
         _ => return None,
     })
 }
@@ -481,14 +502,6 @@ mod tests {
         (any::<u128>(), 1usize..=16).prop_map(|(bits, group)| ChannelId::from_bits(bits, group))
     }
 
-    fn ask() -> impl Strategy<Value = AskId> {
-        (any::<u64>(), any::<u16>(), number()).prop_map(|(life, shard, number)| AskId {
-            life: Life(life),
-            shard: ShardId(shard),
-            number,
-        })
-    }
-
     fn past() -> impl Strategy<Value = Time> {
         (0..=NOW.as_nanos()).prop_map(Time::from_nanos)
     }
@@ -501,9 +514,7 @@ mod tests {
         use prop::collection::vec;
         let seat = (client(), channel(), prop::option::of(number()));
         let seat = seat.prop_map(|(client, channel, stamp)| Seat { client, channel, stamp });
-        let decided = (ask(), any::<u64>()).prop_map(|(ask, life)| (ask, Life(life)));
-        (vec(seat, 0..4), vec(ask(), 0..4), vec(decided, 0..4), vec(channel(), 0..4))
-            .prop_map(|(seats, given, decided, interests)| Ledger { seats, given, decided, interests })
+        (vec(seat, 0..4), vec(channel(), 0..4)).prop_map(|(seats, interests)| Ledger { seats, interests })
     }
 
     fn verdict() -> impl Strategy<Value = Verdict> {
@@ -511,24 +522,33 @@ mod tests {
         prop::sample::select(vec![Seated, NodeFull, ChannelFull, AddressFull, Absent, Undecided])
     }
 
-    fn wishes() -> impl Strategy<Value = Wishes> {
-        let replies = prop::collection::vec(client(), 0..4).prop_map(Wishes::Replies);
-        prop_oneof![Just(Wishes::Pull), Just(Wishes::Request), replies]
+    fn wish() -> impl Strategy<Value = Wish> {
+        prop::sample::select(vec![Wish::Pull, Wish::Request])
     }
 
-    fn handed() -> impl Strategy<Value = Handed> {
-        let parts = (number(), number(), prop::option::of(number()));
-        parts.prop_map(|(serial, number, stamp)| Handed { serial, number, stamp })
+    fn turns() -> impl Strategy<Value = Turns> {
+        use prop::collection::vec;
+        let shards = vec(client().prop_map(|client| (client.life, client.shard)), 1..4);
+        let turns = vec((any::<prop::sample::Index>(), number(), number()), 0..5);
+        let taken = (shards, turns, prop::option::of(number())).prop_map(|(shards, turns, passed)| {
+            let turns = turns.into_iter().map(|(at, serial, stamp)| (at.index(shards.len()), serial, stamp));
+            Turns::Taken(Taken::read(shards.clone(), turns.collect(), passed).unwrap())
+        });
+        prop_oneof![taken, prop::sample::select(vec![Turns::Back, Turns::Nobody, Turns::Gone])]
     }
 
     fn deliver() -> impl Strategy<Value = PeerMessage> {
-        let handed = prop::collection::vec(handed(), 1..4);
-        let parts = (channel(), payload(), client(), client(), prop::option::of(number()), any::<bool>(), handed);
-        parts.prop_map(|(channel, frames, from, to, epoch, tell, mut handed)| {
-            if epoch.is_none() {
-                handed.iter_mut().for_each(|handed| *handed = Handed { number: 0, stamp: None, ..*handed });
+        let handed = prop::collection::vec((number(), number(), payload()), 1..4);
+        let parts = (channel(), client(), client(), prop::option::of(number()), handed);
+        parts.prop_map(|(channel, from, to, epoch, parts)| {
+            let (mut frames, mut handed) = (BytesMut::new(), Vec::new());
+            for (serial, stamp, payload) in parts {
+                let start = frames.len();
+                frame::encode(&mut frames, frame::OpCode::Text, &payload);
+                let stamp = if epoch.is_some() { stamp } else { 0 };
+                handed.push(Handed { serial, stamp, start, end: frames.len() });
             }
-            PeerMessage::Deliver { channel, frames, from, to: (to.life, to.shard), epoch, handed, tell }
+            PeerMessage::Deliver { channel, frames: frames.freeze(), from, to: (to.life, to.shard), epoch, handed }
         })
     }
 
@@ -558,23 +578,17 @@ mod tests {
         prop_oneof![
             (channel(), payload(), client(), any::<bool>())
                 .prop_map(|(channel, frames, from, back)| PeerMessage::Publish { channel, frames, from, back }),
-            (channel(), payload(), client(), wishes(), number(), number()).prop_map(
-                |(channel, frames, from, wishes, number, epoch)| {
-                    PeerMessage::Ask { channel, frames, from, wishes, number, epoch }
+            (channel(), client(), wish(), 1..=LIST_MAX, number(), number()).prop_map(
+                |(channel, from, wish, count, number, epoch)| {
+                    PeerMessage::Ask { channel, from, wish, count, number, epoch }
                 }
             ),
-            deliver(),
-            (client(), prop::collection::vec(number(), 0..5))
-                .prop_map(|(asker, numbers)| PeerMessage::Given((asker.life, asker.shard), numbers)),
-            (client(), number(), number()).prop_map(|(client, epoch, stamp)| PeerMessage::Stamped {
-                client,
-                epoch,
-                stamp
+            (client(), number(), number(), turns()).prop_map(|(to, number, epoch, turns)| {
+                PeerMessage::Turns { to: (to.life, to.shard), number, epoch, turns }
             }),
-            (client(), prop::sample::select(vec![Undelivered::NoRecipient, Undelivered::OriginGone]))
-                .prop_map(|(client, why)| PeerMessage::Refused(client, why)),
-            (prop::sample::select(vec![Leg::Ask, Leg::Land]), any::<u32>())
-                .prop_map(|(leg, bytes)| PeerMessage::Credit(leg, bytes as usize)),
+            deliver(),
+            client().prop_map(PeerMessage::OriginGone),
+            any::<u32>().prop_map(|bytes| PeerMessage::Credit(bytes as usize)),
             (1..=u64::MAX, number()).prop_map(|(life, epoch)| PeerMessage::Held(Life(life), epoch)),
         ]
     }
@@ -582,7 +596,8 @@ mod tests {
     fn bytes(message: &PeerMessage) -> Option<Bytes> {
         let mut out = BytesMut::new();
         let payload = encode(message, NOW, 1, &mut out)?;
-        out.put_slice(&payload);
+        assert_eq!(payload.bytes(), payload.pieces().map(<[u8]>::len).sum::<usize>());
+        payload.pieces().for_each(|piece| out.put_slice(piece));
         Some(out.freeze())
     }
 
@@ -611,7 +626,7 @@ mod tests {
             if let Some(message) = decode(Bytes::from(read.clone()), Time::MAX, 1) {
                 let mut out = BytesMut::new();
                 let payload = encode(&message, Time::MAX, 1, &mut out).unwrap();
-                out.put_slice(&payload);
+                payload.pieces().for_each(|piece| out.put_slice(piece));
                 prop_assert_eq!(&out[..], &read[..]);
             }
         }
@@ -624,12 +639,36 @@ mod tests {
         let channel = ChannelId::from_bits(9, 4);
         let message = PeerMessage::Publish { channel, frames: frames.clone(), from: client, back: true };
         let mut out = BytesMut::new();
-        let payload = encode(&message, NOW, 1, &mut out).unwrap();
+        let Some(Payload::Whole(payload)) = encode(&message, NOW, 1, &mut out) else { panic!() };
         assert!(std::ptr::eq(payload.as_ptr(), frames.as_ptr()));
         assert!(out.len() < 20, "{} bytes beside the payload", out.len());
         let arrived = bytes(&message).unwrap();
         let Some(PeerMessage::Publish { frames, .. }) = decode(arrived.clone(), NOW, 1) else { panic!() };
         assert!(arrived.as_ptr_range().contains(&frames.as_ptr()));
+    }
+
+    #[test]
+    fn of_a_run_only_what_goes_there_is_written() {
+        let client = ClientId { life: Life(1), shard: ShardId(2), serial: 3 };
+        let (mut frames, mut ends) = (BytesMut::new(), vec![0]);
+        for payload in [b"a", b"b", b"c"] {
+            frame::encode(&mut frames, frame::OpCode::Text, payload);
+            ends.push(frames.len());
+        }
+        let part = |at: usize| Handed { serial: at as u64, stamp: 7, start: ends[at], end: ends[at + 1] };
+        let message = PeerMessage::Deliver {
+            channel: ChannelId::from_bits(9, 4),
+            frames: frames.freeze(),
+            from: client,
+            to: (Life(1), ShardId(0)),
+            epoch: Some(1),
+            handed: vec![part(0), part(2)],
+        };
+        let Some(PeerMessage::Deliver { frames, handed, .. }) = decode(bytes(&message).unwrap(), NOW, 1) else {
+            panic!()
+        };
+        let got: Vec<_> = handed.iter().map(|part| (part.serial, part.frame(&frames)[2])).collect();
+        assert_eq!((got, frames.len()), (vec![(0, b'a'), (2, b'c')], 6));
     }
 
     #[test]

@@ -226,6 +226,8 @@ impl World {
                 self.state.agenda.at(now, Event::Resume { slot, run });
             }
         }
+        // What hangs in a stalled link comes first, and what follows it waits: until then it does not carry.
+        self.pass(self.state.network.newest_arrival().saturating_sub(now));
         let timeout = self.state.plan.config.drain_timeout.as_nanos() as u64 + 4 * SECOND;
         let stopped = |world: &World| {
             world.state.nodes.iter().all(|node| node.life != Life::Up || !node.draining || world.has_room(node))

@@ -118,9 +118,7 @@ impl Model {
             (Pattern::FanInOut, Verb::Request) => {
                 self.at_most_once(message)?;
                 if !message.got.is_empty() {
-                    // Asked again as word of its being given was lost with the receiver's node, when nobody was left.
-                    let lost = message.got.iter().all(|(number, _)| self.lost_its_node(*number));
-                    return Ok(lost.then_some((1, false)));
+                    return Ok(None);
                 }
                 if lasts
                     && !self.somebody_left(message, time)
@@ -138,13 +136,8 @@ impl Model {
                     (true, Some(origin)) if lasts && origin.lasts() && was_there(origin) => {
                         Err("the reply is lost".to_owned())
                     }
-                    (true, _) => {
-                        // Where no home decides, nobody knows what became of a reply whose receiver's node died.
-                        let known = channel.pattern.has_queue() || to.is_none_or(|to| !self.lost_its_node(to));
-                        Ok(Some((2, known)))
-                    }
-                    // Asked again when homes moved, as word of its being given was lost; and the origin has left since.
-                    (false, Some(origin)) if !origin.lasts() && channel.pattern.has_queue() => Ok(Some((2, false))),
+                    // Nobody knows what became of a reply whose receiver's node died.
+                    (true, _) => Ok(Some((2, to.is_none_or(|to| !self.lost_its_node(to))))),
                     (false, _) => Ok(None),
                 }
             }
@@ -160,13 +153,9 @@ impl Model {
         died || over || self.runs_over.contains(&(client.slot, client.run))
     }
 
-    /// Nobody gets what another got, unless that other's node was lost with it.
+    /// Nobody gets what another got, whatever has become of that other.
     fn at_most_once(&self, message: &Message) -> Result<(), String> {
-        if message.got.len() <= 1 {
-            return Ok(());
-        }
-        let kept = message.got.iter().filter(|(number, _)| !self.lost_its_node(*number)).count();
-        if kept > 1 { Err("given to several".to_owned()) } else { Ok(()) }
+        if message.got.len() > 1 { Err("given to several".to_owned()) } else { Ok(()) }
     }
 
     /// Another client that was queued before the message was taken in, and until it was given at least.

@@ -162,7 +162,7 @@ impl Plan {
             header_bytes_max: 2_000,
             read_buffer_bytes: pick(random, &[500, 4_096, 65_536]),
             peer_window_bytes: pick(random, &[1_000, 4_000, 30_000, 1 << 20]),
-            ask_span_max: pick(random, &[8, 100, 16_384]),
+            asks_max: pick(random, &[8, 100, 16_384]),
             list_chunk: 4,
             ping_interval: None,
             handshake_timeout: ms(10_000),

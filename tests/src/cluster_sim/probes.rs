@@ -8,6 +8,9 @@ use super::model::{Want, Why};
 use super::world::World;
 use crate::sim::{MILLI, SECOND};
 
+/// How often a program that has much under way tries to send more.
+const ROOM_TRIES: usize = 200;
+
 /// All of it.
 pub fn all(world: &mut World) {
     let old: Vec<usize> = (0..world.state.model.channels.len()).collect();
@@ -141,7 +144,7 @@ fn turns(world: &mut World, at: usize, sender: usize) {
     for _ in 0..ROUNDS * queued.len() {
         let mark = match pattern {
             Pattern::FanInOut => Some(world.state.send_request(sender)),
-            _ => world.state.send_message(sender),
+            _ => send_when_there_is_room(world, sender),
         };
         marks.extend(mark);
         let pause = world.state.random.below(3 * MILLI);
@@ -165,6 +168,18 @@ fn turns(world: &mut World, at: usize, sender: usize) {
     if lasting && !(exact && round) && !world.is_broken() {
         world.state.model.break_off(format!("channel {at}: the turns of {queued:?} were {order:?}"));
     }
+}
+
+/// Sends a message, once what has piled up on its way is fewer bytes than a program leaves there.
+fn send_when_there_is_room(world: &mut World, sender: usize) -> Option<usize> {
+    for _ in 0..ROOM_TRIES {
+        let mark = world.state.send_message(sender);
+        if mark.is_some() || world.is_broken() {
+            return mark;
+        }
+        world.pass(10 * MILLI);
+    }
+    None
 }
 
 /// Deletes channels if there are as many as may be, or more: nodes check that by themselves. Whether there is room.

@@ -3,6 +3,7 @@
 
 use wrs_core::pattern::Pattern;
 
+use super::plan::{Aim, Forming};
 use super::probes;
 use super::world::World;
 use crate::sim::{MILLI, SECOND};
@@ -13,6 +14,34 @@ const CHANNELS: usize = 3;
 const ALIKE: u64 = 8;
 /// Clients that may come and go to that end.
 const ALIGNED_MAX: u64 = 150;
+
+/// A node that was alone has clients on a channel when a newcomer comes, and the last of them leaves. Whoever is on that channel
+/// at the newcomer then is alone, and is told so. False: this seed's cluster does not begin with one node, to which another comes
+/// by hand.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn the_last_leaves_after_a_newcomer(seed: u64) -> Result<bool, String> {
+    let mut world = World::new(seed, Aim::default());
+    let plan = &world.state.plan;
+    if plan.forming != Forming::ByHand || plan.nodes > 1 || plan.slots < 2 || !plan.memory {
+        return Ok(false);
+    }
+    world.form();
+    if let Some(at) = probes::create(&mut world, Pattern::ReqRepl, None, None)
+        && let Some(number) = world.join(0, at, true, true, true)
+        && probes::is_seated(&mut world, number)
+    {
+        world.start(1);
+        world.become_whole(world.patience())?;
+        world.state.say_goodbye(number);
+        world.pass(SECOND);
+        for shard in 0..world.state.nodes[1].desks.len() {
+            probes::alone_at(&mut world, at, 1, shard);
+        }
+    }
+    world.state.model.broken.map_or(Ok(true), Err)
+}
 
 impl World {
     /// The first shard of a node stands still until the node was counted out, while clients come to the others that nobody of

@@ -10,7 +10,7 @@ use wrs_core::event::Event;
 use wrs_core::host::Host;
 use wrs_core::id::{ConnId, DialId, ShardId};
 use wrs_core::input::Input;
-use wrs_core::peer::{Leg, PeerMessage};
+use wrs_core::peer::PeerMessage;
 use wrs_core::random::Random;
 use wrs_core::time::Time;
 use wrs_core::wire::deflate::Inflate;
@@ -149,10 +149,10 @@ pub struct State {
     /// By receiver, then by sender.
     pub(super) parcels: Vec<Vec<VecDeque<PeerMessage>>>,
     /// Window bytes in those queues by receiver, sender and leg, and the most there ever were.
-    pub(super) under_way: BTreeMap<(usize, usize, bool), usize>,
+    pub(super) under_way: BTreeMap<(usize, usize), usize>,
     pub(super) most_under_way: usize,
     /// Window bytes that a shard has sent and has no credit for, by sender, receiver and leg.
-    pub(super) uncredited: BTreeMap<(usize, usize, bool), usize>,
+    pub(super) uncredited: BTreeMap<(usize, usize), usize>,
     /// Whether the present input has filled a window.
     pub(super) over_window: bool,
     pub(super) listening: Vec<bool>,
@@ -246,11 +246,11 @@ impl Host for Hands<'_> {
         if to == from || to >= self.state.parcels.len() {
             return self.state.contract.break_off(format!("shard {from} forwards to {to}"));
         }
-        if let Some((leg, bytes)) = message.data() {
-            let owed = self.state.uncredited.entry((from, to, leg == Leg::Land)).or_default();
+        if let Some(bytes) = message.data() {
+            let owed = self.state.uncredited.entry((from, to)).or_default();
             *owed += bytes;
             self.state.over_window |= *owed > self.state.plan.config.peer_window_bytes;
-            let sum = self.state.under_way.entry((to, from, leg == Leg::Land)).or_default();
+            let sum = self.state.under_way.entry((to, from)).or_default();
             *sum += bytes;
             self.state.most_under_way = self.state.most_under_way.max(*sum);
         }

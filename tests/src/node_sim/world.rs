@@ -14,7 +14,7 @@ use wrs_core::host::perform;
 use wrs_core::id::{ConnId, ShardId};
 use wrs_core::input::Input;
 use wrs_core::metrics::Gauge;
-use wrs_core::peer::{Leg, PeerMessage};
+use wrs_core::peer::PeerMessage;
 use wrs_core::random::Random;
 use wrs_core::shard::Shard;
 use wrs_core::time::Time;
@@ -168,8 +168,8 @@ impl World {
             Input::Received { conn, .. } => state.slabs[here][conn.index as usize].conn,
             _ => None,
         };
-        if let Input::Peer { peer, message: PeerMessage::Credit(leg, bytes) } = &input {
-            let owed = state.uncredited.entry((here, usize::from(peer.0), *leg == Leg::Land)).or_default();
+        if let Input::Peer { peer, message: PeerMessage::Credit(bytes) } = &input {
+            let owed = state.uncredited.entry((here, usize::from(peer.0))).or_default();
             match owed.checked_sub(*bytes) {
                 Some(left) => *owed = left,
                 None => state.contract.break_off(format!("shard {here} is credited {bytes} bytes of {owed}")),
@@ -268,8 +268,8 @@ impl World {
             }
             let from = full[self.state.random.below(full.len() as u64) as usize];
             let Some(message) = self.state.parcels[here][from].pop_front() else { return };
-            if let Some((leg, bytes)) = message.data()
-                && let Some(sum) = self.state.under_way.get_mut(&(here, from, leg == Leg::Land))
+            if let Some(bytes) = message.data()
+                && let Some(sum) = self.state.under_way.get_mut(&(here, from))
             {
                 *sum -= bytes;
             }
@@ -428,8 +428,8 @@ impl World {
     fn check_bounds(&mut self) {
         let state = &mut self.state;
         let config = &state.plan.config;
-        // After its window is full a shard may still hand over what one read of each of its sockets brings; and a home
-        // what was under way to it. A frame of eight bytes weighs up to 128 and its own length between shards.
+        // After its window is full a shard may still hand over what one read of each of its sockets brings; and
+        // what waited for its turns. A frame of eight bytes weighs up to 128 and its own length between shards.
         let read = config.read_buffer_bytes.min(70_000) * 24 + config.message_bytes_max + 512;
         let shards = usize::from(config.shards);
         let bound = (config.peer_window_bytes + state.plan.conns_max * read) * shards.max(2);

@@ -166,6 +166,12 @@ impl Network {
         self.link(from, to).clogged_until = until;
     }
 
+    /// When all that is under way has arrived: on a stream nothing that is carried now arrives sooner.
+    #[must_use]
+    pub fn newest_arrival(&self) -> u64 {
+        self.links.iter().map(|link| link.newest_arrival).max().unwrap_or(0)
+    }
+
     /// Decides what becomes of something sent at `now`: calls `arrives` with the instant of each arrival, none, one or two
     /// times. Returns whether it arrives at all.
     pub fn carry(&mut self, now: u64, from: usize, to: usize, mut arrives: impl FnMut(u64)) -> bool {
@@ -245,5 +251,7 @@ mod tests {
         network.mend();
         network.clog(1, 0, 500);
         assert_eq!(arrivals(&mut network, 10, 1, 0), [500]);
+        network.mend();
+        assert_eq!((arrivals(&mut network, 20, 1, 0), network.newest_arrival()), (vec![500], 500), "behind that one");
     }
 }

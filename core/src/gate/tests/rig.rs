@@ -334,7 +334,7 @@ impl Rig {
         };
         let client = ClientId { life: to, shard: ShardId(0), serial: number };
         let message = match bytes {
-            0 => PeerMessage::Stamped { client, epoch: 1, stamp: number },
+            0 => PeerMessage::OriginGone(client),
             _ => PeerMessage::Publish {
                 channel: ChannelId::from_bits(7, 4),
                 frames: Bytes::from(vec![number as u8; bytes]),
@@ -349,7 +349,7 @@ impl Rig {
     pub(super) fn said(&self, from: Life, to: Life, n: usize) -> Vec<u64> {
         let number = |message: &PeerMessage| {
             let client = match message {
-                PeerMessage::Stamped { client, .. } => *client,
+                PeerMessage::OriginGone(client) => *client,
                 PeerMessage::Publish { frames, from, .. } => {
                     assert!(frames.iter().all(|byte| *byte == from.serial as u8));
                     *from
