@@ -120,6 +120,8 @@ pub struct Router {
     pub opened: u64,
     /// The newest epoch before which this shard has told how it stands; 0 for none.
     pub sealed: u64,
+    /// The newest epoch before which turns count for nothing any more on this shard; 0 for none.
+    pub spent: u64,
     /// Until when this node may decide.
     pub lease: Time,
     /// Who is on which channel.
@@ -168,6 +170,7 @@ impl Router {
             members: Members::new(),
             opened: 0,
             sealed: 0,
+            spent: 0,
             lease: Time::ZERO,
             roster: Roster::new(),
             homes: Homes::new(),

@@ -57,10 +57,14 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
     ),
     (13, "as 7"),
     (65, "as 7"),
+    (77, "the model: an operator told the node that had channels to join one that had none"),
+    (445, "the model: the only node ended, and should have kept what it had in memory"),
+    (287, "who waited for a seat when the node stopped was cut off without an answer"),
 ];
 
 /// Seeds that once failed with the aim of their own.
 const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
+    (23_682, "the model: the only seed forgot its cluster, in which nobody is obliged to look for it"),
     (200_671, "the answer that a node with a full disk gave let the next question run, which was not answered"),
     (
         305_041,

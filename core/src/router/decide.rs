@@ -113,10 +113,11 @@ impl Router {
         Turns::Taken(taken)
     }
 
-    /// At the shard that asked: the home has said whose turns they are. Those of an epoch that this shard is leaving count for
-    /// nothing, as nobody can tell the next home of them in time: they are asked for again.
+    /// At the shard that asked: the home has said whose turns they are. Those of a dead home may come when the next ones are about
+    /// to be told who stands where: they count for nothing, and are asked for again.
     pub fn taken(&mut self, number: u64, epoch: u64, turns: &Turns, out: &mut Actions) {
-        if (self.asks.is_held() || epoch != self.members.epoch()) && !mutant!(TakesOldTurns) {
+        let is_leaving = mutant!(SpendsNoTurns) && self.asks.is_held();
+        if (epoch < self.spent || is_leaving) && !mutant!(TakesOldTurns) {
             return;
         }
         for run in self.asks.take(number) {
@@ -331,17 +332,26 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_an_epoch_that_is_being_left_are_not_taken() {
+    fn turns_are_taken_until_all_homes_have_stopped_giving_them() {
         let (mut router, client) = router();
-        let awaited = Awaited::Turns(Wish::Pull);
-        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) }, 1);
-        let (epoch, mut out) = (router.members.epoch(), Actions::new());
+        let ask = |router: &mut Router| {
+            let run = Run { channel: channel(), from: client, awaited: Awaited::Turns(Wish::Pull), frames: frames(1) };
+            router.asks.add(run, 1)
+        };
+        let mut out = Actions::new();
+        let number = ask(&mut router);
         router.asks.hold(true);
-        router.taken(number, epoch, &Turns::Back, &mut out);
-        router.asks.hold(false);
-        router.taken(number, epoch + 1, &Turns::Back, &mut out);
-        assert!(out.drain().next().is_none() && router.asks.open() == [number]);
-        router.taken(number, epoch, &Turns::Back, &mut out);
+        router.taken(number, 2, &Turns::Back, &mut out);
+        assert_eq!(
+            (out.drain().count(), router.asks.is_empty()),
+            (1, true),
+            "its home has stopped, and gave it before"
+        );
+        let number = ask(&mut router);
+        router.spent = 3;
+        router.taken(number, 2, &Turns::Back, &mut out);
+        assert!(out.drain().next().is_none() && router.asks.open() == [number], "a dead home's word came too late");
+        router.taken(number, 3, &Turns::Back, &mut out);
         assert_eq!((out.drain().count(), router.asks.is_empty()), (1, true));
     }
 }

@@ -191,8 +191,8 @@ impl Shard {
                 }
             }
             PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
-            PeerMessage::Held(life, epoch) => self.held(peer, life, epoch, out),
-            PeerMessage::HeldAbroad(life, epoch) => self.held_abroad(life, epoch, out),
+            PeerMessage::Held(step, life, epoch) => self.held(peer, step, (life, epoch), out),
+            PeerMessage::HeldAbroad(step, life, epoch) => self.held_abroad(step, (life, epoch), out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);

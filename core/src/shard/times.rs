@@ -154,8 +154,13 @@ impl Shard {
         }
     }
 
-    /// Idle connections end at once, clients with a word; requests that run are answered and then end.
+    /// Idle connections end at once, clients with a word; requests that run are answered and then end. Who waits for a seat is
+    /// told to come again, elsewhere: it may be waiting for somebody who cannot be reached.
     fn let_go(&mut self, now: Time, out: &mut Actions) {
+        let joining: Vec<u64> = self.joining.keys().copied().collect();
+        for serial in joining {
+            self.wait_is_over(now, serial, out);
+        }
         for conn in self.sessions.conns() {
             let Some(mut session) = self.sessions.take(conn) else { continue };
             if session.is_idle() {

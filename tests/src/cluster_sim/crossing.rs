@@ -18,6 +18,7 @@ impl World {
         match self.state.random.below(12) {
             0 => return self.head_hangs(),
             1 | 2 => return self.answers_come_late(),
+            3..6 if self.homes_move_beside_a_queue() => return,
             _ => {}
         }
         let up = self.state.up();
@@ -47,7 +48,7 @@ impl World {
                 self.start(slot);
                 self.state.rush_slowly(50 * MILLI);
             }
-            (_, 0) if self.can_spare_one() => {
+            (_, 0) if self.may_end(victim) && !self.one_too_many() => {
                 self.open[victim] = false;
                 self.trouble(&[victim]);
                 self.stop(victim, false, false);

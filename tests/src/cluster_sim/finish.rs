@@ -134,14 +134,21 @@ impl World {
         for slot in up {
             sizes.push((self.view(slot).map_or(0, |view| view.nodes.len()), slot));
         }
-        let Some((_, first)) = sizes.iter().copied().max_by_key(|(size, slot)| (*size, usize::MAX - slot)) else {
-            return;
-        };
+        // Where everybody stands alone again, who has channels does not leave them.
+        let apart = self.formed && sizes.iter().all(|(size, _)| *size <= 1);
+        let holder = sizes.iter().map(|(_, slot)| *slot).find(|slot| apart && self.has_channels(*slot));
+        let largest = sizes.iter().copied().max_by_key(|(size, slot)| (*size, usize::MAX - slot));
+        let Some(first) = holder.or(largest.map(|(_, slot)| slot)) else { return };
         for (size, slot) in sizes {
             if slot != first && size <= 1 {
                 self.ask_to_join(slot, first);
             }
         }
+    }
+
+    fn has_channels(&mut self, slot: usize) -> bool {
+        let list = self.ask_node(slot, "GET", "/channels?limit=1", Want::Anything);
+        list.is_some_and(|answer| answer.status == 200 && answer.body.windows(5).any(|part| part == b"\"id\":"))
     }
 
     fn ask_to_join(&mut self, slot: usize, first: usize) {

@@ -1,6 +1,7 @@
 //! What goes wrong: nodes that die, stop, pause and come; links that cut, stall and carry one way; full disks; strangers.
 
 use super::net::{Chunk, End, Wire};
+use super::plan::Forming;
 use super::state::{Event, Fact, Life, ip};
 use super::world::World;
 use crate::sim::{MILLI, Partition, SECOND};
@@ -11,34 +12,60 @@ const SETTLING: u64 = 10 * SECOND;
 const WAKING: u64 = 50 * MILLI;
 
 impl World {
-    /// Places whose node the cluster has to do without: dead, paused, leaving, or just back.
-    fn away(&self) -> usize {
+    /// Whether the cluster has to do without the node in a place: it is dead, paused, leaving, or just back.
+    fn is_away(&self, slot: usize) -> bool {
         let now = self.state.now();
-        let is_away = |slot: &usize| {
-            let node = &self.state.nodes[*slot];
-            match node.life {
-                Life::Never => false,
-                Life::Down => true,
-                Life::Up => {
-                    let hangs = node.desks.first().is_some_and(|head| head.late_until > now);
-                    hangs
-                        || node.paused.is_some()
-                        || node.draining
-                        || node.failed.is_some()
-                        || now < node.started + SETTLING
-                }
+        let node = &self.state.nodes[slot];
+        match node.life {
+            Life::Never => false,
+            Life::Down => true,
+            Life::Up => {
+                let hangs = node.desks.first().is_some_and(|head| head.late_until > now);
+                hangs
+                    || node.paused.is_some()
+                    || node.draining
+                    || node.failed.is_some()
+                    || now < node.started + SETTLING
             }
+        }
+    }
+
+    /// How many the cluster has to do without.
+    fn away(&self) -> usize {
+        (0..self.state.nodes.len()).filter(|slot| self.is_away(*slot)).count()
+    }
+
+    /// Whether most of the seeds would have forgotten the cluster if this node came back with nothing in memory. They are let
+    /// found one if they reach no other seed, and so there would be two.
+    fn would_be_forgotten(&self, slot: usize) -> bool {
+        let seeds = self.state.plan.nodes;
+        let finds_others = match self.state.plan.forming {
+            Forming::Given | Forming::Seeds => false,
+            // The name leads to all that are there.
+            Forming::Dns => seeds == 1,
+            Forming::ByHand | Forming::Domain => true,
         };
-        (0..self.state.nodes.len()).filter(is_away).count()
+        let away = (0..seeds).filter(|slot| self.is_away(*slot)).count();
+        self.state.plan.memory && slot < seeds && !finds_others && away + 1 > seeds / 2
     }
 
     fn members_known(&self) -> usize {
         self.state.nodes.iter().filter(|node| node.life != Life::Never).count()
     }
 
+    /// Whether one more node would be one too many for the cluster to do without.
+    pub(super) fn one_too_many(&self) -> bool {
+        self.away() + 1 > self.members_known().saturating_sub(1) / 2
+    }
+
     /// Whether one more node may go away.
     pub(super) fn can_spare_one(&self) -> bool {
-        self.state.plan.aim.harsh || self.away() < self.members_known().saturating_sub(1) / 2
+        self.state.plan.aim.harsh || !self.one_too_many()
+    }
+
+    /// Whether this one may end, and forget what it has in memory.
+    pub(super) fn may_end(&self, slot: usize) -> bool {
+        self.can_spare_one() && (self.state.plan.aim.harsh || !self.would_be_forgotten(slot))
     }
 
     pub(super) fn trouble(&mut self, slots: &[usize]) {
@@ -63,7 +90,7 @@ impl World {
         self.trouble(&[slot]);
         let power = self.state.random.below(3) == 0;
         let dark = power && self.state.random.coin();
-        let too_many = self.away() + 1 > self.members_known().saturating_sub(1) / 2;
+        let too_many = self.one_too_many();
         self.stop(slot, power, dark);
         if self.state.plan.memory && too_many {
             self.memory_is_lost();
@@ -84,7 +111,7 @@ impl World {
     /// SIGTERM.
     pub fn drain(&mut self, slot: usize) {
         self.trouble(&[slot]);
-        if self.state.plan.memory && self.away() + 1 > self.members_known().saturating_sub(1) / 2 {
+        if self.state.plan.memory && self.one_too_many() {
             self.memory_is_lost();
         }
         self.state.nodes[slot].draining = true;
@@ -278,8 +305,8 @@ pub fn strike(world: &mut World) {
         return world.hang(slot);
     }
     match world.state.random.weighted(&weights) {
-        0 if world.can_spare_one() => world.kill(slot),
-        1 if world.can_spare_one() => world.drain(slot),
+        0 if world.may_end(slot) => world.kill(slot),
+        1 if world.may_end(slot) => world.drain(slot),
         2 if world.can_spare_one() => world.pause(slot),
         3 => world.partition(),
         4 => world.cut(),
