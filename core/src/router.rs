@@ -147,6 +147,8 @@ pub struct Router {
     shares: Vec<Share>,
     /// Turns that are handed out at once: working memory.
     taken: Taken,
+    /// Where frames for one client become one piece.
+    bundles: BytesMut,
     /// Where a request gets its origin: working memory, as long as the longest request.
     request: BytesMut,
     deflate: Deflate,
@@ -185,6 +187,7 @@ impl Router {
             buffer: BytesMut::with_capacity(BUFFER),
             shares: Vec::new(),
             taken: Taken::default(),
+            bundles: BytesMut::new(),
             request: BytesMut::new(),
             deflate: Deflate::new(),
         }
@@ -442,8 +445,8 @@ impl Router {
         full
     }
 
-    /// Gives a message to a client of this shard, which goes to this place in the queue.
-    fn give(&mut self, way: WayBill, stamp: Option<u64>, frame: Bytes, out: &mut Actions) {
+    /// Gives so many messages to a client of this shard, which goes to this place in the queue.
+    fn give(&mut self, way: WayBill, stamp: Option<u64>, (frames, count): (Bytes, usize), out: &mut Actions) {
         let WayBill { slot, to, .. } = way;
         let local =
             slot.filter(|_| to.shard == self.here && to.life == self.life).and_then(|slot| self.roster.at(slot));
@@ -453,14 +456,14 @@ impl Router {
         });
         match member {
             Some(member) => {
-                self.metrics.messages_out(1, frame.len());
+                self.metrics.messages_out(count as u64, frames.len());
                 let bytes = match member.deflate {
-                    None => frame,
-                    Some(window) => deflated(&mut self.deflate, &frame, window),
+                    None => frames,
+                    Some(window) => deflated(&mut self.deflate, &frames, window),
                 };
                 out.push(Action::Send { conn: member.conn, bytes });
             }
-            None => self.miss(way, out),
+            None => (0..count).for_each(|_| self.miss(way, out)),
         }
     }
 

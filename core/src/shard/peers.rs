@@ -228,7 +228,7 @@ impl Shard {
             }
             PeerMessage::Deliver { channel, frames, from, to, epoch, handed } => {
                 self.seat_the_chosen(now, epoch, &handed, out);
-                self.router.deliver((channel, from), epoch, (to, &handed), &frames, out);
+                self.router.deliver((channel, from), epoch, (to, handed), &frames, out);
             }
             PeerMessage::OriginGone(client) => self.router.origin_gone(client, out),
             PeerMessage::Credit(bytes) => {
