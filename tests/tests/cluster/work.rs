@@ -12,6 +12,8 @@ use crate::load::Load;
 
 /// How long a load runs before and after what happens to it.
 const WHILE: Duration = Duration::from_millis(700);
+/// The same behind a death, whose last word is that the homes have moved: on a machine that is busy that takes a while.
+const WHILE_AFTER_DEATH: Duration = Duration::from_secs(3);
 /// More channels than nodes and shards, so that every node is home to some.
 const CHANNELS: usize = 9;
 
@@ -165,7 +167,10 @@ impl Scene {
         }
         self.cluster.ready();
         let took = start.elapsed();
-        thread::sleep(WHILE);
+        thread::sleep(match self.change {
+            Change::Dies | Change::DiesWithClients => WHILE_AFTER_DEATH,
+            Change::Leaves | Change::LeaderLeaves | Change::Comes => WHILE,
+        });
         took
     }
 
