@@ -79,14 +79,18 @@
 //! ```
 //!
 //! # Messages across nodes
-//! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another. Six channels for each
-//! node, whose clients are on nodes that chance has drawn; every receipt counts. Beside each cluster stand as many nodes that are
-//! apart, with the same load each: what sharing a core costs. With more nodes more hops are under way at once: a window that
-//! fills one node does not fill five, so it is wide.
+//! `crossing` starts clusters of one, three and five nodes, all nodes on one core and the load on another. There are as many
+//! channels for each node, whose clients are on nodes that chance has drawn; every receipt counts. Beside each cluster stand as
+//! many nodes that are apart, with the same load each: what sharing a core costs. With more nodes more hops are under way at
+//! once: a window that fills one node does not fill five, so it is wide.
+//!
+//! What waits in a socket becomes one piece, which makes each message cheaper, and in a window it waits on one node as long as on
+//! all hops of a cluster together. So in pub-sub a publisher writes its whole window at once, when its last has been received:
+//! then pieces are as large however many nodes they cross, and it is the number of channels that keeps the nodes busy.
 //! ```sh
 //! target/release/crossing --share 0.1                         # each node with a tenth of a core: what more nodes bring
 //! target/release/crossing                                     # nodes that share a whole core: what a receipt costs
-//! target/release/crossing --patterns push-pull --nodes 1,3 --window 512
+//! target/release/crossing --patterns push-pull --nodes 1,3 --window 256 --batch 64
 //! ```
 //! With `--share` each node is in a control group of its own with that quota of CPU time in each 10 ms (version 2's `cpu.max`,
 //! else version 1's `cpu.cfs_quota_us`), so that five nodes have five times the CPU time of one, and *per second, of one node's*
@@ -102,8 +106,10 @@
 //! | `--server COMMAND` | `target/release/wrs` | the relay |
 //! | `--nodes`, `--patterns` | `1,3,5`, four | the first number of nodes is what the others are compared with |
 //! | `--share` | none | of a core for each node: at least 0.1, and all of them on one core |
-//! | `--window` | 256 | messages of each sender that are outstanding |
-//! | `--channels`, `--senders`, `--receivers`, `--size` | 6, by pattern, 64 | channels per node, clients of each, bytes |
+//! | `--window` | 512, pub-sub 128 | messages of each sender that are outstanding |
+//! | `--batch` | half the window, pub-sub all | room in the window at which a sender writes |
+//! | `--channels` | 6, pub-sub 20 | channels per node |
+//! | `--senders`, `--receivers`, `--size` | by pattern, 64 | clients of each channel, bytes of a message |
 //! | `--rounds`, `--seconds`, `--warm-up` | 3, 2, 0.5 | how often, how long, what does not count |
 //! | `--node-core`, `--load-core` | 0, 1 | where they run |
 //!

@@ -96,6 +96,15 @@ impl Ledger {
     }
 }
 
+/// What is ended first, and what second, on the way from one epoch to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// To decide: homes give no more turns.
+    Decide,
+    /// To send what turns were given for.
+    Send,
+}
+
 /// What is asked of the control plane.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
@@ -295,10 +304,10 @@ pub enum PeerMessage {
     /// The answer.
     Operated(Ticket, Result<Box<Standing>, Refused>),
     /// From a shard to all of its node, and from that to the other nodes when all of its shards have said so: in this life of
-    /// the node, nothing is decided any more in epochs before this one.
-    Held(Life, u64),
+    /// the node, this is not done any more in epochs before this one.
+    Held(Step, Life, u64),
     /// From the gate to its shards: in this life, as `Held`, but of all other nodes.
-    HeldAbroad(Life, u64),
+    HeldAbroad(Step, Life, u64),
     /// From a shard to its gate: it has ended the epoch before this one, and knew this.
     Sealed(u64, Box<Ledger>),
     /// From gate to gate: what this node knew that concerns the other; more of it follows if so.

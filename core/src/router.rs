@@ -120,6 +120,8 @@ pub struct Router {
     pub opened: u64,
     /// The newest epoch before which this shard has told how it stands; 0 for none.
     pub sealed: u64,
+    /// The newest epoch before which turns count for nothing any more on this shard; 0 for none.
+    pub spent: u64,
     /// Until when this node may decide.
     pub lease: Time,
     /// Who is on which channel.
@@ -145,6 +147,8 @@ pub struct Router {
     shares: Vec<Share>,
     /// Turns that are handed out at once: working memory.
     taken: Taken,
+    /// Where frames for one client become one piece.
+    bundles: BytesMut,
     /// Where a request gets its origin: working memory, as long as the longest request.
     request: BytesMut,
     deflate: Deflate,
@@ -168,6 +172,7 @@ impl Router {
             members: Members::new(),
             opened: 0,
             sealed: 0,
+            spent: 0,
             lease: Time::ZERO,
             roster: Roster::new(),
             homes: Homes::new(),
@@ -182,6 +187,7 @@ impl Router {
             buffer: BytesMut::with_capacity(BUFFER),
             shares: Vec::new(),
             taken: Taken::default(),
+            bundles: BytesMut::new(),
             request: BytesMut::new(),
             deflate: Deflate::new(),
         }
@@ -439,8 +445,8 @@ impl Router {
         full
     }
 
-    /// Gives a message to a client of this shard, which goes to this place in the queue.
-    fn give(&mut self, way: WayBill, stamp: Option<u64>, frame: Bytes, out: &mut Actions) {
+    /// Gives so many messages to a client of this shard, which goes to this place in the queue.
+    fn give(&mut self, way: WayBill, stamp: Option<u64>, (frames, count): (Bytes, usize), out: &mut Actions) {
         let WayBill { slot, to, .. } = way;
         let local =
             slot.filter(|_| to.shard == self.here && to.life == self.life).and_then(|slot| self.roster.at(slot));
@@ -450,14 +456,14 @@ impl Router {
         });
         match member {
             Some(member) => {
-                self.metrics.messages_out(1, frame.len());
+                self.metrics.messages_out(count as u64, frames.len());
                 let bytes = match member.deflate {
-                    None => frame,
-                    Some(window) => deflated(&mut self.deflate, &frame, window),
+                    None => frames,
+                    Some(window) => deflated(&mut self.deflate, &frames, window),
                 };
                 out.push(Action::Send { conn: member.conn, bytes });
             }
-            None => self.miss(way, out),
+            None => (0..count).for_each(|_| self.miss(way, out)),
         }
     }
 

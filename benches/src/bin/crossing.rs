@@ -31,6 +31,7 @@ mod linux {
         "receivers",
         "size",
         "window",
+        "batch",
         "seconds",
         "warm-up",
         "rounds",
@@ -69,17 +70,21 @@ mod linux {
         println!("|---|---|---|---|---|---|---|---|---|");
         let mut sound = true;
         for pattern in list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")? {
-            let (senders, receivers) = match pattern.as_str() {
-                "pub-sub" => (1, 60),
-                "req-repl" => (1, 10),
-                _ => (5, 15),
+            let (channels, senders, receivers, window) = match pattern.as_str() {
+                "pub-sub" => (20, 1, 60, 128),
+                "req-repl" => (6, 1, 10, 512),
+                _ => (6, 5, 15, 512),
             };
+            let window: usize = arguments.get_or("window", window)?;
+            let batch = if pattern == "pub-sub" { window } else { window.div_ceil(2) };
             let load = Crossing {
-                channels: arguments.get_or("channels", 6)?,
+                channels: arguments.get_or("channels", channels)?,
                 senders: if pattern == "req-repl" { 1 } else { arguments.get_or("senders", senders)? },
                 receivers: arguments.get_or("receivers", receivers)?,
                 size: arguments.get_or("size", 64)?,
-                window: arguments.get_or("window", 256)?,
+                window,
+                batch: arguments.get_or("batch", batch)?.clamp(1, window.max(1)),
+                share,
                 pattern,
             };
             let cells: Vec<Cell> = nodes.iter().flat_map(|&nodes| Cell::of(nodes)).collect();
@@ -88,8 +93,8 @@ mod linux {
                 for turn in 0..cells.len() {
                     let at = (round + turn) % cells.len();
                     let (Some(row), Some(cell)) = (table.get_mut(at), cells.get(at)) else { continue };
-                    let crossed = cell.start(&server, node_core, share);
-                    let crossed = crossed.and_then(|cluster| load.run(&cluster, warm_up, length));
+                    let cluster = Cluster::start(&server, Some(node_core), cell.nodes, cell.joined, |_| Vec::new());
+                    let crossed = cluster.and_then(|cluster| load.run(cluster, warm_up, length));
                     row.push(crossed.map_err(|error| error.to_string())?);
                 }
             }
@@ -110,13 +115,6 @@ mod linux {
         fn of(nodes: usize) -> Vec<Cell> {
             let both = [true, false].map(|joined| Cell { nodes, joined });
             both.into_iter().take(nodes.min(2)).collect()
-        }
-
-        /// Its nodes, on one core, each with no more than its share.
-        fn start(self, server: &str, core: usize, share: Option<f64>) -> std::io::Result<Cluster> {
-            let mut cluster = Cluster::start(server, Some(core), self.nodes, self.joined, |_| Vec::new())?;
-            share.map_or(Ok(()), |share| cluster.limit(share))?;
-            Ok(cluster)
         }
     }
 
@@ -158,6 +156,8 @@ mod linux {
     fn median(values: impl Iterator<Item = f64>) -> f64 {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        let [upper, lower] =
+            [values.len(), values.len().saturating_sub(1)].map(|double| values.get(double / 2).copied());
+        upper.zip(lower).map_or(f64::NAN, |(upper, lower)| f64::midpoint(upper, lower))
     }
 }

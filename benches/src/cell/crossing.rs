@@ -2,7 +2,7 @@
 //! no cluster, all clients of a channel are on one node, which has as many as any other.
 //!
 //! Every receipt counts: of a message, of a request, of a reply. A channel's window is full while so many of its messages
-//! have not had all their receipts, and is filled again when half of them have.
+//! have not had all their receipts, and is filled again when a batch of them has.
 
 use super::span::DRAIN_TIMEOUT;
 use crate::load::cluster::Cluster;
@@ -29,6 +29,10 @@ pub struct Crossing {
     pub size: usize,
     /// Messages of each sender that are outstanding.
     pub window: usize,
+    /// Messages that a sender writes at once, at least: when there is room for so many in its window.
+    pub batch: usize,
+    /// Of a core's time for each node, from when the clients are there; `None`: no limit.
+    pub share: Option<f64>,
 }
 
 /// What was measured.
@@ -89,13 +93,14 @@ impl Crossing {
         }
     }
 
-    /// Runs it on these nodes.
+    /// Runs it on these nodes, which end with it.
     ///
     /// # Errors
-    /// A connection that fails or ends; a node that has ended.
-    pub fn run(&self, cluster: &Cluster, warm_up: Duration, length: Duration) -> io::Result<Crossed> {
+    /// A connection that fails or ends; a node that has ended; [`Cluster::limit`].
+    pub fn run(&self, mut cluster: Cluster, warm_up: Duration, length: Duration) -> io::Result<Crossed> {
         let mut poll = Poll::new()?;
-        let (mut conns, mut channels) = self.open(cluster, &poll)?;
+        let (mut conns, mut channels) = self.open(&cluster, &poll)?;
+        self.share.map_or(Ok(()), |share| cluster.limit(share))?;
         let template = Template::new(self.size);
         let (mut buffer, mut ready) = (vec![0; READ_SIZE], Vec::new());
         let (mut first, mut last): (Option<Reading>, Option<Reading>) = (None, None);
@@ -104,10 +109,10 @@ impl Crossing {
         loop {
             let got = channels.iter().map(|channel| channel.got).sum();
             if first.is_none() && start.elapsed() >= warm_up {
-                first = Some(Reading::now(cluster, got)?);
+                first = Some(Reading::now(&cluster, got)?);
             }
             if last.is_none() && start.elapsed() >= warm_up + length {
-                last = Some(Reading::now(cluster, got)?);
+                last = Some(Reading::now(&cluster, got)?);
             }
             let owed = channels.iter().map(|channel| channel.sent).sum::<u64>() * self.receipts();
             if last.is_some() && (got >= owed || progress.elapsed() > DRAIN_TIMEOUT) {
@@ -170,8 +175,8 @@ impl Crossing {
         let senders = channel.senders.len().max(1) as u64;
         let outstanding = channel.sent.saturating_sub(channel.got / self.receipts());
         let room = (self.window as u64 * senders).saturating_sub(outstanding);
-        // Half at a time: how large the pieces are that a sender writes shall not depend on how its receivers keep step.
-        if room < (self.window as u64 * senders).div_ceil(2) {
+        // Many at a time: how large the pieces are that a sender writes shall not depend on how its receivers keep step.
+        if room < self.batch as u64 * senders {
             return Ok(());
         }
         for sender in &channel.senders {

@@ -20,6 +20,8 @@ use crate::wire::frame;
 
 /// Frames from this size on travel alone: so they are not copied on their way to another node, in bytes.
 const LARGE: usize = 4 << 10;
+/// Bytes of memory that is taken at once for what goes to clients in one piece each.
+const BUNDLES: usize = 16 << 10;
 /// Messages that a list for the clients of one shard is made for; it grows if there are more.
 const SHARE: usize = 32;
 
@@ -113,10 +115,11 @@ impl Router {
         Turns::Taken(taken)
     }
 
-    /// At the shard that asked: the home has said whose turns they are. Those of an epoch that this shard is leaving count for
-    /// nothing, as nobody can tell the next home of them in time: they are asked for again.
+    /// At the shard that asked: the home has said whose turns they are. Those of a dead home may come when the next ones are about
+    /// to be told who stands where: they count for nothing, and are asked for again.
     pub fn taken(&mut self, number: u64, epoch: u64, turns: &Turns, out: &mut Actions) {
-        if (self.asks.is_held() || epoch != self.members.epoch()) && !mutant!(TakesOldTurns) {
+        let is_leaving = mutant!(SpendsNoTurns) && self.asks.is_held();
+        if (epoch < self.spent || is_leaving) && !mutant!(TakesOldTurns) {
             return;
         }
         for run in self.asks.take(number) {
@@ -138,7 +141,7 @@ impl Router {
             Turns::Taken(taken) => self.hand_over((channel, from, slot), taken, frames, epoch, out),
             Turns::Back => {
                 for range in frame::ranges(frames) {
-                    self.give(WayBill { slot, from, to: from, tell: false }, None, frames.slice(range), out);
+                    self.give(WayBill { slot, from, to: from, tell: false }, None, (frames.slice(range), 1), out);
                 }
             }
             Turns::Nobody => (0..frame::count(frames)).for_each(|_| self.refuse(from, super::NO_RECIPIENT, out)),
@@ -160,7 +163,7 @@ impl Router {
         }
         for ((to, stamp), range) in taken.iter().zip(frame::ranges(frames)) {
             if (to.life, to.shard) == (self.life, self.here) {
-                self.give(WayBill { slot, from, to, tell: false }, Some(stamp), frames.slice(range), out);
+                self.give(WayBill { slot, from, to, tell: false }, Some(stamp), (frames.slice(range), 1), out);
             } else {
                 self.share(to, stamp, range);
             }
@@ -195,7 +198,7 @@ impl Router {
         for (to, range) in origins.iter().copied().zip(frame::ranges(frames)) {
             let way = WayBill { slot, from, to, tell: true };
             match self.toward(to.life, to.shard) {
-                Some(PeerId::Shard(shard)) if shard == self.here => self.give(way, None, frames.slice(range), out),
+                Some(PeerId::Shard(shard)) if shard == self.here => self.give(way, None, (frames.slice(range), 1), out),
                 Some(_) => self.share(to, 0, range),
                 None => self.miss(way, out),
             }
@@ -257,18 +260,37 @@ impl Router {
         &mut self,
         (channel, from): (ChannelId, ClientId),
         epoch: Option<u64>,
-        (to, handed): ((Life, ShardId), &[Handed]),
+        (to, mut handed): ((Life, ShardId), Vec<Handed>),
         frames: &Bytes,
         out: &mut Actions,
     ) {
         let slot = self.roster.find(channel);
         // A place in the queue as of an epoch that this shard has told of already is none in the next.
         let counts = epoch.is_some_and(|epoch| epoch >= self.sealed);
-        for part in handed {
-            let to = ClientId { life: to.0, shard: to.1, serial: part.serial };
+        // What one client gets goes to its socket as one: the order among several is nobody's to see.
+        handed.sort_by_key(|part| part.serial);
+        for parts in handed.chunk_by(|one, next| one.serial == next.serial) {
+            let Some(last) = parts.last() else { continue };
+            let to = ClientId { life: to.0, shard: to.1, serial: last.serial };
             let way = WayBill { slot, from, to, tell: epoch.is_none() };
-            self.give(way, counts.then_some(part.stamp), part.frame(frames), out);
+            let bytes = self.bundle(parts, frames);
+            self.give(way, counts.then_some(last.stamp), (bytes, parts.len()), out);
         }
+    }
+
+    /// These frames of a run in one piece.
+    fn bundle(&mut self, parts: &[Handed], run: &Bytes) -> Bytes {
+        if let [one] = parts {
+            return one.frame(run);
+        }
+        let bytes: usize = parts.iter().map(|part| part.end.saturating_sub(part.start)).sum();
+        if self.bundles.capacity() < bytes {
+            self.bundles.reserve(bytes.max(BUNDLES));
+        }
+        for part in parts {
+            self.bundles.extend_from_slice(run.get(part.start..part.end).unwrap_or_default());
+        }
+        self.bundles.split().freeze()
     }
 }
 
@@ -309,8 +331,8 @@ mod tests {
         let mut out = Actions::new();
         let from = ClientId { life: Life(9), ..to };
         let frames = frames(1);
-        let handed = [Handed { serial: to.serial, stamp, start: 0, end: frames.len() }];
-        router.deliver((channel(), from), epoch, ((to.life, to.shard), &handed), &frames, &mut out);
+        let handed = vec![Handed { serial: to.serial, stamp, start: 0, end: frames.len() }];
+        router.deliver((channel(), from), epoch, ((to.life, to.shard), handed), &frames, &mut out);
         let sent = out.drain().filter(|action| matches!(action, Action::Send { .. })).count();
         (sent, router.roster.member(to.serial).and_then(|member| member.stamp))
     }
@@ -324,6 +346,30 @@ mod tests {
     }
 
     #[test]
+    fn what_one_client_gets_of_a_run_is_sent_as_one_in_its_order() {
+        let (mut router, one) = router();
+        let slot = router.roster.find(channel()).unwrap();
+        let two = ClientId { serial: 7, ..one };
+        let conn = ConnId { index: 1, generation: 0 };
+        let member = Member { conn, echo: true, deflate: None, seated: true, stamp: Some(6) };
+        router.roster.seat(slot, two.serial, member);
+        let (mut run, mut handed) = (BytesMut::new(), Vec::new());
+        for (n, to) in [two, one, two, one, two].into_iter().enumerate() {
+            let start = run.len();
+            frame::encode(&mut run, OpCode::Binary, &[n as u8]);
+            handed.push(Handed { serial: to.serial, stamp: 10 + n as u64, start, end: run.len() });
+        }
+        let mut out = Actions::new();
+        router.deliver((channel(), one), Some(3), ((one.life, one.shard), handed), &run.freeze(), &mut out);
+        let sent = out.drain().map(|action| match action {
+            Action::Send { conn, bytes } => (conn.index, frame::own(&bytes).map(|(_, p)| p[0]).collect()),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(sent.collect::<Vec<(u32, Vec<u8>)>>(), [(0, vec![1, 3]), (1, vec![0, 2, 4])]);
+        assert_eq!([one, two].map(|to| router.roster.member(to.serial).unwrap().stamp), [Some(13), Some(14)]);
+    }
+
+    #[test]
     fn a_place_in_the_queue_only_goes_up_whichever_way_word_of_it_comes() {
         let (mut router, client) = router();
         assert_eq!(deliver(&mut router, client, Some(3), 8), (1, Some(8)));
@@ -331,17 +377,26 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_an_epoch_that_is_being_left_are_not_taken() {
+    fn turns_are_taken_until_all_homes_have_stopped_giving_them() {
         let (mut router, client) = router();
-        let awaited = Awaited::Turns(Wish::Pull);
-        let number = router.asks.add(Run { channel: channel(), from: client, awaited, frames: frames(1) }, 1);
-        let (epoch, mut out) = (router.members.epoch(), Actions::new());
+        let ask = |router: &mut Router| {
+            let run = Run { channel: channel(), from: client, awaited: Awaited::Turns(Wish::Pull), frames: frames(1) };
+            router.asks.add(run, 1)
+        };
+        let mut out = Actions::new();
+        let number = ask(&mut router);
         router.asks.hold(true);
-        router.taken(number, epoch, &Turns::Back, &mut out);
-        router.asks.hold(false);
-        router.taken(number, epoch + 1, &Turns::Back, &mut out);
-        assert!(out.drain().next().is_none() && router.asks.open() == [number]);
-        router.taken(number, epoch, &Turns::Back, &mut out);
+        router.taken(number, 2, &Turns::Back, &mut out);
+        assert_eq!(
+            (out.drain().count(), router.asks.is_empty()),
+            (1, true),
+            "its home has stopped, and gave it before"
+        );
+        let number = ask(&mut router);
+        router.spent = 3;
+        router.taken(number, 2, &Turns::Back, &mut out);
+        assert!(out.drain().next().is_none() && router.asks.open() == [number], "a dead home's word came too late");
+        router.taken(number, 3, &Turns::Back, &mut out);
         assert_eq!((out.drain().count(), router.asks.is_empty()), (1, true));
     }
 }

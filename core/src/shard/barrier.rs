@@ -1,8 +1,9 @@
-//! When a shard may seal an epoch: once every other shard that lives decides nothing in it any more.
+//! When a shard may seal an epoch: once nothing of it is decided or under way any more among those that live.
 //!
-//! A shard that hears of a new epoch stops deciding at once, uses no turn of the old one any more, and says so along the same
-//! ways that its messages went. So whoever has heard that from all others has also heard of every turn of the old epoch
-//! that was used, and what it then seals is complete.
+//! A shard that hears of a new epoch stops deciding at once and says so, along the same ways that its decisions went. So whoever
+//! has heard that from all others has heard, and used, all turns of the old epoch; that it sends nothing more by such turns it
+//! says in its turn, along the ways that its messages went. Whoever has heard that, too, from all others knows where each of
+//! its clients stands, and what it then seals is complete.
 //!
 //! This room only counts. It sends nothing.
 
@@ -10,11 +11,29 @@ use std::collections::BTreeMap;
 
 use crate::id::{Life, ShardId};
 use crate::members::Members;
+use crate::peer::Step;
 
 /// A node's life and the epoch that it is, or was, in.
-type Stay = (Life, u64);
+pub(super) type Stay = (Life, u64);
 
-/// Who has stopped deciding, and as of which epoch.
+/// A barrier for each step.
+#[derive(Debug, Default)]
+pub(super) struct Barriers {
+    decide: Barrier,
+    send: Barrier,
+}
+
+impl Barriers {
+    /// That of a step.
+    pub(super) fn of(&mut self, step: Step) -> &mut Barrier {
+        match step {
+            Step::Decide => &mut self.decide,
+            Step::Send => &mut self.send,
+        }
+    }
+}
+
+/// Who has stopped, and as of which epoch.
 #[derive(Debug, Default)]
 pub(super) struct Barrier {
     siblings: BTreeMap<ShardId, Stay>,
@@ -61,7 +80,7 @@ impl Barrier {
             && self.told_shards.replace(stay) != Some(stay)
     }
 
-    /// Whether everybody has stopped, so that this shard may seal.
+    /// Whether everybody has stopped.
     pub(super) fn is_passed(&self, stay: Stay, shards: u16) -> bool {
         self.is_held_here(stay, shards) && self.abroad.is_some_and(|abroad| abroad.0 == stay.0 && abroad.1 >= stay.1)
     }

@@ -1,19 +1,21 @@
 //! From one set of live nodes to the next.
 //!
 //! Each change of the lives begins an epoch with a clean slate. Every shard of every live node *holds*: its homes decide
-//! nothing more, and what its clients send waits for turns of the new epoch. Once all hold, each *seals* the old epoch: it tells
-//! its gate which clients are seated, and where in their queues. Gates *report* to each other what concerns the other. A gate that
-//! has heard from all lives *opens* the epoch on its shards: homes begin anew from what was reported, and what still waits is
-//! asked again. So no place in a queue is lost, and no message with a home. Echo and pub-sub go on all the while.
+//! nothing more, and what its clients send waits for turns of the new epoch. Once all hold, all turns of the old one have come and
+//! were used; each says that too, and once all have, each *seals* the old epoch: it tells its gate which clients are seated, and
+//! where in their queues. Gates *report* to each other what concerns the other. A gate that has heard from all lives *opens* the
+//! epoch on its shards: homes begin anew from what was reported, and what still waits is asked again. So no place in a queue is
+//! lost, and no message with a home. Echo and pub-sub go on all the while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::barrier::Stay;
 use super::{Shard, Wake};
 use crate::action::Actions;
 use crate::home::{Home, home_of, is_asked_for_seats};
 use crate::id::{ChannelId, GATE, Life, ShardId};
 use crate::members::Members;
-use crate::peer::{Ledger, PeerId, PeerMessage, Seat, Verdict};
+use crate::peer::{Ledger, PeerId, PeerMessage, Seat, Step, Verdict};
 use crate::roster::Roster;
 use crate::time::Time;
 use crate::wire::frame::CloseCode;
@@ -127,48 +129,56 @@ impl Shard {
         self.go_through_waiting(now, out);
         self.forget_dead(now, out);
         let (life, epoch) = self.stay();
-        self.say_to_all(|| PeerMessage::Held(life, epoch), out);
+        self.say_to_all(|| PeerMessage::Held(Step::Decide, life, epoch), out);
     }
 
-    fn stay(&self) -> (Life, u64) {
+    fn stay(&self) -> Stay {
         (self.router.life, self.router.members.epoch())
     }
 
-    /// A shard of this node, or another node as a whole, decides nothing more in epochs before this one.
-    pub(super) fn held(&mut self, peer: PeerId, life: Life, epoch: u64, out: &mut Actions) {
+    /// A shard of this node, or another node as a whole, has ended something as of an epoch.
+    pub(super) fn held(&mut self, peer: PeerId, step: Step, (life, epoch): Stay, out: &mut Actions) {
+        let (stay, shards) = (self.stay(), self.config.shards);
+        let (barrier, members) = (self.barriers.of(step), &self.router.members);
         match peer {
-            PeerId::Shard(shard) => self.barrier.shard_held(shard, (life, epoch)),
-            PeerId::Node(life) => self.barrier.node_held(life, epoch, &self.router.members),
+            PeerId::Shard(shard) => barrier.shard_held(shard, (life, epoch)),
+            PeerId::Node(life) => barrier.node_held(life, epoch, members),
         }
         if self.router.is_gate() {
-            let (stay, shards) = (self.stay(), self.config.shards);
-            if self.barrier.shall_tell_nodes(stay, shards) {
-                let others: Vec<Life> = self.router.members.lives().filter(|life| *life != stay.0).collect();
+            if barrier.shall_tell_nodes(stay, shards) {
+                let others: Vec<Life> = members.lives().filter(|life| *life != stay.0).collect();
                 for other in others {
-                    self.router.forward(PeerId::Node(other), PeerMessage::Held(stay.0, stay.1), None, out);
+                    self.router.forward(PeerId::Node(other), PeerMessage::Held(step, stay.0, stay.1), None, out);
                 }
             }
-            if self.barrier.shall_tell_shards(stay, &self.router.members) {
-                self.say_to_all(|| PeerMessage::HeldAbroad(stay.0, stay.1), out);
+            if barrier.shall_tell_shards(stay, &self.router.members) {
+                self.say_to_all(|| PeerMessage::HeldAbroad(step, stay.0, stay.1), out);
             }
         }
-        self.seal_when_all_hold(out);
+        self.pass_barriers(out);
     }
 
-    /// Every other node decides nothing more in epochs before this one, says the gate.
-    pub(super) fn held_abroad(&mut self, life: Life, epoch: u64, out: &mut Actions) {
-        self.barrier.others_held((life, epoch));
-        self.seal_when_all_hold(out);
+    /// Every other node has ended something, says the gate.
+    pub(super) fn held_abroad(&mut self, step: Step, stay: Stay, out: &mut Actions) {
+        self.barriers.of(step).others_held(stay);
+        self.pass_barriers(out);
     }
 
-    fn seal_when_all_hold(&mut self, out: &mut Actions) {
-        let stay = self.stay();
-        if self.router.sealed < stay.1 && (self.barrier.is_passed(stay, self.config.shards) || mutant!(SealsAtOnce)) {
+    fn pass_barriers(&mut self, out: &mut Actions) {
+        let (stay, shards) = (self.stay(), self.config.shards);
+        let mut passes = |step| self.barriers.of(step).is_passed(stay, shards) || mutant!(SealsAtOnce);
+        let (decided, sent) = (passes(Step::Decide), passes(Step::Send));
+        if decided && self.router.spent < stay.1 {
+            // Whatever turns were given by who lives have come, and were used.
+            self.router.spent = stay.1;
+            self.say_to_all(|| PeerMessage::Held(Step::Send, stay.0, stay.1), out);
+        }
+        if decided && sent && self.router.sealed < stay.1 {
             self.seal(out);
         }
     }
 
-    /// Every decision of the old epoch that can come has come: what is known of it is told.
+    /// Every message of the old epoch that can come has come: who is seated, and where in the queue, is told.
     fn seal(&mut self, out: &mut Actions) {
         let router = &mut self.router;
         router.sealed = router.members.epoch();
@@ -391,7 +401,7 @@ impl Shard {
         }
         self.router.roster = Roster::new();
         self.router.opened = 0;
-        self.router.sealed = 0;
+        (self.router.sealed, self.router.spent) = (0, 0);
         self.router.lease = Time::ZERO;
         self.epochs = Epochs::default();
         // What was still to be said to other nodes is nothing that the next life has to say.
@@ -427,7 +437,7 @@ impl Shard {
         }
         if self.router.members.epoch() <= self.router.sealed {
             // Another cluster counts its epochs anew.
-            self.router.sealed = 0;
+            (self.router.sealed, self.router.spent) = (0, 0);
         }
         self.hold(now, out);
     }

@@ -48,7 +48,7 @@ use crate::timers::Timers;
 use crate::wire::deflate::Inflate;
 use crate::wire::http;
 
-use barrier::Barrier;
+use barrier::Barriers;
 use clients::Joining;
 use control::{CONTROL_STREAM, Control};
 use epochs::{Epochs, Falls};
@@ -106,7 +106,7 @@ pub struct Shard {
     /// What waits until this shard may decide.
     waiting: VecDeque<(PeerId, PeerMessage)>,
     /// Who has stopped deciding, when the live nodes change.
-    barrier: Barrier,
+    barriers: Barriers,
     /// On the gate: the way from one set of live nodes to the next.
     epochs: Epochs,
     /// How often the node was counted out, as far as this shard and its siblings know.
@@ -154,7 +154,7 @@ impl Shard {
             last_ticket: 0,
             last_serial: 0,
             waiting: VecDeque::new(),
-            barrier: Barrier::default(),
+            barriers: Barriers::default(),
             epochs: Epochs::default(),
             falls: Falls::default(),
             inflate: Inflate::new(),

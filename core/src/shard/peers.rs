@@ -191,8 +191,8 @@ impl Shard {
                 }
             }
             PeerMessage::Operated(ticket, answer) => self.answer_operation(now, ticket, answer, out),
-            PeerMessage::Held(life, epoch) => self.held(peer, life, epoch, out),
-            PeerMessage::HeldAbroad(life, epoch) => self.held_abroad(life, epoch, out),
+            PeerMessage::Held(step, life, epoch) => self.held(peer, step, (life, epoch), out),
+            PeerMessage::HeldAbroad(step, life, epoch) => self.held_abroad(step, (life, epoch), out),
             PeerMessage::Sealed(epoch, ledger) => {
                 if let PeerId::Shard(shard) = peer {
                     self.sealed(shard, epoch, *ledger, out);
@@ -228,7 +228,7 @@ impl Shard {
             }
             PeerMessage::Deliver { channel, frames, from, to, epoch, handed } => {
                 self.seat_the_chosen(now, epoch, &handed, out);
-                self.router.deliver((channel, from), epoch, (to, &handed), &frames, out);
+                self.router.deliver((channel, from), epoch, (to, handed), &frames, out);
             }
             PeerMessage::OriginGone(client) => self.router.origin_gone(client, out),
             PeerMessage::Credit(bytes) => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{ChannelId, Life, ShardId};
-use crate::peer::{Handed, Ledger, PeerMessage, Seat, Taken, Tally, Ticket, Turns, Verdict, Wish};
+use crate::peer::{Handed, Ledger, PeerMessage, Seat, Step, Taken, Tally, Ticket, Turns, Verdict, Wish};
 use crate::time::Time;
 use crate::wire::compact::{Reader, put_channel, put_client, put_life, put_number, put_optional};
 use crate::wire::frame;
@@ -184,7 +184,8 @@ fn put_body<'a>(message: &'a PeerMessage, now: Time, out: &mut BytesMut) -> Payl
             out.put_u8(u8::from(*more));
         }
         PeerMessage::Credit(bytes) => put_number(out, *bytes as u64),
-        PeerMessage::Held(life, epoch) => {
+        PeerMessage::Held(step, life, epoch) => {
+            out.put_u8(step_code(*step));
             put_life(out, *life);
             put_number(out, *epoch);
         }
@@ -212,7 +213,7 @@ fn put_data<'a>(message: &'a PeerMessage, out: &mut BytesMut) -> Payload<'a> {
             for Handed { serial, stamp, .. } in handed {
                 put_number(out, *serial);
                 if epoch.is_some() {
-                    put_step(out, &mut before, *stamp);
+                    put_more(out, &mut before, *stamp);
                 }
             }
             match handed.as_slice() {
@@ -278,7 +279,7 @@ fn read_body(kind: u8, now: Time, reader: &mut Reader) -> Option<PeerMessage> {
             PeerMessage::Reported { epoch, ledger: Box::new(ledger), more: reader.flag()? }
         }
         CREDIT => PeerMessage::Credit(reader.size()?),
-        HELD => PeerMessage::Held(reader.life()?, reader.number()?),
+        HELD => PeerMessage::Held(read_step(reader)?, reader.life()?, reader.number()?),
         _ => return None,
     })
 }
@@ -319,12 +320,12 @@ fn read_place(reader: &mut Reader) -> Option<(Life, ShardId)> {
 }
 
 /// A number that is most often a little more than the one before it.
-fn put_step(out: &mut BytesMut, before: &mut u64, number: u64) {
+fn put_more(out: &mut BytesMut, before: &mut u64, number: u64) {
     put_number(out, number.wrapping_sub(*before));
     *before = number;
 }
 
-fn read_step(reader: &mut Reader, before: &mut u64) -> Option<u64> {
+fn read_more(reader: &mut Reader, before: &mut u64) -> Option<u64> {
     *before = before.wrapping_add(reader.number()?);
     Some(*before)
 }
@@ -341,7 +342,7 @@ fn put_turns(out: &mut BytesMut, turns: &Turns) {
             for (at, serial, stamp) in taken.turns() {
                 put_number(out, *at as u64);
                 put_number(out, *serial);
-                put_step(out, &mut before, *stamp);
+                put_more(out, &mut before, *stamp);
             }
         }
         Turns::Back => out.put_u8(1),
@@ -355,7 +356,7 @@ fn read_turns(reader: &mut Reader) -> Option<Turns> {
         0 => {
             let shards = list(reader, PLACE_BYTES_MIN, read_place)?;
             let (passed, mut before) = (reader.optional()?, 0);
-            let turn = |reader: &mut Reader| Some((reader.size()?, reader.number()?, read_step(reader, &mut before)?));
+            let turn = |reader: &mut Reader| Some((reader.size()?, reader.number()?, read_more(reader, &mut before)?));
             Turns::Taken(Taken::read(shards, list(reader, 3, turn)?, passed)?)
         }
         1 => Turns::Back,
@@ -370,7 +371,7 @@ fn read_deliver(reader: &mut Reader) -> Option<PeerMessage> {
     let mut before = 0;
     let mut handed = list(reader, 1, |reader| {
         let serial = reader.number()?;
-        let stamp = if epoch.is_some() { read_step(reader, &mut before)? } else { 0 };
+        let stamp = if epoch.is_some() { read_more(reader, &mut before)? } else { 0 };
         Some(Handed { serial, stamp, start: 0, end: 0 })
     })?;
     let frames = reader.rest();
@@ -418,6 +419,21 @@ fn read_surveyed(reader: &mut Reader, now: Time) -> Option<PeerMessage> {
     let ticket = Ticket(reader.number()?);
     let tally = |reader: &mut Reader| Some(Tally { clients: reader.number()?, active: read_age(reader, now)? });
     Some(PeerMessage::Surveyed(ticket, list(reader, 2, tally)?))
+}
+
+fn step_code(step: Step) -> u8 {
+    match step {
+        Step::Decide => 0,
+        Step::Send => 1,
+    }
+}
+
+fn read_step(reader: &mut Reader) -> Option<Step> {
+    Some(match reader.byte()? {
+        0 => Step::Decide,
+        1 => Step::Send,
+        _ => return None,
+    })
 }
 
 fn wish_code(wish: Wish) -> u8 {
@@ -589,7 +605,8 @@ mod tests {
             deliver(),
             client().prop_map(PeerMessage::OriginGone),
             any::<u32>().prop_map(|bytes| PeerMessage::Credit(bytes as usize)),
-            (1..=u64::MAX, number()).prop_map(|(life, epoch)| PeerMessage::Held(Life(life), epoch)),
+            (prop::sample::select(vec![Step::Decide, Step::Send]), 1..=u64::MAX, number())
+                .prop_map(|(step, life, epoch)| PeerMessage::Held(step, Life(life), epoch)),
         ]
     }
 
@@ -678,7 +695,7 @@ mod tests {
             PeerMessage::Lease(Time::ZERO),
             PeerMessage::Out(1),
             PeerMessage::Measure(Ticket(1)),
-            PeerMessage::HeldAbroad(Life(1), 1),
+            PeerMessage::HeldAbroad(Step::Send, Life(1), 1),
             PeerMessage::Sealed(1, Box::default()),
             PeerMessage::Opened(1, Box::default()),
         ];

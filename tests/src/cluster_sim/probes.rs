@@ -171,7 +171,7 @@ fn turns(world: &mut World, at: usize, sender: usize) {
 }
 
 /// Sends a message, once what has piled up on its way is fewer bytes than a program leaves there.
-fn send_when_there_is_room(world: &mut World, sender: usize) -> Option<usize> {
+pub fn send_when_there_is_room(world: &mut World, sender: usize) -> Option<usize> {
     for _ in 0..ROOM_TRIES {
         let mark = world.state.send_message(sender);
         if mark.is_some() || world.is_broken() {

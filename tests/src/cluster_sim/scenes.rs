@@ -5,13 +5,20 @@ use wrs_core::pattern::Pattern;
 
 use super::plan::{Aim, Forming};
 use super::probes;
+use super::state::Life;
 use super::world::World;
-use crate::sim::{MILLI, SECOND};
+use crate::sim::{MICRO, MILLI, SECOND};
 
 /// Channels whose home is wanted on a certain shard: with so many, one has it there more often than not.
 const CHANNELS: usize = 3;
 /// Clients whose serial numbers are the same on two nodes.
 const ALIKE: u64 = 8;
+/// Clients in a queue beside which homes move, and clients that send to them.
+const QUEUED: usize = 3;
+const SENDERS: usize = 4;
+/// Messages that are sent meanwhile, and how much time may lie between two.
+const MARKS: usize = 100 * QUEUED;
+const PACES: [u64; 3] = [100 * MICRO, 500 * MICRO, 2 * MILLI];
 /// Clients that may come and go to that end.
 const ALIGNED_MAX: u64 = 150;
 
@@ -81,6 +88,57 @@ impl World {
                 probes::alone_at(self, at, slot, shard);
             }
         }
+    }
+
+    /// A node comes, so that homes move, while nobody comes to a queue or leaves it: each client there gets as much as the others.
+    /// False: there is no such node.
+    pub(super) fn homes_move_beside_a_queue(&mut self) -> bool {
+        let comes = (0..self.state.nodes.len()).find(|slot| {
+            !self.state.is_up(*slot) && (self.state.nodes[*slot].life == Life::Never || self.stays_away != Some(*slot))
+        });
+        let Some(comes) = comes.filter(|_| self.state.plan.config.channels_max > 100) else { return false };
+        let pattern = if self.state.random.coin() { Pattern::PushPull } else { Pattern::FanInOut };
+        let Some(at) = probes::create(self, pattern, None, None) else { return true };
+        let up = self.state.up();
+        let mut come = |pull| {
+            let slot = *self.state.random.pick(&up)?;
+            let number = self.join(slot, at, pull, true, true)?;
+            probes::is_seated(self, number).then_some(number)
+        };
+        let queued: Vec<usize> = (0..QUEUED).filter_map(|_| come(true)).collect();
+        let senders: Vec<usize> = (0..SENDERS).filter_map(|_| come(false)).collect();
+        if queued.len() < QUEUED || senders.len() < SENDERS {
+            return true;
+        }
+        self.state.say(|| format!("node {comes} comes beside a queue on channel {at}"));
+        self.start(comes);
+        let (pace, mut marks) = (self.state.random.pick(&PACES).copied().unwrap_or(MILLI), Vec::new());
+        for sender in senders.iter().cycle().take(MARKS) {
+            let mark = match pattern {
+                Pattern::FanInOut => Some(self.state.send_request(*sender)),
+                _ => probes::send_when_there_is_room(self, *sender),
+            };
+            marks.extend(mark);
+            let pause = self.state.random.below(2 * pace);
+            self.pass(pause);
+        }
+        if let Err(why) = self.become_whole(self.patience()) {
+            self.state.model.break_off(format!("the cluster does not heal after a node has come: {why}"));
+        }
+        self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+        let whole =
+            marks.len() == MARKS && queued.iter().chain(&senders).all(|n| self.state.model.clients[*n].is_there());
+        let got = |number: &usize| {
+            let got = |mark: &&usize| self.state.model.messages[**mark].got.iter().any(|(to, _)| to == number);
+            marks.iter().filter(got).count()
+        };
+        let counts: Vec<usize> = queued.iter().map(got).collect();
+        if whole && !self.is_broken() && counts.iter().any(|count| *count != marks.len() / QUEUED) {
+            let what =
+                format!("of {} messages on channel {at} while a node came {queued:?} got {counts:?}", marks.len());
+            self.state.model.break_off(what);
+        }
+        true
     }
 
     /// A node is counted out while all shards of another but the first stand still: what they then decide for its clients, or

@@ -230,6 +230,7 @@ pub fn links_that_flap_lose_and_double_nothing(runtime: &Runtime) {
     let (mut told, mut count, mut gap) = (0, 0, Duration::ZERO);
     for (index, (load, channel)) in loads.iter_mut().zip(shared.iter().chain(&pulled)).enumerate() {
         let sent = load.stop();
+        if index < 3 { load.all_heard(&sent) } else { load.all_taken(&sent) }
         let heard = load.end(cluster.node(0), channel);
         let mut all = BTreeSet::new();
         for heard in &heard {
@@ -345,6 +346,7 @@ fn joined_under_load(runtime: &Runtime, pattern: &str) {
     assert_eq!(created.refused.len(), 0, "{:?}", created.refused);
     for (load, channel) in loads.iter_mut().zip(&channels) {
         let sent = load.stop();
+        if to_all { load.all_heard(&sent) } else { load.all_taken(&sent) }
         let heard = load.end(cluster.node(fourth), channel);
         let mut all = BTreeSet::new();
         for heard in &heard {

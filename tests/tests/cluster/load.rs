@@ -1,11 +1,13 @@
 //! Traffic that goes on while a scenario does harm, and what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use wrs_tests::real::{Answer, Channel, Got, Server, Ws, attempt};
 
 /// The times that a node has by default, which clusters of these tests make shorter: for scenarios that wait for no election, and
@@ -14,6 +16,10 @@ pub const DEFAULT_TIMES: [&str; 3] =
     ["WRS_NODE_HEARTBEAT=300", "WRS_NODE_MIN_ELECTION_TIMEOUT=2000", "WRS_NODE_MAX_ELECTION_TIMEOUT=3000"];
 /// Between two messages of a sender.
 const PACE: Duration = Duration::from_millis(2);
+/// After how long without an answer none is waited for any more.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
+/// After how long without a message no more is expected.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a sender did.
 pub struct Sent {
@@ -27,6 +33,8 @@ pub struct Sent {
 pub struct Heard {
     /// The numbers by sender, in the order they came.
     pub messages: BTreeMap<String, Vec<u64>>,
+    /// What else it was told.
+    pub told: Vec<String>,
     /// The code its connection was closed with; `None` if it ended without.
     pub code: Option<u16>,
     /// The longest time between two messages.
@@ -56,11 +64,24 @@ impl Heard {
     }
 }
 
+/// What became of a client that asks.
+pub struct Asked {
+    /// How many requests it wrote: `0..count` with its name in each.
+    pub count: u64,
+    /// The numbers of those that were answered, in the order the answers came.
+    pub answered: Vec<u64>,
+    /// What else it was told.
+    pub told: Vec<String>,
+    /// How its connection ended, if not because it was told to stop.
+    pub closed: Option<Got>,
+}
+
 /// Senders and receivers at work.
 #[derive(Default)]
 pub struct Load {
     stop: Arc<AtomicBool>,
     senders: Vec<(String, JoinHandle<Sent>)>,
+    askers: Vec<(String, JoinHandle<Asked>)>,
     receivers: Vec<JoinHandle<Heard>>,
     /// How many messages each receiver has heard; all that there could be, once its connection has ended.
     heard: Vec<Arc<AtomicU64>>,
@@ -90,11 +111,31 @@ impl Load {
     }
 
     /// Lets a client listen until its connection ends.
-    pub fn receiver(&mut self, mut ws: Ws) {
+    pub fn receiver(&mut self, ws: Ws) {
+        self.listen(ws, |_, text| {
+            let (name, number) = text.split_once(':').unwrap();
+            Some((name.to_owned(), number.parse().unwrap()))
+        });
+    }
+
+    /// Lets a client answer requests until its connection ends. What it heard are the requests.
+    pub fn answerer(&mut self, ws: Ws) {
+        self.listen(ws, |ws, text| {
+            let mut message: Value = serde_json::from_str(text).unwrap();
+            let asked = (message["name"].as_str()?.to_owned(), message["number"].as_u64()?);
+            message["type"] = "reply".into();
+            // Its connection may have ended meanwhile, which it hears next.
+            let _ = ws.socket.send(tungstenite::Message::text(message.to_string()));
+            Some(asked)
+        });
+    }
+
+    /// `read` says who sent a message and which it is; `None`: it is word of the node.
+    fn listen(&mut self, mut ws: Ws, read: impl Fn(&mut Ws, &str) -> Option<(String, u64)> + Send + 'static) {
         let count = Arc::new(AtomicU64::new(0));
         self.heard.push(count.clone());
         let work = move || {
-            let mut heard = Heard { messages: BTreeMap::new(), code: None, gap: Duration::ZERO };
+            let mut heard = Heard { messages: BTreeMap::new(), told: Vec::new(), code: None, gap: Duration::ZERO };
             let mut last: Option<Instant> = None;
             loop {
                 let got = ws.recv();
@@ -105,8 +146,10 @@ impl Load {
                         let now = Instant::now();
                         heard.gap = heard.gap.max(last.map_or(Duration::ZERO, |last| now.duration_since(last)));
                         last = Some(now);
-                        let (name, number) = text.split_once(':').unwrap();
-                        heard.messages.entry(name.to_owned()).or_default().push(number.parse().unwrap());
+                        match read(&mut ws, &text) {
+                            Some((name, number)) => heard.messages.entry(name).or_default().push(number),
+                            None => heard.told.push(text),
+                        }
                     }
                     Got::Binary(_) => {}
                     Got::Closed(code, _) => {
@@ -120,9 +163,61 @@ impl Load {
         self.receivers.push(thread::spawn(work));
     }
 
+    /// Lets a client ask until the load stops, and hear the answers.
+    pub fn asker(&mut self, name: &str, mut ws: Ws) {
+        let (stop, own) = (self.stop.clone(), name.to_owned());
+        let work = move || {
+            let mut asked = Asked { count: 0, answered: Vec::new(), told: Vec::new(), closed: None };
+            ws.socket.get_ref().socket().set_read_timeout(Some(PACE)).unwrap();
+            while asked.closed.is_none() && !stop.load(Ordering::Relaxed) {
+                let request = json!({"type": "request", "name": own, "number": asked.count}).to_string();
+                if ws.socket.send(tungstenite::Message::text(request)).is_err() {
+                    break;
+                }
+                asked.count += 1;
+                asked.hear(&mut ws, PACE, 1);
+            }
+            let missing = (asked.count as usize).saturating_sub(asked.answered.len());
+            asked.hear(&mut ws, ANSWERS_WITHIN, missing);
+            ws.socket.get_ref().socket().set_read_timeout(Some(wrs_tests::real::PATIENCE)).unwrap();
+            let frame = tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() };
+            if asked.closed.is_none() {
+                let _ = ws.socket.close(Some(frame));
+                let last = last_word(&mut ws);
+                asked.closed = (last != Got::Closed(1000, String::new())).then_some(last);
+            }
+            asked
+        };
+        self.askers.push((name.to_owned(), thread::spawn(work)));
+    }
+
+    /// Tells all who send or ask to stop.
+    pub fn halt(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until no receiver has heard anything for a while: for loads of which some may be lost.
+    pub fn quiet(&self) {
+        let heard = || self.heard.iter().map(|heard| heard.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let (mut last, mut since) = (heard(), Instant::now());
+        wrs_tests::real::until("nothing more comes", || {
+            let now = heard();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            (since.elapsed() >= QUIET).then_some(())
+        });
+    }
+
+    /// Stops those who ask, once nothing more is answered, and says what became of each.
+    pub fn stop_asking(&mut self) -> BTreeMap<String, Asked> {
+        self.halt();
+        self.askers.drain(..).map(|(name, asker)| (name, asker.join().unwrap())).collect()
+    }
+
     /// Stops the senders and says what each did.
     pub fn stop(&mut self) -> BTreeMap<String, Sent> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.halt();
         self.senders.drain(..).map(|(name, sender)| (name, sender.join().unwrap())).collect()
     }
 
@@ -153,6 +248,35 @@ impl Load {
     /// What each receiver saw, once its connection has ended.
     pub fn ended(&mut self) -> Vec<Heard> {
         self.receivers.drain(..).map(|receiver| receiver.join().unwrap()).collect()
+    }
+}
+
+impl Asked {
+    /// Hears so many answers, or those that come before none has come for so long.
+    fn hear(&mut self, ws: &mut Ws, patience: Duration, count: usize) {
+        let (mut last, wanted) = (Instant::now(), self.answered.len() + count);
+        while self.closed.is_none() && self.answered.len() < wanted && last.elapsed() < patience {
+            match ws.socket.read() {
+                Ok(tungstenite::Message::Text(text)) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    match message["number"].as_u64().filter(|_| message["type"] == "reply") {
+                        Some(number) => self.answered.push(number),
+                        None => self.told.push(text.to_string()),
+                    }
+                    last = Instant::now();
+                }
+                Ok(tungstenite::Message::Close(frame)) => {
+                    let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    let (code, reason) = frame.unwrap_or((1005, String::new()));
+                    self.closed = Some(Got::Closed(code, reason));
+                }
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error))
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                }
+                Err(_) => self.closed = Some(Got::Lost),
+            }
+        }
     }
 }
 

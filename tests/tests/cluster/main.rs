@@ -116,6 +116,18 @@ scenarios! {
         the_last_of_two_goes_on
         an_upgrade_from_node_to_node_loses_nothing
     }
+    work {
+        push_pull_goes_on_while_a_node_leaves
+        push_pull_goes_on_while_the_leader_leaves
+        push_pull_goes_on_while_a_node_dies
+        push_pull_goes_on_while_a_node_dies_with_its_clients
+        push_pull_goes_on_while_a_node_comes
+        fan_in_out_goes_on_while_a_node_leaves
+        fan_in_out_goes_on_while_the_leader_leaves
+        fan_in_out_goes_on_while_a_node_dies
+        fan_in_out_goes_on_while_a_node_dies_with_its_clients
+        fan_in_out_goes_on_while_a_node_comes
+    }
     five {
         five_nodes_outlive_two
     }
