@@ -155,8 +155,10 @@ impl World {
         let Some(quiet) = probes::create(self, Pattern::PubSub, None, None) else { return };
         let of: Vec<usize> =
             (0..CHANNELS).filter_map(|_| probes::create(self, Pattern::FanInOut, None, None)).collect();
-        let Some(askers) = self.alike(quiet, late, &of, dies) else { return };
         let shards = self.state.nodes[late].desks.len();
+        let gone: Vec<(usize, usize)> =
+            of.iter().filter_map(|at| Some((*at, self.leaves(*at, late, shards)?))).collect();
+        let Some(askers) = self.alike(quiet, late, &of, dies) else { return };
         let out = self.state.plan.counted_out_after();
         self.trouble(&[late, dies]);
         self.state.say(|| format!("node {dies} is cut off, and all of node {late} but its head is late"));
@@ -165,6 +167,11 @@ impl World {
             self.hang_until(late, shard, until);
         }
         for number in askers {
+            let of_channel = |(at, _): &&(usize, usize)| self.state.model.clients[number].channel == Some(*at);
+            // Behind a request it would wait for that one's turn.
+            if let Some((_, left)) = gone.iter().find(of_channel).copied() {
+                self.state.send_reply(number, left);
+            }
             self.state.send_request(number);
         }
         self.pass(40 * MILLI);
@@ -174,6 +181,19 @@ impl World {
             return self.state.model.break_off(format!("the cluster does not heal after late answers: {why}"));
         }
         self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
+    }
+
+    /// A client comes to any shard of a node but the first, and leaves: only that shard knows, of what is said to it later.
+    fn leaves(&mut self, at: usize, slot: usize, shards: usize) -> Option<usize> {
+        let shard = 1 + self.state.random.below(shards as u64 - 1) as usize;
+        let number = self.connect_at(slot, shard, true)?;
+        self.ask_to_be_on(number, at, true, true);
+        if !probes::is_seated(self, number) {
+            return None;
+        }
+        self.state.say_goodbye(number);
+        self.pass(20 * MILLI);
+        Some(number)
     }
 
     /// Clients on the first shards of two nodes that have the same numbers there: those on the second node are on channels with
