@@ -130,7 +130,7 @@ impl Shard {
     /// The client is told to come again. A seat that it is given later is given back, as for one that has gone.
     pub(super) fn wait_is_over(&mut self, now: Time, serial: u64, out: &mut Actions) {
         let Some(joining) = self.joining.get_mut(&serial) else { return };
-        joining.timer = None;
+        self.timers.set(&mut joining.timer, Wake::Join(serial), None);
         let terms = joining.terms;
         let conn = std::mem::replace(&mut joining.conn, NOBODY);
         if let Some(mut session) = self.sessions.take(conn) {
