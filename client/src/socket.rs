@@ -94,7 +94,7 @@ fn meaning(code: u16) -> &'static str {
         1008 => "no answer to its pings",
         1009 => "a message longer than the node takes",
         1011 => "a fault of the node",
-        1012 => "the node left its cluster or could not settle a message; connect again",
+        1012 => "the node left its cluster; connect again",
         1013 => "this client reads too slowly",
         4404 => "the channel was deleted",
         4408 => "the channel timed out",

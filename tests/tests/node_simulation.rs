@@ -13,20 +13,23 @@ use wrs_tests::node_sim;
 
 /// What a continuous integration run has time for.
 const SEEDS: Range<u64> = 0..300;
+/// Seeds beyond those that failed once, and why.
+const ONCE_FAILED: &[(u64, &str)] =
+    &[(355, "an answer to when a channel was last used came so late that it had been used again, and it timed out")];
 /// Each of these many is run twice, to the same byte.
 const TWICE_EVERY: u64 = 50;
 
-fn seeds() -> Range<u64> {
+fn seeds() -> Vec<u64> {
     let number = |text: &str| text.trim().parse::<u64>().expect("a number");
     if let Ok(one) = std::env::var("WRS_SIM_SEED") {
-        return number(&one)..number(&one) + 1;
+        return vec![number(&one)];
     }
     match std::env::var("WRS_SIM_SEEDS") {
         Ok(range) => {
             let (from, to) = range.split_once("..").expect("from..to");
-            number(from)..number(to)
+            (number(from)..number(to)).collect()
         }
-        Err(_) => SEEDS,
+        Err(_) => SEEDS.chain(ONCE_FAILED.iter().map(|(seed, _)| *seed)).collect(),
     }
 }
 
@@ -35,7 +38,7 @@ fn every_promise_holds_for_every_seed() {
     let (mut events, mut given, mut conns, mut codes) = (0, 0, 0, BTreeMap::<u16, u64>::new());
     let mut failures = Vec::new();
     let seeds = seeds();
-    for seed in seeds.clone() {
+    for seed in seeds.iter().copied() {
         match node_sim::run(seed) {
             Ok(report) => {
                 events += report.events;
@@ -57,9 +60,6 @@ fn every_promise_holds_for_every_seed() {
             }
         }
     }
-    eprintln!(
-        "{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}",
-        seeds.end - seeds.start
-    );
-    assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.end - seeds.start, failures.join("\n"));
+    eprintln!("{} seeds, {events} events, {given} messages given, {conns} connections, codes {codes:?}", seeds.len());
+    assert!(failures.is_empty(), "{} of {} seeds:\n{}", failures.len(), seeds.len(), failures.join("\n"));
 }

@@ -62,8 +62,8 @@ pub(super) enum Purpose {
     Get { conn: ConnId, terms: Terms },
     /// A piece of `GET /channels`.
     List { conn: ConnId },
-    /// The countdown of a channel is at zero as far as this shard knows.
-    Expire,
+    /// The countdown of a channel is at zero as far as this shard knows, since this time.
+    Expire(Time),
     /// A sibling asks about this node's gate and other nodes, or another node about this one.
     Peer { peer: PeerId, ticket: Ticket },
 }
@@ -95,8 +95,8 @@ impl Shard {
             Purpose::Peer { peer: PeerId::Shard(_), .. } => (false, true),
             Purpose::Peer { peer: PeerId::Node(_), .. } => (true, false),
             Purpose::Get { .. } | Purpose::List { .. } if mutant!(CountsOnlyHere) => (true, false),
-            Purpose::Expire if mutant!(ExpiresByOwnClockAlone) => (false, false),
-            Purpose::Get { .. } | Purpose::List { .. } | Purpose::Expire => (true, true),
+            Purpose::Expire(_) if mutant!(ExpiresByOwnClockAlone) => (false, false),
+            Purpose::Get { .. } | Purpose::List { .. } | Purpose::Expire(_) => (true, true),
         };
         // Who has left, or can go on no longer, may be counted out already and get no answer.
         let nodes = nodes && !self.left;
@@ -199,9 +199,9 @@ impl Shard {
             Purpose::Peer { peer, ticket } => {
                 self.router.forward(peer, PeerMessage::Surveyed(ticket, tallies), None, out);
             }
-            Purpose::Expire => {
+            Purpose::Expire(asked) => {
                 if let (Some(channel), Some(tally)) = (channels.first(), tallies.first()) {
-                    self.expire(now, *channel, tally.active, out);
+                    self.expire(asked, *channel, tally.active, out);
                 }
             }
         }

@@ -28,7 +28,7 @@ impl Shard {
                     }
                     let active = self.tally(channel).active;
                     if self.count_down(now, channel, active) {
-                        self.survey(Purpose::Expire, vec![channel], out);
+                        self.survey(Purpose::Expire(now), vec![channel], out);
                     }
                 }
                 Wake::Join(serial) => self.wait_is_over(now, serial, out),
@@ -97,9 +97,10 @@ impl Shard {
         false
     }
 
-    /// All shards have said when a channel was last used.
-    pub(super) fn expire(&mut self, now: Time, channel: ChannelId, active: Time, out: &mut Actions) {
-        if self.count_down(now, channel, active) {
+    /// All shards have said when a channel was last used, as of when they were `asked`. If its time was not over then, but is when
+    /// the last answer comes, they are asked again: it may have been used in between.
+    pub(super) fn expire(&mut self, asked: Time, channel: ChannelId, active: Time, out: &mut Actions) {
+        if self.count_down(asked, channel, active) {
             self.propose_expiry(channel, out);
         }
     }
