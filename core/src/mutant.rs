@@ -53,7 +53,6 @@ mod switch {
         SealsAtOnce, "a shard seals an epoch while others may still decide in it";
         ForgetsStamps, "reports leave out the places in the queue";
         ForgetsSeats, "reports leave out the seats";
-        TakesOldTurns, "turns of a dead home are used when it is too late to tell of them";
         SpendsNoTurns, "turns that were given before homes move are not used";
         TurnsSeatNobody, "a message whose turn comes before word of its receiver's seat is dropped";
         RepliesOvertake, "a reply does not wait for its sender's earlier requests";

@@ -74,7 +74,7 @@ impl Server {
         relay: bool,
         environment: &[(String, String)],
     ) -> io::Result<Self> {
-        let (port, node_port) = (free_port()?, free_port()?);
+        let [port, node_port] = free_ports()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut shell = Command::new("sh");
         // exec: the process that is measured is the server, not the shell.
@@ -117,8 +117,11 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// Two that are free. The first is held until the second is known, so that they are not the same.
+fn free_ports() -> io::Result<[u16; 2]> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
 /// A child inherits the cores of the thread that starts it, so that no instant of it runs elsewhere.

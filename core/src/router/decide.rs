@@ -119,7 +119,7 @@ impl Router {
     /// to be told who stands where: they count for nothing, and are asked for again.
     pub fn taken(&mut self, number: u64, epoch: u64, turns: &Turns, out: &mut Actions) {
         let is_leaving = mutant!(SpendsNoTurns) && self.asks.is_held();
-        if (epoch < self.spent || is_leaving) && !mutant!(TakesOldTurns) {
+        if epoch < self.spent || is_leaving {
             return;
         }
         for run in self.asks.take(number) {

@@ -18,7 +18,7 @@ impl World {
         match self.state.random.below(12) {
             0 => return self.head_hangs(),
             1 | 2 => return self.answers_come_late(),
-            3..6 if self.homes_move_beside_a_queue() => return,
+            3..7 if self.homes_move_beside_a_queue() => return,
             _ => {}
         }
         let up = self.state.up();

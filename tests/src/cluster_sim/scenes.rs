@@ -17,8 +17,10 @@ const ALIKE: u64 = 8;
 const QUEUED: usize = 3;
 const SENDERS: usize = 4;
 /// Messages that are sent meanwhile, and how much time may lie between two.
-const MARKS: usize = 100 * QUEUED;
-const PACES: [u64; 3] = [100 * MICRO, 500 * MICRO, 2 * MILLI];
+const MARKS: usize = 400 * QUEUED;
+const PACES: [u64; 3] = [80 * MICRO, 150 * MICRO, 300 * MICRO];
+/// How long it is waited for.
+const PATIENCE: u64 = 20 * SECOND;
 /// Clients that may come and go to that end.
 const ALIGNED_MAX: u64 = 150;
 
@@ -90,18 +92,18 @@ impl World {
         }
     }
 
-    /// A node comes, so that homes move, while nobody comes to a queue or leaves it: each client there gets as much as the others.
-    /// False: there is no such node.
+    /// A node comes, or comes back, so that homes move, while nobody comes to a queue or leaves it: each client there gets as much
+    /// as the others. False: there is no such node.
     pub(super) fn homes_move_beside_a_queue(&mut self) -> bool {
-        let comes = (0..self.state.nodes.len()).find(|slot| {
-            !self.state.is_up(*slot) && (self.state.nodes[*slot].life == Life::Never || self.stays_away != Some(*slot))
-        });
-        let Some(comes) = comes.filter(|_| self.state.plan.config.channels_max > 100) else { return false };
+        let never = (0..self.state.nodes.len()).find(|slot| self.state.nodes[*slot].life == Life::Never);
+        let up = self.state.up();
+        let goes = self.state.random.pick(&up).copied().filter(|_| self.can_spare_one() && up.len() > 2);
+        let Some(comes) = never.or(goes).filter(|_| self.state.plan.config.channels_max > 100) else { return false };
         let pattern = if self.state.random.coin() { Pattern::PushPull } else { Pattern::FanInOut };
         let Some(at) = probes::create(self, pattern, None, None) else { return true };
-        let up = self.state.up();
+        let others: Vec<usize> = up.into_iter().filter(|slot| *slot != comes).collect();
         let mut come = |pull| {
-            let slot = *self.state.random.pick(&up)?;
+            let slot = *self.state.random.pick(&others)?;
             let number = self.join(slot, at, pull, true, true)?;
             probes::is_seated(self, number).then_some(number)
         };
@@ -111,7 +113,17 @@ impl World {
             return true;
         }
         self.state.say(|| format!("node {comes} comes beside a queue on channel {at}"));
-        self.start(comes);
+        // It is a member, or knows that its life has ended, and will be live in a moment.
+        if never.is_some() {
+            let before = self.state.entered;
+            self.start(comes);
+            self.pass_until(PATIENCE, |world| world.state.entered > before);
+        } else {
+            let before = self.state.model.lives_over.len();
+            self.open[comes] = false;
+            self.pause_for(comes, self.state.plan.counted_out_after() + 200 * MILLI);
+            self.pass_until(PATIENCE, |world| world.state.model.lives_over.len() > before);
+        }
         let (pace, mut marks) = (self.state.random.pick(&PACES).copied().unwrap_or(MILLI), Vec::new());
         for sender in senders.iter().cycle().take(MARKS) {
             let mark = match pattern {
@@ -125,6 +137,7 @@ impl World {
         if let Err(why) = self.become_whole(self.patience()) {
             self.state.model.break_off(format!("the cluster does not heal after a node has come: {why}"));
         }
+        self.open[comes] = true;
         self.pass(2 * SECOND + 2 * self.state.plan.config.election_timeout_max.as_nanos() as u64);
         let whole =
             marks.len() == MARKS && queued.iter().chain(&senders).all(|n| self.state.model.clients[*n].is_there());

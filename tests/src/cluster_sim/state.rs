@@ -253,6 +253,8 @@ pub struct State {
     pub nodes: Vec<Node>,
     /// All connections that ever were.
     pub wires: Vec<Wire>,
+    /// How often a node has become a member.
+    pub entered: u64,
     /// Between the nodes.
     pub network: Network,
     /// Nodes refuse dials until then.
@@ -601,6 +603,7 @@ impl Host for Hands<'_> {
                 self.state.rush();
             }
             Told::LeaderChanged { .. } => self.state.rush(),
+            Told::ClusterEntered { .. } => self.state.entered += 1,
             Told::LinkUp { .. } => {
                 self.state.rush();
                 // Who has come will soon be among the live ones.

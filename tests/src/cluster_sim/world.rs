@@ -96,6 +96,7 @@ impl World {
                 refuse_until: 0,
                 trouble: 0,
                 rush: Rush::default(),
+                entered: 0,
                 inflate: Inflate::new(),
                 trace: std::env::var_os("WRS_SIM_TRACE").is_some(),
                 link_bytes: 0,
