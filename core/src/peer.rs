@@ -63,9 +63,9 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Its frame.
+    /// Its frame; empty if it is not in this run.
     pub fn frame(&self, run: &Bytes) -> Bytes {
-        run.slice(self.start.min(run.len())..self.end.clamp(self.start.min(run.len()), run.len()))
+        run.get(self.start..self.end).map_or_else(Bytes::new, |frame| run.slice_ref(frame))
     }
 }
 

@@ -140,9 +140,8 @@ impl Router {
         match turns {
             Turns::Taken(taken) => self.hand_over((channel, from, slot), taken, frames, epoch, out),
             Turns::Back => {
-                for range in frame::ranges(frames) {
-                    self.give(WayBill { slot, from, to: from, tell: false }, None, (frames.slice(range), 1), out);
-                }
+                let all = (frames.clone(), frame::count(frames));
+                self.give(WayBill { slot, from, to: from, tell: false }, None, all, out);
             }
             Turns::Nobody => (0..frame::count(frames)).for_each(|_| self.refuse(from, super::NO_RECIPIENT, out)),
             // Word of the channel's end, and a close with a code, is on its way to everybody on it.
