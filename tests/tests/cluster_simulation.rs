@@ -60,6 +60,8 @@ const ONCE_FAILED_HARSH: &[(u64, &str)] = &[
     (77, "the model: an operator told the node that had channels to join one that had none"),
     (445, "the model: the only node ended, and should have kept what it had in memory"),
     (287, "who waited for a seat when the node stopped was cut off without an answer"),
+    (884, "who asked about a channel when the node stopped was cut off without an answer"),
+    (1_624, "as 884: an operator's question"),
 ];
 
 /// Seeds that once failed with the aim of their own.
@@ -89,6 +91,10 @@ const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
     (610_668, "as 306560"),
     (613_519, "most of the seeds were started again at once, and founded a second cluster"),
     (623_472, "the model: it counted on a message that had not been sent"),
+    (
+        1_266_917,
+        "the model: it sent users to a node that was not ready, and had a shard which had not heard of its new cluster",
+    ),
 ];
 
 #[test]

@@ -45,8 +45,7 @@ impl Router {
     ) {
         let Sender { client: from, conn, channel, .. } = sender;
         let run = Run { channel, from, awaited: Awaited::Turns(wish), frames };
-        let at_once = self.is_home(channel) && self.may_decide(now) && !self.asks.is_held() && !self.asks.has_of(from);
-        if at_once && !self.has_more_to_hear() {
+        if self.is_home(channel) && self.may_decide(now) && !self.asks.is_held() && !self.asks.has_of(from) {
             let memory = std::mem::take(&mut self.taken);
             let turns = self.turns((channel, wish), from, count, memory);
             self.hand_out(&run, &turns, self.opened, out);
@@ -203,12 +202,6 @@ impl Router {
             }
         }
         self.send_shares((channel, from), None, frames, source, out);
-    }
-
-    /// Whether this shard has said something to itself that it has not heard yet. That a client has its seat may be among it,
-    /// and what the client is given comes behind.
-    fn has_more_to_hear(&self) -> bool {
-        !self.inbox.is_empty() && !mutant!(OvertakesSeats)
     }
 
     fn pause_if_full(&mut self, conn: ConnId, out: &mut Actions) {

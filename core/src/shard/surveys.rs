@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
+
 use super::Shard;
 use super::operate::About;
+use super::requests::RETRY_AFTER;
 use crate::action::Actions;
 use crate::catalogue::{Channel, Command, Outcome, Removal};
 use crate::id::{ChannelId, ConnId, GATE, Life, ShardId};
 use crate::metrics::Metrics;
 use crate::peer::{PeerId, PeerMessage, Tally, Ticket};
+use crate::rest::Problem;
 use crate::time::Time;
 use crate::wire::http::Terms;
 
@@ -184,6 +188,30 @@ impl Shard {
         }
         for (ticket, peer) in silent {
             self.surveyed(now, ticket, peer, &[], out);
+        }
+    }
+
+    /// The node stops, and whom it has asked may never answer: who waits is told so while there is time to take it. A list that
+    /// has begun breaks off with the connection, as a whole one would tell what is not known (RFC 9112, section 8).
+    pub(super) fn wait_for_nobody(&mut self, now: Time, out: &mut Actions) {
+        let waits = |(ticket, asked): (&Ticket, &Asked)| {
+            let (conn, terms, changes) = match asked {
+                Asked::Survey(Survey { purpose: Purpose::Get { conn, terms }, .. })
+                | Asked::Measure { conn, terms, .. } => (*conn, *terms, false),
+                Asked::Operation { conn, terms, about } => (*conn, *terms, *about == About::Done),
+                Asked::Change(change) => change.asker().map(|(conn, terms)| (conn, terms, true))?,
+                Asked::Survey(_) | Asked::Operator(..) => return None,
+            };
+            Some((*ticket, conn, terms, changes))
+        };
+        let waiting: Vec<_> = self.asked.iter().filter_map(waits).collect();
+        for (ticket, conn, terms, changes) in waiting {
+            self.asked.remove(&ticket);
+            let problem = match changes {
+                true => Problem::new(StatusCode::GATEWAY_TIMEOUT, "The node stops: it may have been done or not."),
+                false => Problem::unavailable("The node is draining.", RETRY_AFTER),
+            };
+            self.answer_later(now, conn, terms, Err(problem), out);
         }
     }
 

@@ -136,7 +136,8 @@ impl Shard {
             Drain::Announced(_) => {
                 let until = now + self.config.drain_timeout;
                 self.drain = Drain::Until(until);
-                self.timers.set(&mut self.drain_timer, Wake::Drain, Some(until));
+                let last = until - self.config.discard_timeout.min(self.config.drain_timeout / 4);
+                self.timers.set(&mut self.drain_timer, Wake::Drain, Some(last));
                 out.push(Action::StopListening);
                 self.let_go(now, out);
             }
@@ -151,7 +152,12 @@ impl Shard {
                     }
                 }
             }
-            Drain::No | Drain::Until(_) | Drain::Done => {}
+            Drain::Until(until) => {
+                // Who still waits for other nodes is answered while there is time to take the answer.
+                self.wait_for_nobody(now, out);
+                self.timers.set(&mut self.drain_timer, Wake::Drain, Some(until));
+            }
+            Drain::No | Drain::Done => {}
         }
     }
 

@@ -20,6 +20,8 @@ pub struct View {
     pub term: u64,
     /// The members' ids, in order.
     pub nodes: Vec<String>,
+    /// Whether users may go there, as it says itself.
+    pub ready: bool,
 }
 
 impl View {
@@ -32,7 +34,8 @@ impl View {
             data.get("nodes")?.as_array()?.iter().filter_map(|node| node.get("id").map(text)).collect();
         nodes.sort();
         let leader = data.get("leader").filter(|leader| !leader.is_null()).map(text).unwrap_or_default();
-        Some(View { leader, term: data.get("term").and_then(Value::as_u64).unwrap_or_default(), nodes })
+        let ready = data.get("ready").and_then(Value::as_bool).unwrap_or_default();
+        Some(View { leader, term: data.get("term").and_then(Value::as_u64).unwrap_or_default(), nodes, ready })
     }
 }
 
@@ -203,11 +206,14 @@ impl World {
         // What was asked at the last look.
         let asked = self.looks[slot].take();
         let view = asked.and_then(|number| self.state.model.clients[number].answer.as_ref().and_then(View::of));
-        if view.is_some_and(|view| view.nodes.len() > 1) || self.state.up().len() == 1 {
+        // A member that is not ready may have a shard that has not heard of it, and answers for the cluster that the node has left.
+        let found = view.as_ref().is_some_and(|view| view.nodes.len() > 1);
+        if view.is_some_and(|view| found && view.ready) || self.state.up().len() == 1 {
             (self.open[slot], self.belongs[slot]) = (true, true);
             return;
         }
-        if self.state.plan.forming == Forming::ByHand
+        if !found
+            && self.state.plan.forming == Forming::ByHand
             && let Some(first) = (0..self.open.len()).find(|other| self.open[*other] && *other != slot)
         {
             self.ask_to_join(slot, first);

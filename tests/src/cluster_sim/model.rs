@@ -548,13 +548,14 @@ impl Model {
         }
     }
 
-    /// A node has ended a connection.
-    pub fn closed_by_node(&mut self, _now: u64, number: usize, unsent: usize) {
+    /// A node has ended a connection. `stops`: and itself, or tries to: a list that has begun may break off then.
+    pub fn closed_by_node(&mut self, stops: bool, number: usize, unsent: usize) {
         let client = &self.clients[number];
+        let owed = |asked: &Asked| asked.since.is_some() && !(stops && asked.want == Want::List);
         if client.ended.is_none() && client.seated.is_some() {
             return self.break_off(format!("conn {number} is cut off without a word, {unsent} bytes unsent"));
         }
-        if client.ended.is_none() && client.prompt && client.asked.iter().any(|asked| asked.since.is_some()) {
+        if client.ended.is_none() && client.prompt && client.asked.iter().any(owed) {
             let asked = &client.asked;
             return self.break_off(format!("conn {number} is cut off and has no answer to {asked:?}"));
         }

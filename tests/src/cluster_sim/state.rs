@@ -527,9 +527,10 @@ impl Host for Hands<'_> {
         let Some((wire, side)) = self.find(id) else { return };
         self.say(|| format!("close wire {wire}"));
         if let Some(number) = self.program(wire, side) {
-            let (now, unsent) =
-                (self.state.now(), self.state.wires[wire].ends[side].sock().map_or(0, |s| s.line.unsent()));
-            self.state.model.closed_by_node(now, number, unsent);
+            let unsent = self.state.wires[wire].ends[side].sock().map_or(0, |s| s.line.unsent());
+            let node = &self.state.nodes[self.slot];
+            let stops = node.draining || node.failed.is_some();
+            self.state.model.closed_by_node(stops, number, unsent);
         }
         self.state.drop_end(wire, side, false);
     }
