@@ -91,12 +91,16 @@
 //! target/release/crossing --share 0.1                         # each node with a tenth of a core: what more nodes bring
 //! target/release/crossing                                     # nodes that share a whole core: what a receipt costs
 //! target/release/crossing --patterns push-pull --nodes 1,3 --window 256 --batch 64
+//! target/release/crossing --rate 1000 --nodes 2,3             # what a hop adds to the time of a message, in microseconds
 //! ```
 //! With `--share` each node is in a control group of its own with that quota of CPU time in each 10 ms (version 2's `cpu.max`,
 //! else version 1's `cpu.cfs_quota_us`), so that five nodes have five times the CPU time of one, and *per second, of one node's*
 //! is what more nodes bring. It needs the right to make groups; without it the program ends with an error. *Share used* is that
 //! of the least and of the most busy node, and the figure says what nodes can do only near 100 %; *load* is the core of the load,
 //! and the figure is the nodes' only well below 100 %. The groups are removed at the end, but not if the program is killed.
+//!
+//! With `--rate` messages are sent at that rate, one receiver each, by turns to *near* ones on the sender's node and to *far* ones;
+//! *added* is how much later the same share of the far ones came. A home may be on either node, or a third.
 //!
 //! Without `--share` the nodes take turns on the core, with what each does to the others' caches, and while the load is the
 //! slower of the two each wakes for little: *core of the nodes* says so.
@@ -106,9 +110,10 @@
 //! | `--server COMMAND` | `target/release/wrs` | the relay |
 //! | `--nodes`, `--patterns` | `1,3,5`, four | the first number of nodes is what the others are compared with |
 //! | `--share` | none | of a core for each node: at least 0.1, and all of them on one core |
+//! | `--rate` | none | messages per second, over all channels, and times instead of receipts |
 //! | `--window` | 512, pub-sub 128 | messages of each sender that are outstanding |
 //! | `--batch` | half the window, pub-sub all | room in the window at which a sender writes |
-//! | `--channels` | 6, pub-sub 20 | channels per node |
+//! | `--channels` | 6, pub-sub 20, with `--rate` 5 | channels per node; with `--rate` of each kind |
 //! | `--senders`, `--receivers`, `--size` | by pattern, 64 | clients of each channel, bytes of a message |
 //! | `--rounds`, `--seconds`, `--warm-up` | 3, 2, 0.5 | how often, how long, what does not count |
 //! | `--node-core`, `--load-core` | 0, 1 | where they run |

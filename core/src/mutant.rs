@@ -78,6 +78,7 @@ mod switch {
         AsksForSeatsTwice, "a seat that is asked for in an epoch is asked for again when it opens";
         TakesOldLifeForNew, "a node that has not heard of its end is taken for one that lives again";
         TrustsOldMeetings, "a voter counts as gone for good because of who was at its address before the leader was lost";
+        ReadyEarly, "a node says that it is ready before all its shards serve";
         StaysClosed, "a shard that let its clients go for want of a lease opens no more when the lease goes on";
         AnswersForTheDead, "a gate takes what is for a shard of a node that has died for its own";
         ForgetsCredit, "a message from another node is never credited";

@@ -295,6 +295,8 @@ pub enum PeerMessage {
     Life(Life),
     /// From the gate to its shards: all members, as a snapshot with this number has them.
     Members(u64, Box<Members>),
+    /// From a shard to its gate: it serves clients in this life of the node.
+    Serves,
     /// From a shard to its gate: its last connection has gone, and it takes no new ones.
     Drained,
     /// From the gate to its shards: the node can go on no longer.
@@ -408,6 +410,7 @@ impl PeerMessage {
             | PeerMessage::HeldAbroad(..)
             | PeerMessage::Reported { .. }
             | PeerMessage::Opened(..)
+            | PeerMessage::Serves
             | PeerMessage::Publish { .. }
             | PeerMessage::Ask { .. }
             | PeerMessage::Turns { .. }

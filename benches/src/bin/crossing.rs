@@ -1,5 +1,6 @@
 //! `crossing`: what clusters of one, three and five real nodes deliver in each pattern, per CPU-second of all their nodes and per
-//! second, each with the same share of a core if asked. How to run it: the front page of this package.
+//! second, each with the same share of a core if asked; or what a hop between nodes adds to a message's time. How to run it: the
+//! front page of this package.
 #![allow(clippy::print_stdout, reason = "the table is the program's output")]
 
 #[cfg(not(target_os = "linux"))]
@@ -15,10 +16,12 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::io;
     use std::process::ExitCode;
     use std::time::Duration;
     use wrs_benches::arguments::{Arguments, end};
     use wrs_benches::cell::crossing::{Crossed, Crossing};
+    use wrs_benches::cell::hop::{Hop, Hopped};
     use wrs_benches::load::cluster::Cluster;
     use wrs_benches::load::server::{lift_file_limit, pin};
 
@@ -36,6 +39,7 @@ mod linux {
         "warm-up",
         "rounds",
         "share",
+        "rate",
         "node-core",
         "load-core",
     ];
@@ -63,13 +67,21 @@ mod linux {
             return Err(format!("--share: {crowd} nodes on one core cannot have so much each"));
         }
         lift_file_limit().and_then(|()| pin(Some(load_core))).map_err(|error| error.to_string())?;
+        let patterns = list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")?;
+        if let Some(rate) = arguments.get("rate")? {
+            let (channels, size) = (arguments.get_or("channels", 5)?, arguments.get_or("size", 64)?);
+            let start = |count| Cluster::start(&server, Some(node_core), count, true, |_| Vec::new());
+            let loads = patterns.into_iter().map(|pattern| Hop { pattern, channels, size, rate });
+            let loads: Vec<Hop> = loads.collect();
+            return hops(&nodes, &loads, rounds, |load, count| load.run(&start(count)?, warm_up, length));
+        }
         println!(
             "| pattern | nodes | per CPU-s of all nodes | of one node's | per second | of one node's | {} | load | lost |",
             if share.is_some() { "share used" } else { "core of the nodes" },
         );
         println!("|---|---|---|---|---|---|---|---|---|");
         let mut sound = true;
-        for pattern in list("patterns", "pub-sub,push-pull,fan-in-out,req-repl")? {
+        for pattern in patterns {
             let (channels, senders, receivers, window) = match pattern.as_str() {
                 "pub-sub" => (20, 1, 60, 128),
                 "req-repl" => (6, 1, 10, 512),
@@ -99,6 +111,43 @@ mod linux {
                 }
             }
             sound &= tell(&load.pattern, &cells, &table, share);
+        }
+        Ok(sound)
+    }
+
+    /// What a hop adds: medians of the rounds, in microseconds. True if nothing was lost.
+    fn hops(
+        nodes: &[usize],
+        loads: &[Hop],
+        rounds: usize,
+        run: impl Fn(&Hop, usize) -> io::Result<Hopped>,
+    ) -> Result<bool, String> {
+        println!("| pattern | nodes | p50 near | far | added | p99 near | far | added | lost |");
+        println!("|---|---|---|---|---|---|---|---|---|");
+        let mut sound = true;
+        for load in loads {
+            for count in nodes.iter().copied().filter(|count| *count > 1) {
+                let row: Result<Vec<Hopped>, _> = (0..rounds).map(|_| run(load, count)).collect();
+                let row = row.map_err(|error| error.to_string())?;
+                let lost: u64 = row.iter().map(|hopped| hopped.lost).sum();
+                let figures = |share: f64| {
+                    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+                    let each = row.iter().map(|hopped| hopped.percentiles(share));
+                    let each: Vec<_> = each.map(|(near, far)| (micros(near), micros(far))).collect();
+                    let middle = |figure: fn(&(f64, f64)) -> f64| median(each.iter().map(figure));
+                    let added = each.iter().map(|(near, far)| far - near);
+                    format!(
+                        "{:.0} | {:.0} | {:.0} ({:.0}–{:.0})",
+                        middle(|it| it.0),
+                        middle(|it| it.1),
+                        median(added.clone()),
+                        added.clone().fold(f64::INFINITY, f64::min),
+                        added.fold(f64::NEG_INFINITY, f64::max),
+                    )
+                };
+                println!("| {} | {count} | {} | {} | {lost} |", load.pattern, figures(0.5), figures(0.99));
+                sound &= lost == 0;
+            }
         }
         Ok(sound)
     }

@@ -4,6 +4,7 @@ pub mod crossing;
 pub mod echo;
 pub mod fanout;
 pub mod handshake;
+pub mod hop;
 pub mod idle;
 pub mod latency;
 pub mod push_pull;

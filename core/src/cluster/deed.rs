@@ -245,6 +245,8 @@ pub enum NotReady {
     CatchingUp,
     /// It is to vote and does not yet.
     NotVoting,
+    /// Not all of its shards serve yet.
+    Opening,
     /// It leaves.
     Leaving,
     /// Its data directory has failed.
@@ -258,6 +260,7 @@ impl fmt::Display for NotReady {
             NotReady::NoLeader => "the cluster has no leader that this node hears",
             NotReady::CatchingUp => "the node has not caught up yet",
             NotReady::NotVoting => "the node is to vote and does not yet",
+            NotReady::Opening => "not all shards of the node serve yet",
             NotReady::Leaving => "the node leaves its cluster",
             NotReady::Failed => "the data directory has failed",
         })

@@ -36,6 +36,8 @@ pub(super) struct Epochs {
     closed: u64,
     /// Lives that have ended, until all that is known of them is forgotten.
     ended: BTreeSet<Life>,
+    /// The shards that have said that they serve; on each, whether it has.
+    serving: BTreeSet<ShardId>,
 }
 
 #[derive(Debug, Default)]
@@ -323,6 +325,7 @@ impl Shard {
         self.ask_for_seats_again(now, out);
         self.go_through_waiting(now, out);
         self.router.ask_again(out);
+        self.say_that_it_serves(now, out);
     }
 
     /// The node may decide until then.
@@ -338,6 +341,27 @@ impl Shard {
         if self.router.may_decide(now) && !self.waiting.is_empty() {
             self.go_through_waiting(now, out);
         }
+        self.say_that_it_serves(now, out);
+    }
+
+    /// Once in each life of the node.
+    fn say_that_it_serves(&mut self, now: Time, out: &mut Actions) {
+        if self.is_serving(now) && self.epochs.serving.insert(self.here) {
+            self.say(GATE, PeerMessage::Serves, out);
+        }
+    }
+
+    /// On shard 0: a shard serves, and so may the node.
+    pub(super) fn shard_serves(&mut self, peer: PeerId) {
+        if let PeerId::Shard(shard) = peer {
+            self.epochs.serving.insert(shard);
+        }
+    }
+
+    /// On shard 0: whether clients are served whichever shard they come to.
+    pub(super) fn is_serving_everywhere(&self, now: Time) -> bool {
+        let all = self.epochs.serving.len() >= usize::from(self.config.shards.max(1)) || mutant!(ReadyEarly);
+        self.is_serving(now) && all
     }
 
     /// After a long time without a lease this node may have been counted out, and its clients' seats given to others. The

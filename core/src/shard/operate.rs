@@ -8,7 +8,7 @@ use super::requests::RETRY_AFTER;
 use super::surveys::Asked;
 use super::{Drain, Shard};
 use crate::action::Actions;
-use crate::cluster::{Done, Refused};
+use crate::cluster::{Done, NotReady, Refused};
 use crate::id::{ConnId, NodeId, ShardId};
 use crate::peer::{Operation, PeerMessage, Standing, Ticket};
 use crate::rest::{Answer, Call, ClusterView, LinkView, NodeView, Problem};
@@ -127,7 +127,7 @@ impl Shard {
     /// On shard 0: whoever waits for this node to serve in the cluster that it has joined is answered once it does. False:
     /// nobody was.
     pub(super) fn answer_arrivals(&mut self, now: Time, out: &mut Actions) -> bool {
-        let serves = self.is_serving(now);
+        let serves = self.is_serving_everywhere(now);
         let Some(control) = self.control.as_mut().filter(|control| !control.arrivals.is_empty()) else { return false };
         let is_due = |arrival: &mut Arrival| serves || arrival.deadline() <= now;
         let due: Vec<Arrival> = control.arrivals.extract_if(.., is_due).collect();
@@ -177,7 +177,7 @@ impl Shard {
             })
         });
         let (committed, applied) = cluster.indexes();
-        let not_ready = cluster.not_ready();
+        let not_ready = cluster.not_ready().or_else(|| (!self.is_serving_everywhere(now)).then_some(NotReady::Opening));
         let view = ClusterView {
             id: cluster.node().to_string(),
             cluster: cluster.cluster().map(|id| format!("{id:016x}")),

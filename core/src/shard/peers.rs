@@ -184,6 +184,7 @@ impl Shard {
                 self.say(GATE, PeerMessage::Applied(number), out);
             }
             PeerMessage::Fail => self.fail(now, out),
+            PeerMessage::Serves => self.shard_serves(peer),
             PeerMessage::Drained => self.sibling_drained(),
             PeerMessage::Operate(ticket, operation) => {
                 if let PeerId::Shard(shard) = peer {

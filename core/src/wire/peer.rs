@@ -75,6 +75,7 @@ fn kind(message: &PeerMessage) -> Option<(u8, u8)> {
         | PeerMessage::HeldAbroad(..)
         | PeerMessage::Sealed(..)
         | PeerMessage::Opened(..)
+        | PeerMessage::Serves
         | PeerMessage::Measure(_)
         | PeerMessage::Measured(..) => return None,
     })

@@ -96,6 +96,10 @@ impl World {
             if ready != Some(200) {
                 return Err(format!("node {slot} is not ready ({ready:?})"));
             }
+            // Nobody gives way to another cluster where the seeds are known, and nothing has gone wrong yet.
+            if !self.formed && !matches!(self.state.plan.forming, Forming::Domain | Forming::ByHand) {
+                self.knock_at_all_shards(slot);
+            }
             let Some(view) = self.view(slot) else { return Err(format!("node {slot} does not tell its cluster")) };
             if view.leader.is_empty() {
                 return Err(format!("node {slot} knows no leader"));
@@ -110,6 +114,24 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Who says that it is ready serves, whichever of its shards is asked.
+    fn knock_at_all_shards(&mut self, slot: usize) {
+        let asked: Vec<usize> =
+            (0..self.state.nodes[slot].desks.len()).filter_map(|shard| self.connect_at(slot, shard, true)).collect();
+        for number in &asked {
+            self.request(*number, "GET", "/channels?limit=1", "", Want::Anything);
+        }
+        for (shard, number) in asked.into_iter().enumerate() {
+            self.pass_until(5 * SECOND, |world| world.state.model.clients[number].answer.is_some());
+            let status = self.state.model.clients[number].answer.as_ref().map(|answer| answer.status);
+            if status != Some(200) && !self.is_broken() {
+                let why = format!("node {slot} is ready, and its shard {shard} answers {status:?}");
+                self.state.model.break_off(why);
+            }
+            self.state.hang_up(number);
+        }
     }
 
     /// Waits until all nodes are of one mind.
