@@ -1,4 +1,6 @@
 //! Messages between nodes: a client sees no difference, whichever nodes its peers are on.
+//!
+//! No scenario here waits for an election, so that the clusters have the default times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -6,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wrs_tests::real::{Cluster, Got, Http, Runtime, Ws, until, upgrade_request};
+
+use crate::load::DEFAULT_TIMES;
 
 /// What a client gets until its channel is deleted.
 #[track_caller]
@@ -22,7 +26,7 @@ fn rest(client: &mut Ws) -> Vec<String> {
 
 pub fn pub_sub_gives_each_client_each_message_once_and_in_order(runtime: &Runtime) {
     const EACH: usize = 50;
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(1).channel("pub-sub");
     let mut clients = cluster.spread(&channel, 6, "");
     clients.extend(cluster.spread(&channel, 3, "&echo=false"));
@@ -52,7 +56,7 @@ pub fn pub_sub_gives_each_client_each_message_once_and_in_order(runtime: &Runtim
 }
 
 pub fn a_message_after_the_101_arrives(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     for round in 0..40 {
         let channel = cluster.node(round % 3).channel("pub-sub");
         let mut sender = cluster.node((round + 1) % 3).join(&channel);
@@ -66,7 +70,7 @@ pub fn a_message_after_the_101_arrives(runtime: &Runtime) {
 }
 
 pub fn echo_gives_a_message_back_to_its_sender_alone(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(1).channel("echo");
     let mut clients = cluster.spread(&channel, 6, "");
     for (index, client) in clients.iter_mut().enumerate() {
@@ -83,7 +87,7 @@ pub fn echo_gives_a_message_back_to_its_sender_alone(runtime: &Runtime) {
 
 pub fn push_pull_is_exact_over_nodes(runtime: &Runtime) {
     const EACH: usize = 40;
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(0).channel("push-pull");
     let mut workers = cluster.spread(&channel, 6, "");
     let mut senders = cluster.spread(&channel, 3, "&pull=false");
@@ -104,7 +108,7 @@ pub fn push_pull_is_exact_over_nodes(runtime: &Runtime) {
 
 pub fn fan_in_out_is_exact_over_nodes_and_replies_come_back(runtime: &Runtime) {
     const EACH: usize = 20;
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(0).channel("fan-in-out");
     let mut workers = cluster.spread(&channel, 6, "");
     let mut askers = cluster.spread(&channel, 3, "&pull=false");
@@ -136,7 +140,7 @@ pub fn fan_in_out_is_exact_over_nodes_and_replies_come_back(runtime: &Runtime) {
 }
 
 pub fn req_repl_asks_all_nodes_and_replies_come_back(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(0).channel("req-repl");
     let mut clients = cluster.spread(&channel, 6, "");
     for round in 0..12 {
@@ -156,7 +160,7 @@ pub fn req_repl_asks_all_nodes_and_replies_come_back(runtime: &Runtime) {
 }
 
 pub fn errors_come_back_over_nodes(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     for pattern in ["req-repl", "fan-in-out"] {
         // Homes differ by channel: with several, sender and home are on different nodes in some.
         for _ in 0..6 {
@@ -179,7 +183,7 @@ pub fn errors_come_back_over_nodes(runtime: &Runtime) {
 }
 
 pub fn clients_and_countdown_are_the_clusters(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let channel = cluster.node(0).create(r#"{"pattern":"pub-sub","timeout":60000}"#);
     let mut clients = cluster.spread(&channel, 9, "");
     for server in cluster.running() {
@@ -203,7 +207,7 @@ pub fn clients_and_countdown_are_the_clusters(runtime: &Runtime) {
 }
 
 pub fn a_channel_ends_on_all_nodes(runtime: &Runtime) {
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     let deleted = cluster.node(0).channel("push-pull");
     let mut clients = cluster.spread(&deleted, 6, "");
     assert_eq!(cluster.node(2).delete(&deleted.resource()).status, 200);
@@ -228,7 +232,7 @@ pub fn a_channel_ends_on_all_nodes(runtime: &Runtime) {
 
 pub fn a_client_limit_is_exact_over_nodes(runtime: &Runtime) {
     const LIMIT: usize = 20;
-    let cluster = Cluster::of(runtime, 3, &[]);
+    let cluster = Cluster::of(runtime, 3, &DEFAULT_TIMES);
     for round in 0..3 {
         let channel = cluster.node(round).create(&format!(r#"{{"pattern":"pub-sub","clientLimit":{LIMIT}}}"#));
         let joined: Vec<Http> = thread::scope(|scope| {
