@@ -41,6 +41,7 @@ impl Bell {
     /// The shard has waited and is about to look at its mail.
     pub fn end(&self) {
         self.waits.store(false, Ordering::SeqCst);
-        self.rung.store(false, Ordering::SeqCst);
+        // A swap sees what was queued before each ring that it takes back; a store would only come after it.
+        self.rung.swap(false, Ordering::SeqCst);
     }
 }

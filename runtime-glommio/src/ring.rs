@@ -1,9 +1,9 @@
-//! Which sockets have something, and what: an io_uring of the shard's own, in which glommio's executor waits too.
+//! Which sockets have something, and what: an io_uring of the shard's own, which is all that the shard waits in.
 //!
 //! glommio's own sockets make a system call for each read and each write, use its ring as a poller that is armed anew
 //! after every event, and hold a task and a read buffer for each connection. Here one request per socket stays armed and
 //! brings what arrives in buffers that the whole shard shares, and one call per turn hands over all requests, waits and
-//! collects (ADR 10). A shard with nothing to do waits there as well, [`WAIT_MAX`] at a time.
+//! collects (ADR 10). A shard with nothing to do waits there as well.
 //!
 //! For room to write, and for the end of a socket that nobody reads, there is an epoll instance that the ring polls: a
 //! poll request of the ring's own ends at once when the other side has sent all it will, wanted or not.
@@ -39,7 +39,7 @@ use wrs_core::id::ConnId;
 
 use crate::bell::Bell;
 
-/// How long a shard waits at most before glommio's other tasks have their turn; there are none as yet.
+/// How long a shard waits at most: a wait that nothing ends, by whose fault ever, ends all the same.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Requests that are queued between two calls; more make one more call.
 const REQUESTS: u32 = 256;
@@ -214,7 +214,7 @@ pub fn probe() -> io::Result<()> {
 }
 
 impl Ring {
-    /// A ring for the shard that `bell` wakes, and its buffers. To be called within glommio.
+    /// A ring for the shard that `bell` wakes, and its buffers. To be called on the shard's thread, which alone may use it.
     pub fn new(bell: Arc<Bell>) -> io::Result<(Self, Buffers)> {
         let uring = build()?;
         let buffers = Buffers::new(&uring)?;
@@ -249,8 +249,8 @@ impl Ring {
         self.cancel((key as u64) << 32 | u64::from(LISTEN));
     }
 
-    /// Waits until something has happened, somebody rings the bell, the time is over, or glommio's tasks should have their
-    /// turn. `events` is filled anew.
+    /// Waits until something has happened, somebody rings the bell, or the time or [`WAIT_MAX`] is over. `events` is filled
+    /// anew.
     pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         events.append(&mut self.0.early.borrow_mut());

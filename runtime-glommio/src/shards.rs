@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use wrs_core::boot::Boot;
 use wrs_core::config::Config;
 use wrs_core::host::Machine;
@@ -34,6 +35,10 @@ use crate::turn::{Parts, Turn};
 const RING_MEMORY: usize = 64 << 10;
 /// Requests in each of glommio's rings: few, since no socket is there.
 const RING_DEPTH: usize = 32;
+/// How long a task of glommio's may run before its executor wants to look at others: a year, as long as never, since there is
+/// one task. An executor that finds this time over before it has run anything takes its ready task for none and sleeps, with
+/// nobody to wake it (ADR 10). With the tenth of a second that is the default, a thread had but to wait so long for a core.
+const TASK_TURN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Runs a node until it has drained.
 pub fn serve(config: Config, warnings: &[String]) -> Result<(), Failure> {
@@ -167,14 +172,9 @@ impl Start {
         if self.boot.config.pin {
             threads::pin(self.here);
         }
-        let executor = LocalExecutorBuilder::new(Placement::Unbound)
-            .name(&format!("shard-{}", self.here.0))
-            .io_memory(RING_MEMORY)
-            .ring_depth(RING_DEPTH)
-            .make()
-            .map_err(|error: GlommioError<()>| io::Error::from(error));
-        match executor {
-            Ok(executor) => executor.run(self.turn(make)),
+        match executor(self.here) {
+            // It is one task and never yields: the executor would have to give it its thread back, and may not (ADR 10).
+            Ok(executor) => executor.run(async { self.turn(make) }),
             Err(error) => self.lacks(error),
         }
     }
@@ -185,7 +185,7 @@ impl Start {
         Ok(())
     }
 
-    async fn turn<M: Machine>(mut self, make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
+    fn turn<M: Machine>(mut self, make: impl FnOnce(ShardId, Boot) -> M) -> Result<(), Failure> {
         let config = self.boot.config.clone();
         let (ring, buffers) = match Ring::new(self.bell.clone()) {
             Ok(made) => made,
@@ -211,9 +211,19 @@ impl Start {
             certificates: self.certificates,
             read_buffer: config.read_buffer_bytes,
         });
-        let failure = turn.run().await.map_err(Failure::cannot("a shard stopped"))?;
+        let failure = turn.run().map_err(Failure::cannot("a shard stopped"))?;
         failure.map_or(Ok(()), |why| Err(Failure::cannot_run(why)))
     }
+}
+
+/// The executor of a shard.
+fn executor(here: ShardId) -> io::Result<LocalExecutor> {
+    let builder = LocalExecutorBuilder::new(Placement::Unbound)
+        .name(&format!("shard-{}", here.0))
+        .io_memory(RING_MEMORY)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(TASK_TURN);
+    builder.make().map_err(|error: GlommioError<()>| io::Error::from(error))
 }
 
 /// What shard 0 has beside its siblings.
@@ -229,6 +239,8 @@ fn doors_and_outside(control: Control, config: &Config, ring: &Ring, ways: &[Way
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use wrs_node::trial::Puppeteer;
 
     use super::*;
@@ -238,6 +250,18 @@ mod tests {
         let ways = shards.ways.clone();
         puppeteer.reload_by(move |new| ways.iter().for_each(|way| way.send(Parcel::Certificates(new.clone()))));
         shards.start(node, move |here, boot| puppeteer.make(here, boot))?.join()
+    }
+
+    /// Many times as long as an executor of glommio's lets a task run by default.
+    #[test]
+    fn an_executor_whose_thread_is_held_up_does_not_take_its_task_for_none() {
+        if let Err(why) = probe::check() {
+            return eprintln!("SKIPPED: {why}");
+        }
+        executor(ShardId(0)).unwrap().run(async {
+            thread::sleep(Duration::from_millis(500));
+            assert!(!glommio::executor().need_preempt());
+        });
     }
 
     wrs_node::trials!(run, probe::check);

@@ -106,7 +106,7 @@ impl<M: Machine> Turn<M> {
     }
 
     /// Runs until all shards have drained; why, if the node has failed.
-    pub async fn run(mut self) -> io::Result<Option<String>> {
+    pub fn run(mut self) -> io::Result<Option<String>> {
         let mut events = Vec::new();
         while !self.hands.is_over() {
             let now = clock::now();
@@ -115,7 +115,6 @@ impl<M: Machine> Turn<M> {
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &mut events);
-            glommio::yield_if_needed().await;
         }
         Ok(self.hands.failure)
     }

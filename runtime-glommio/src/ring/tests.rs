@@ -207,7 +207,7 @@ fn a_bell_that_was_rung_before_the_wait_ends_it() {
 }
 
 #[test]
-fn a_wait_ends_in_time_and_for_the_tasks_of_glommio() {
+fn a_wait_ends_in_time_and_has_a_longest_time() {
     with_ring(|ring, _, _| async move {
         let times = [0, 1, 30].map(Duration::from_millis).map(|wait| (Some(wait), wait));
         for (wait, least) in times.into_iter().chain([(SOON, WAIT_MAX), (None, WAIT_MAX)]) {

@@ -8,7 +8,7 @@
 #[cfg(unix)]
 mod balance;
 #[cfg(target_os = "linux")]
-mod broken;
+mod before;
 #[cfg(unix)]
 mod cluster;
 mod http;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 #[cfg(unix)]
 pub use balance::Balancer;
 #[cfg(target_os = "linux")]
-pub use broken::BrokenDisk;
+pub use before::{BrokenDisk, LateRing};
 #[cfg(unix)]
 pub use cluster::{Answer, Cluster, ELECTION_MAX, ELECTION_MIN, attempt, view};
 pub use http::{Http, Response, upgrade_request};

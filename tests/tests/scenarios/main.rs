@@ -218,6 +218,7 @@ scenarios! {
     }
     start {
         the_node_says_where_it_listens
+        a_node_whose_rings_are_late_starts_and_serves
         a_bad_value_is_one_line_and_exit_2
         a_port_in_use_is_exit_1
         the_cluster_port_in_use_is_exit_1

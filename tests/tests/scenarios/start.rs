@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
+#[cfg(target_os = "linux")]
+use wrs_tests::real::LateRing;
 use wrs_tests::real::{Certificate, Runtime, exit_of};
 
 pub fn the_node_says_where_it_listens(runtime: &Runtime) {
@@ -12,6 +14,29 @@ pub fn the_node_says_where_it_listens(runtime: &Runtime) {
     server.logged("/channels");
     assert!(server.get("/").status == 200);
 }
+
+/// On a machine with much more work than cores a thread may wait for one wherever it is, and long.
+#[cfg(target_os = "linux")]
+pub fn a_node_whose_rings_are_late_starts_and_serves(runtime: &Runtime) {
+    let name = format!("wrs-late-{:?}-{}-{}", runtime.kind, runtime.shards, std::process::id());
+    let late = match LateRing::new(&std::env::temp_dir().join(name)) {
+        Ok(late) => late,
+        Err(why) => return eprintln!("SKIPPED: {why}"),
+    };
+    let server = runtime.start(&[&late.setting()]);
+    if !late.is_in(&server) {
+        return eprintln!("SKIPPED: the server is linked to no library of the system");
+    }
+    let mut client = server.join(&server.channel("echo"));
+    for round in 0..5 {
+        client.send(&round.to_string());
+        assert_eq!(client.text(), round.to_string());
+    }
+}
+
+/// There is no io_uring here.
+#[cfg(not(target_os = "linux"))]
+pub fn a_node_whose_rings_are_late_starts_and_serves(_: &Runtime) {}
 
 pub fn a_bad_value_is_one_line_and_exit_2(runtime: &Runtime) {
     let certificate = Certificate::new();
