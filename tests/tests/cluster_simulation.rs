@@ -95,6 +95,10 @@ const ONCE_FAILED_AIMED: &[(u64, &str)] = &[
         1_266_917,
         "the model: it sent users to a node that was not ready, and had a shard which had not heard of its new cluster",
     ),
+    (
+        4_068_084,
+        "the model: the load balancer showed each of two nodes itself eight times, and they were to be one by then",
+    ),
 ];
 
 #[test]

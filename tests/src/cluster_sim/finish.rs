@@ -190,7 +190,7 @@ impl World {
         // by, as each has to ask until the load balancer shows it the other.
         let domain = self.state.plan.forming == Forming::Domain;
         let at_once = domain && self.state.random.coin();
-        let bound = if at_once { 4 * bound } else { bound };
+        let bound = if domain { 4 * bound } else { bound };
         for slot in 0..self.state.plan.nodes {
             let after = self.state.random.below(300 * MILLI);
             self.state.agenda.after(after, Event::Start { slot });

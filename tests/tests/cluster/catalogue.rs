@@ -136,6 +136,28 @@ pub fn a_node_with_a_disk_comes_back_as_itself(runtime: &Runtime) {
     assert!(cluster.node(index).look(&channel).is_some(), "it caught up");
 }
 
+pub fn an_operator_recovers_who_is_left_of_a_lost_majority(runtime: &Runtime) {
+    let (dirs, mut cluster) = Dirs::cluster(runtime, "recover", &[]);
+    let channel = cluster.node(0).channel("pub-sub");
+    for lost in [0, 1] {
+        cluster.kill(lost);
+        std::fs::remove_dir_all(&dirs.0[lost]).unwrap();
+        std::fs::create_dir_all(&dirs.0[lost]).unwrap();
+    }
+    let create = r#"{"pattern":"echo"}"#;
+    until("the last node decides nothing", || (cluster.node(2).post("/channels", create).status == 503).then_some(()));
+    let told = cluster.node(2).post("/cluster/recover", "");
+    assert_eq!(told.status, 200, "{}", told.text());
+    cluster.ready();
+    assert!(cluster.node(2).look(&channel).is_some(), "what it had on its disk is there");
+    cluster.start(0);
+    cluster.start(1);
+    cluster.ready();
+    let mut clients = cluster.spread(&channel, 3, "");
+    clients[0].send("again");
+    assert!(clients.iter_mut().all(|client| client.text() == "again"));
+}
+
 /// A node whose disk fails, full or broken, can agree to nothing any more: it says so, lets its clients go to others, and ends.
 /// The others go on. `harm` is what is done to it, `mend` what lets it come back, `says` the system's words.
 #[cfg(target_os = "linux")]

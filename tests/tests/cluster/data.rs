@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use wrs_tests::real::{Cluster, Got, Http, Runtime, Ws, until, upgrade_request};
+use wrs_tests::real::{Certificate, Cluster, Got, Http, Runtime, Server, Ws, until, upgrade_request};
 
 use crate::load::DEFAULT_TIMES;
 
@@ -266,4 +266,36 @@ pub fn a_client_limit_is_exact_over_nodes(runtime: &Runtime) {
         assert_eq!(server.ask(&channel.path(""), &[]).status, 429);
         drop(again);
     }
+}
+
+/// Without relays, which could not know who dials.
+pub fn messages_cross_links_that_have_tls_and_a_secret(runtime: &Runtime) {
+    let certificate = Certificate::new();
+    let file = |name: &str| certificate.directory().join(name).display().to_string();
+    let cert = format!("WRS_NODE_SSL_CERT_PATH={}", file("cert.pem"));
+    let key = format!("WRS_NODE_SSL_KEY_PATH={}", file("key.pem"));
+    let nodes: Vec<Server> =
+        (0..3).map(|_| runtime.start(&[&cert, &key, "WRS_CLUSTER_SECRET=not to be heard"])).collect();
+    for node in &nodes[1..] {
+        let told = node.post(&format!("/cluster/join/127.0.0.1:{}", nodes[0].node_port), "");
+        assert_eq!(told.status, 200, "{}", told.text());
+    }
+    let channel = nodes[0].channel("push-pull");
+    let mut workers: Vec<Ws> = nodes.iter().map(|node| node.join(&channel)).collect();
+    let mut sender = nodes[1].join_as(&channel, "&pull=false");
+    let large = "x".repeat(100_000);
+    (0..30).for_each(|number| sender.send(&format!("{number}:{large}")));
+    let mut numbers = BTreeSet::new();
+    for worker in &mut workers {
+        for _ in 0..10 {
+            let text = worker.text();
+            let (number, rest) = text.split_once(':').unwrap();
+            assert!(rest == large, "what crosses is whole");
+            numbers.insert(number.to_owned());
+        }
+    }
+    assert_eq!(numbers.len(), 30);
+    let stranger = runtime.start(&["WRS_CLUSTER_SECRET=not to be heard"]);
+    let told = stranger.post(&format!("/cluster/join/127.0.0.1:{}", nodes[0].node_port), "");
+    assert_eq!(told.status, 502, "{}", told.text());
 }

@@ -1,5 +1,6 @@
 //! How nodes become one service: who founds, who joins, who refuses.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use wrs_tests::real::{Balancer, Channel, Cluster, Kind, Runtime, Server, until, view};
@@ -266,4 +267,22 @@ pub fn both_servers_are_one_cluster(runtime: &Runtime) {
             assert_eq!(client.text(), sender.to_string());
         }
     }
+}
+
+pub fn seven_of_nine_nodes_vote_and_all_serve(runtime: &Runtime) {
+    const NODES: usize = 9;
+    let cluster = Cluster::of(runtime, NODES, &[]);
+    let role = |index: &usize| view(cluster.node(*index))["role"].clone();
+    let learners: Vec<usize> = (0..NODES).filter(|index| role(index) == "learner").collect();
+    assert_eq!(learners.len(), NODES - 7, "{}", cluster.logs());
+    let channel = cluster.node(learners[0]).channel("pub-sub");
+    let mut clients = cluster.spread(&channel, NODES, "");
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.send(&index.to_string());
+    }
+    for client in &mut clients {
+        let got: BTreeSet<String> = (0..NODES).map(|_| client.text()).collect();
+        assert_eq!(got, (0..NODES).map(|index| index.to_string()).collect());
+    }
+    assert_eq!(cluster.node(learners[1]).delete(&channel.resource()).status, 200);
 }

@@ -73,6 +73,7 @@ scenarios! {
         of_two_clusters_behind_one_domain_the_one_without_channels_gives_way
         two_clusters_behind_one_domain_that_both_hold_channels_stay_apart
         a_member_is_removed
+        seven_of_nine_nodes_vote_and_all_serve
         both_servers_are_one_cluster
     }
     catalogue {
@@ -80,6 +81,7 @@ scenarios! {
         channels_survive_their_leader
         channels_come_back_from_disk
         a_node_with_a_disk_comes_back_as_itself
+        an_operator_recovers_who_is_left_of_a_lost_majority
         #[cfg(target_os = "linux")] a_full_disk_ends_the_leader_and_the_others_go_on
         #[cfg(target_os = "linux")] a_full_disk_ends_a_follower_and_the_others_go_on
         #[cfg(target_os = "linux")] a_log_that_is_not_made_durable_ends_the_leader_and_the_others_go_on
@@ -98,6 +100,7 @@ scenarios! {
         clients_and_countdown_are_the_clusters
         a_channel_ends_on_all_nodes
         a_client_limit_is_exact_over_nodes
+        messages_cross_links_that_have_tls_and_a_secret
     }
     faults {
         the_leader_is_killed_under_load
