@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use wrs_tests::real::{Balancer, Channel, Cluster, Kind, Runtime, Server, until, view};
 
+use crate::load::DEFAULT_TIMES;
+
 /// Long enough for a node that forms a cluster by itself to have done so, in times that a seed is asked.
 const SEVERAL_QUESTIONS: Duration = Duration::from_millis(2_500);
 
@@ -271,7 +273,7 @@ pub fn both_servers_are_one_cluster(runtime: &Runtime) {
 
 pub fn seven_of_nine_nodes_vote_and_all_serve(runtime: &Runtime) {
     const NODES: usize = 9;
-    let cluster = Cluster::of(runtime, NODES, &[]);
+    let cluster = Cluster::of(runtime, NODES, &DEFAULT_TIMES);
     let role = |index: &usize| view(cluster.node(*index))["role"].clone();
     let learners: Vec<usize> = (0..NODES).filter(|index| role(index) == "learner").collect();
     assert_eq!(learners.len(), NODES - 7, "{}", cluster.logs());
