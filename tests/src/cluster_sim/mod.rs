@@ -41,8 +41,8 @@ use crate::sim::{MILLI, SECOND};
 
 /// A run is no run before so many inputs.
 const EVENTS_MIN: u64 = 2_000;
-/// How long chance may go on acting for that.
-const SECONDS_MORE_MAX: u64 = 30;
+/// How long chance may go on acting for that: the only node may pause for a minute, and more than once.
+const SECONDS_MORE_MAX: u64 = 300;
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
