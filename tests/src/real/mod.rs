@@ -38,7 +38,7 @@ pub use tls::Certificate;
 pub use ws::{Got, Ws};
 
 /// How long anything may take that should happen at once. Long, because tests share their machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `look` finds something.
 ///
