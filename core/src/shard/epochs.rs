@@ -47,6 +47,12 @@ struct Reports {
 }
 
 impl Epochs {
+    /// Those of a node that serves from the start, as it is alone, or of one that has to find others first.
+    pub(super) fn at_start(serves: bool, shards: u16) -> Self {
+        let serving = (0..shards.max(1)).map(ShardId).filter(|_| serves).collect();
+        Epochs { serving, ..Epochs::default() }
+    }
+
     /// The lives that are told when this node's interest in a channel changes.
     pub(super) fn introduced(&self) -> &BTreeSet<Life> {
         &self.introduced

@@ -132,6 +132,7 @@ impl Shard {
             None => (None, None),
         };
         let Boot { config, pages, key, public_port, founders, .. } = boot;
+        let router = first_life(here, key, &config, founders);
         Shard {
             http_limits: http::Limits {
                 header_bytes_max: config.header_bytes_max,
@@ -141,7 +142,8 @@ impl Shard {
             public_port,
             random: Random::stream(key, u64::from(here.0)),
             catalogue: Catalogue::new(),
-            router: first_life(here, key, &config, founders),
+            epochs: Epochs::at_start(router.opened > 0, config.shards),
+            router,
             control,
             failed_start,
             left: false,
@@ -155,7 +157,6 @@ impl Shard {
             last_serial: 0,
             waiting: VecDeque::new(),
             barriers: Barriers::default(),
-            epochs: Epochs::default(),
             falls: Falls::default(),
             inflate: Inflate::new(),
             limit_log: LimitLog::default(),
