@@ -47,6 +47,7 @@ fn killed_under_load(runtime: &Runtime, leads: bool) {
     let mut count = 0;
     for (load, channel) in loads.iter_mut().zip(&channels) {
         let sent = load.stop();
+        load.all_heard(&sent);
         assert!(cluster.running().all(|server| server.look(channel).is_some()));
         for heard in load.end(cluster.node(stays[0]), channel) {
             assert_eq!(heard.code, Some(4404), "a survivor's client was closed");
@@ -104,6 +105,7 @@ pub fn work_is_done_once_or_its_sender_is_told_when_a_home_dies(runtime: &Runtim
     let (mut told, mut count, mut gap) = (0, 0, Duration::ZERO);
     for (load, channel) in loads.iter_mut().zip(&channels) {
         let sent = load.stop();
+        load.all_taken(&sent);
         let heard = load.end(cluster.node(stays[0]), channel);
         let mut all = BTreeSet::new();
         for heard in &heard {

@@ -198,10 +198,9 @@ impl Load {
 
     /// Waits until no receiver has heard anything for a while: for loads of which some may be lost.
     pub fn quiet(&self) {
-        let heard = || self.heard.iter().map(|heard| heard.load(Ordering::Relaxed)).collect::<Vec<_>>();
-        let (mut last, mut since) = (heard(), Instant::now());
+        let (mut last, mut since) = (self.counts(), Instant::now());
         wrs_tests::real::until("nothing more comes", || {
-            let now = heard();
+            let now = self.counts();
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -222,24 +221,32 @@ impl Load {
     }
 
     /// Waits until each receiver has heard all that was sent to all, or has ended: the word that deletes a channel takes another way
-    /// than messages, and would come before those that a slow node still has.
+    /// than messages, and would come before those that are still under way to another node.
     pub fn all_heard(&self, sent: &BTreeMap<String, Sent>) {
-        let all: u64 = sent.values().filter(|sent| sent.closed.is_none()).map(|sent| sent.count).sum();
-        wrs_tests::real::until("all is heard", || {
-            self.heard.iter().all(|heard| heard.load(Ordering::Relaxed) >= all).then_some(())
-        });
+        self.until_heard(sent, |heard, all| heard.iter().all(|count| *count >= all));
     }
 
     /// Likewise, where each message goes to one receiver.
     pub fn all_taken(&self, sent: &BTreeMap<String, Sent>) {
-        let all: u64 = sent.values().filter(|sent| sent.closed.is_none()).map(|sent| sent.count).sum();
-        wrs_tests::real::until("all is taken", || {
-            let heard = self.heard.iter().map(|heard| heard.load(Ordering::Relaxed));
-            (heard.fold(0, u64::saturating_add) >= all).then_some(())
-        });
+        self.until_heard(sent, |heard, all| heard.iter().copied().fold(0, u64::saturating_add) >= all);
     }
 
-    /// Ends the channel by its deletion, which comes behind all messages, and says what each receiver saw.
+    /// `enough` says, of what each receiver has heard, whether it may be all that those sent who were not closed. Messages of
+    /// those who were count there as well, so nothing more must come, either, if there are any.
+    fn until_heard(&self, sent: &BTreeMap<String, Sent>, enough: impl Fn(&[u64], u64) -> bool) {
+        let all = sent.values().filter(|sent| sent.closed.is_none()).map(|sent| sent.count).sum();
+        wrs_tests::real::until("all is heard", || enough(&self.counts(), all).then_some(()));
+        if sent.values().any(|sent| sent.closed.is_some()) {
+            self.quiet();
+        }
+    }
+
+    /// How many messages each receiver has heard.
+    fn counts(&self) -> Vec<u64> {
+        self.heard.iter().map(|heard| heard.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Ends the channel by its deletion, which may overtake messages, and says what each receiver saw.
     pub fn end(&mut self, server: &Server, channel: &Channel) -> Vec<Heard> {
         assert_eq!(server.delete(&channel.resource()).status, 200);
         self.ended()
