@@ -15,7 +15,8 @@ use crate::peer::PeerMessage;
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Queue bytes on a socket, to be written in order; try the write once per turn and report `Flushed`.
+    /// Queue bytes on a socket, to be written in order; try the write soon, once for all that has gathered, and report
+    /// `Flushed`.
     Send {
         /// The socket.
         conn: ConnId,

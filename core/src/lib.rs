@@ -15,7 +15,8 @@
 //!    [`Actions`](action::Actions).
 //! 3. Perform the actions front to back: [`perform`](host::perform) calls one method of your [`Host`](host::Host) for
 //!    each.
-//! 4. At the end of the turn write once per socket that got a `Send`, and tell the shard how much is left:
+//! 4. At the end of the turn, or a few turns later while there is more to read, write once per socket that got a `Send`,
+//!    and tell the shard how much is left:
 //!    [`Input::Flushed`](input::Input::Flushed). A [`Line`](wire::line::Line) per socket is the queue to write from; it
 //!    holds TLS, too.
 //!

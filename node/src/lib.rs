@@ -17,6 +17,7 @@ pub mod failure;
 pub mod listen;
 pub mod log;
 pub mod news;
+pub mod outbox;
 pub mod outside;
 pub mod parcel;
 pub mod reach;

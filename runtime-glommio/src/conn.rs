@@ -5,6 +5,7 @@ use std::net::Shutdown;
 
 use socket2::Socket;
 use wrs_core::wire::line::Line;
+use wrs_node::outbox::Waiting;
 
 use crate::ring::{Watched, What};
 
@@ -19,8 +20,8 @@ pub struct Conn {
     open: bool,
     /// Whether it waits for room to write.
     writes: bool,
-    /// Whether it is on the list of sockets to flush.
-    pub dirty: bool,
+    /// Its part of the outbox.
+    pub waiting: Waiting,
     finished: bool,
     /// Whether another node is at its other end.
     pub is_link: bool,
@@ -46,7 +47,17 @@ impl Conn {
     /// A new socket, read from the start.
     pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
         let kept = Vec::new();
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, is_link, kept }
+        Conn {
+            watched,
+            line,
+            reads: true,
+            open: true,
+            writes: false,
+            waiting: Waiting::default(),
+            finished: false,
+            is_link,
+            kept,
+        }
     }
 
     /// Takes note of what has happened; `bytes` is what arrived.

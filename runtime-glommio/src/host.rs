@@ -10,6 +10,7 @@ use wrs_core::peer::PeerMessage;
 use wrs_node::conns::Conns;
 use wrs_node::deal::deal;
 use wrs_node::log::Log;
+use wrs_node::outbox::Outbox;
 use wrs_node::outside::Outside;
 use wrs_node::parcel::Parcel;
 
@@ -20,8 +21,8 @@ use crate::mesh::Way;
 pub struct Hands {
     /// Its sockets.
     pub conns: Conns<Conn>,
-    /// Sockets with something to write.
-    pub dirty: Vec<ConnId>,
+    /// Those of them with something to write.
+    pub outbox: Outbox,
     /// Sockets that are read again and have bytes that came before that.
     pub resumed: Vec<ConnId>,
     /// Whether clients are still accepted.
@@ -44,8 +45,8 @@ impl Hands {
     pub fn new(here: ShardId, ways: Vec<Way>, outside: Option<Outside>, log: Log) -> Self {
         let mailed = vec![false; ways.len()];
         let load = ways.get(usize::from(here.0)).map(|way| way.load().clone()).unwrap_or_default();
-        let (conns, dirty, resumed) = (Conns::new(load), Vec::new(), Vec::new());
-        Hands { conns, dirty, resumed, listening: true, stopped: 0, failure: None, here, ways, mailed, outside, log }
+        let (conns, outbox, resumed) = (Conns::new(load), Outbox::default(), Vec::new());
+        Hands { conns, outbox, resumed, listening: true, stopped: 0, failure: None, here, ways, mailed, outside, log }
     }
 
     /// Whether every shard has drained.
@@ -55,11 +56,8 @@ impl Hands {
 
     /// Notes that a socket has something to write.
     pub fn mark(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get(id)
-            && !conn.dirty
-        {
-            conn.dirty = true;
-            self.dirty.push(id);
+        if let Some(conn) = self.conns.get(id) {
+            self.outbox.add(id, &mut conn.waiting, 0, conn.is_link);
         }
     }
 
@@ -97,11 +95,8 @@ impl Hands {
 impl Host for Hands {
     fn send(&mut self, id: ConnId, bytes: Bytes) {
         if let Some(conn) = self.conns.get(id) {
+            self.outbox.add(id, &mut conn.waiting, bytes.len(), conn.is_link);
             conn.line.push(bytes);
-            if !conn.dirty {
-                conn.dirty = true;
-                self.dirty.push(id);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! One shard's loop: wait, hear what happened, let the core decide, write once per socket.
 //!
-//! A turn reads each ready socket once, so that no client holds up the others, and writes what all of it led to with one
-//! call per socket. No rule stands here: what a connection or a message means is the core's to say.
+//! A turn reads each ready socket once, so that no client holds up the others, and writes what all of it led to once per
+//! socket, when the outbox says so. No rule stands here: what a connection or a message means is the core's to say.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +27,6 @@ use crate::ring::{Buffers, Event, Ring, What};
 
 /// Parcels that are looked at before the sockets have their turn.
 const PARCELS_PER_TURN: usize = 4096;
-/// Bytes that are taken in before what they led to is written: enough to gather many small messages for one socket, little
-/// enough that they are still in the cache when they are written.
-const BYTES_PER_FLUSH: usize = 64 << 10;
 /// Sockets that are written with one call.
 const WRITES_PER_CALL: usize = 64;
 /// Bytes that are gathered for one call, so that they are still in the cache when it copies them.
@@ -49,10 +46,8 @@ pub struct Turn<M> {
     certificates: Certificates,
     /// Whose turn it is to get a connection.
     next: usize,
-    /// The memory of the last list of sockets to flush, for the next one.
-    flushed: Vec<ConnId>,
-    /// Bytes taken in since the last flush.
-    taken: usize,
+    /// Sockets that are written now; empty else, and kept for its memory.
+    flushing: Vec<ConnId>,
     /// Whether parcels were left in the inbox by the last turn.
     has_mail: bool,
     read_buffer: usize,
@@ -95,8 +90,7 @@ impl<M: Machine> Turn<M> {
             doors: parts.doors,
             certificates: parts.certificates,
             next: 0,
-            flushed: Vec::new(),
-            taken: 0,
+            flushing: Vec::new(),
             has_mail: false,
             read_buffer: parts.read_buffer,
             plain: Vec::new(),
@@ -111,7 +105,7 @@ impl<M: Machine> Turn<M> {
         while !self.hands.is_over() {
             let now = clock::now();
             let deadlines = [self.machine.deadline(), self.doors.deadline()];
-            let busy = self.has_mail || !self.hands.dirty.is_empty() || !self.hands.resumed.is_empty();
+            let busy = self.has_mail || !self.hands.outbox.is_empty() || !self.hands.resumed.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.ring.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &mut events);
@@ -128,19 +122,21 @@ impl<M: Machine> Turn<M> {
         for id in std::mem::take(&mut self.hands.resumed) {
             self.resume(now, id);
         }
+        let inputs = opened + events.len();
         for event in events.drain(..) {
             match event.what {
                 What::Connecting if event.key() == Doors::LINKS => self.accept_links(now),
                 What::Connecting => self.accept_clients(now),
                 _ => self.heard(now, event),
             }
-            if self.taken >= BYTES_PER_FLUSH {
-                self.flush(now);
-            }
+            self.flush_full(now);
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
+        // The last turn leaves nothing for a next one.
+        let inputs = if self.hands.is_over() { 0 } else { inputs };
+        self.hands.outbox.take_due(inputs, &mut self.flushing);
         self.flush(now);
         self.hands.wake_mailed();
         if !self.hands.listening {
@@ -185,6 +181,7 @@ impl<M: Machine> Turn<M> {
             Parcel::Drain => self.tell(now, Input::Drain),
             Parcel::Stopped => self.hands.stopped += 1,
         }
+        self.flush_full(now);
         true
     }
 
@@ -240,9 +237,6 @@ impl<M: Machine> Turn<M> {
             && let Some(conn) = self.hands.conns.get(id)
         {
             let bytes = lent.as_ref().map(|lent| self.buffers.bytes(lent)).unwrap_or_default();
-            if !conn.is_link {
-                self.taken += bytes.len();
-            }
             match conn.heard(event.what, bytes) {
                 Got::Nothing => {}
                 Got::Room => self.hands.mark(id),
@@ -313,10 +307,18 @@ impl<M: Machine> Turn<M> {
         }
     }
 
-    /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
+    /// Writes what has become worth it before the end of the turn, if it is worth one call.
+    fn flush_full(&mut self, now: Time) {
+        if self.hands.outbox.full() >= WORTH_ONE_CALL {
+            self.hands.outbox.take_full(&mut self.flushing);
+            self.flush(now);
+        }
+    }
+
+    /// Writes to the sockets that are listed. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
-        self.taken = 0;
-        let flushing = std::mem::replace(&mut self.hands.dirty, std::mem::take(&mut self.flushed));
+        let mut flushing = std::mem::take(&mut self.flushing);
+        flushing.retain(|id| self.hands.conns.get(*id).is_some_and(|conn| conn.waiting.take()));
         let mut left = flushing.as_slice();
         while !left.is_empty() {
             let group;
@@ -324,7 +326,6 @@ impl<M: Machine> Turn<M> {
             self.write(group);
             for id in group.iter().copied() {
                 let Some(conn) = self.hands.conns.get(id) else { continue };
-                conn.dirty = false;
                 if conn.flush(&mut self.scratch) {
                     let unsent = conn.line.unsent();
                     self.tell(now, Input::Flushed { conn: id, unsent });
@@ -333,8 +334,8 @@ impl<M: Machine> Turn<M> {
                 }
             }
         }
-        self.flushed = flushing;
-        self.flushed.clear();
+        flushing.clear();
+        self.flushing = flushing;
     }
 
     /// How many of the first of these sockets are written together.

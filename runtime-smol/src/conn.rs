@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
 use wrs_core::wire::line::Line;
+use wrs_node::outbox::Waiting;
 
 use crate::poll::Watched;
 
@@ -18,8 +19,8 @@ pub struct Conn {
     open: bool,
     /// Whether it waits for room to write.
     writes: bool,
-    /// Whether it is on the list of sockets to flush.
-    pub dirty: bool,
+    /// Its part of the outbox.
+    pub waiting: Waiting,
     finished: bool,
     /// Whether another node is at its other end.
     pub is_link: bool,
@@ -40,7 +41,16 @@ pub enum Got {
 impl Conn {
     /// A new socket, read from the start.
     pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
-        Conn { watched, line, reads: true, open: true, writes: false, dirty: false, finished: false, is_link }
+        Conn {
+            watched,
+            line,
+            reads: true,
+            open: true,
+            writes: false,
+            waiting: Waiting::default(),
+            finished: false,
+            is_link,
+        }
     }
 
     /// Reads once.

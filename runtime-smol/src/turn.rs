@@ -1,7 +1,7 @@
 //! One shard's loop: wait, hear what happened, let the core decide, write once per socket.
 //!
 //! A turn reads each ready socket once, so that no client holds up the others, and writes what all of it led to with one
-//! call per socket. No rule stands here: what a connection or a message means is the core's to say.
+//! call per socket, when the outbox says so. No rule stands here: what a connection or a message means is the core's to say.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,9 +31,6 @@ use crate::tasks::Tasks;
 const PARCELS_PER_TURN: usize = 4096;
 /// Reads of one link in a turn, at most: a link brings what many clients sent.
 const READS_PER_LINK: usize = 16;
-/// Bytes that are read before what they led to is written: enough to gather many small messages for one socket, little
-/// enough that they are still in the cache when they are written.
-const BYTES_PER_FLUSH: usize = 64 << 10;
 
 /// A shard, its sockets and all that its loop needs.
 pub struct Turn<M> {
@@ -47,12 +44,10 @@ pub struct Turn<M> {
     certificates: Certificates,
     /// Whose turn it is to get a connection.
     next: usize,
-    /// The memory of the last list of sockets to flush, for the next one.
-    flushed: Vec<ConnId>,
+    /// Sockets that are written now; empty else, and kept for its memory.
+    flushing: Vec<ConnId>,
     /// Whether parcels were left in the inbox by the last turn.
     has_mail: bool,
-    /// Bytes read since the last flush.
-    taken: usize,
     buffer: Vec<u8>,
     plain: Vec<u8>,
     scratch: Vec<u8>,
@@ -91,9 +86,8 @@ impl<M: Machine> Turn<M> {
             tasks: parts.tasks,
             certificates: parts.certificates,
             next: 0,
-            flushed: Vec::new(),
+            flushing: Vec::new(),
             has_mail: false,
-            taken: 0,
             buffer: vec![0; parts.read_buffer],
             plain: Vec::new(),
             scratch: Vec::new(),
@@ -106,7 +100,7 @@ impl<M: Machine> Turn<M> {
         while !self.hands.is_over() {
             let now = clock::now();
             let deadlines = [self.machine.deadline(), self.doors.deadline()];
-            let busy = self.has_mail || !self.hands.dirty.is_empty();
+            let busy = self.has_mail || !self.hands.outbox.is_empty();
             let wait = if busy { Some(now) } else { deadlines.into_iter().flatten().min() };
             self.poll.wait(&mut events, wait.map(|at| at.since(now)))?;
             self.turn(clock::now(), &events);
@@ -129,14 +123,14 @@ impl<M: Machine> Turn<M> {
             } else if let Some(id) = self.hands.conns.at(event.key) {
                 let dead = event.is_err().unwrap_or(false) || event.is_interrupt();
                 self.ready(now, id, event, dead);
-                if self.taken >= BYTES_PER_FLUSH {
-                    self.flush(now);
-                }
             }
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(now, Input::Timeout);
         }
+        // The last turn leaves nothing for a next one.
+        let inputs = if self.hands.is_over() { 0 } else { opened + events.len() };
+        self.hands.outbox.take_due(inputs, &mut self.flushing);
         self.flush(now);
         self.hands.wake_mailed();
         if !self.hands.listening {
@@ -181,6 +175,7 @@ impl<M: Machine> Turn<M> {
             Parcel::Drain => self.tell(now, Input::Drain),
             Parcel::Stopped => self.hands.stopped += 1,
         }
+        self.flush_full(now);
         true
     }
 
@@ -252,13 +247,11 @@ impl<M: Machine> Turn<M> {
     /// Reads a socket once; whether there may be more.
     fn read_once(&mut self, now: Time, id: ConnId) -> bool {
         let Some(conn) = self.hands.conns.get(id) else { return false };
-        let counts = !conn.is_link;
         match conn.read(&mut self.buffer) {
             Got::Nothing => {}
             Got::End => self.tell(now, Input::Ended { conn: id }),
             Got::Gone => self.lose(now, id),
             Got::Bytes(count) => {
-                self.taken += if counts { count } else { 0 };
                 if conn.line.is_encrypted() {
                     self.decrypt(now, id, count);
                 } else {
@@ -266,6 +259,7 @@ impl<M: Machine> Turn<M> {
                     self.machine.handle(now, Input::Received { conn: id, bytes }, &mut self.actions);
                     perform(&mut self.actions, &mut self.hands);
                 }
+                self.flush_full(now);
                 return count == self.buffer.len();
             }
         }
@@ -303,13 +297,22 @@ impl<M: Machine> Turn<M> {
         }
     }
 
-    /// Writes what the turn led to. What the shard answers to that goes out in the next turn.
+    /// Writes what has become worth it before the end of the turn.
+    fn flush_full(&mut self, now: Time) {
+        if self.hands.outbox.full() > 0 {
+            self.hands.outbox.take_full(&mut self.flushing);
+            self.flush(now);
+        }
+    }
+
+    /// Writes to the sockets that are listed. What the shard answers to that goes out in the next turn.
     fn flush(&mut self, now: Time) {
-        self.taken = 0;
-        let mut flushing = std::mem::replace(&mut self.hands.dirty, std::mem::take(&mut self.flushed));
+        let mut flushing = std::mem::take(&mut self.flushing);
         for id in flushing.drain(..) {
             let Some(conn) = self.hands.conns.get(id) else { continue };
-            conn.dirty = false;
+            if !conn.waiting.take() {
+                continue;
+            }
             if conn.flush(&mut self.scratch) {
                 let unsent = conn.line.unsent();
                 self.tell(now, Input::Flushed { conn: id, unsent });
@@ -317,6 +320,6 @@ impl<M: Machine> Turn<M> {
                 self.lose(now, id);
             }
         }
-        self.flushed = flushing;
+        self.flushing = flushing;
     }
 }
