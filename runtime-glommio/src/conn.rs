@@ -46,18 +46,8 @@ pub enum Got {
 impl Conn {
     /// A new socket, read from the start.
     pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
-        let kept = Vec::new();
-        Conn {
-            watched,
-            line,
-            reads: true,
-            open: true,
-            writes: false,
-            waiting: Waiting::default(),
-            finished: false,
-            is_link,
-            kept,
-        }
+        let (waiting, kept) = (Waiting::default(), Vec::new());
+        Conn { watched, line, reads: true, open: true, writes: false, waiting, finished: false, is_link, kept }
     }
 
     /// Takes note of what has happened; `bytes` is what arrived.

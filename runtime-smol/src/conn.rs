@@ -41,16 +41,8 @@ pub enum Got {
 impl Conn {
     /// A new socket, read from the start.
     pub fn new(watched: Watched, line: Line, is_link: bool) -> Self {
-        Conn {
-            watched,
-            line,
-            reads: true,
-            open: true,
-            writes: false,
-            waiting: Waiting::default(),
-            finished: false,
-            is_link,
-        }
+        let waiting = Waiting::default();
+        Conn { watched, line, reads: true, open: true, writes: false, waiting, finished: false, is_link }
     }
 
     /// Reads once.
